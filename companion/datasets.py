@@ -1,0 +1,110 @@
+"""Training sets of unit-norm inputs: drawn on the CPU from a seed, or real digits, then moved."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from companion.datafiles import Source, read_digits
+from companion.draws import cpu_generator
+from companion.errors import InputError
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Inputs and labels with where they came from.
+
+    Attributes:
+        x: inputs, shape (n, d), each row of Euclidean norm 1.
+        y: labels, shape (n,).
+        source: what the data is, in words; enters every result.
+    """
+
+    x: Tensor
+    y: Tensor
+    source: str
+
+    def to(self, dtype: torch.dtype, device: str | torch.device) -> "DataSet":
+        """The same numbers in another precision on another device."""
+        return DataSet(self.x.to(device, dtype), self.y.to(device, dtype), self.source)
+
+
+def sphere(count: int, dimension: int, seed: int) -> DataSet:
+    """Inputs uniform on the unit sphere, labels i.i.d. N(0, 1): Du et al. (2019), section 5.
+
+    Args:
+        count: n, at least 1.
+        dimension: d, at least 1.
+        seed: of the CPU generator; inputs are drawn before labels, in float64.
+    """
+    generator = cpu_generator("data", seed)
+    x = torch.randn(count, dimension, generator=generator, dtype=torch.float64)
+    y = torch.randn(count, generator=generator, dtype=torch.float64)
+    return DataSet(
+        x / x.norm(dim=1, keepdim=True), y, f"uniform on the sphere, n={count}, d={dimension}"
+    )
+
+
+def digits(source: Source, classes: tuple[int, int], per_class: int) -> DataSet:
+    """Real MNIST digits of two classes, scaled to unit norm, labels +1 for the first class.
+
+    The first `per_class` images of each class in the order of the source, classes alternating.
+
+    Raises:
+        InputError: the source has fewer images of a class, or a checksum does not match.
+    """
+    pixels, labels = read_digits(source)
+    chosen = []
+    for digit in classes:
+        of_class = pixels[labels == digit][:per_class]
+        if len(of_class) < per_class:
+            raise InputError(
+                f"{source.name} has {len(of_class)} images of digit {digit}; per_class={per_class} "
+                f"asks for more."
+            )
+        chosen.append(torch.from_numpy(of_class.copy()).to(torch.float64))
+    x = torch.stack(chosen, dim=1).reshape(-1, pixels.shape[1])
+    y = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(per_class)
+    name = f"{source.name}, digits {classes[0]} and {classes[1]}, first {per_class} of each"
+    return DataSet(x / x.norm(dim=1, keepdim=True), y, name)
+
+
+def check_unit_norm(x: Tensor) -> None:
+    """Refuse inputs that are not on the unit sphere, as the closed forms need them.
+
+    Raises:
+        InputError: a row of `x`, shape (n, d), has a norm off 1 by more than the precision of
+            its dtype allows.
+    """
+    norms = x.norm(dim=1)
+    off = (norms - 1).abs()
+    if bool(off.max() > 32 * torch.finfo(x.dtype).eps):
+        row = int(off.argmax())
+        raise InputError(
+            f"input {row} has norm {float(norms[row]):.6g}; every input must have norm 1: divide "
+            "each row by its norm."
+        )
+
+
+def duplicate_inputs(x: Tensor) -> tuple[int, int] | None:
+    """The first pair of equal rows of `x`, shape (n, d), or None: two equal rows force lambda_0 = 0."""
+    _, inverse = torch.unique(x, dim=0, return_inverse=True)
+    seen: dict[int, int] = {}
+    for row, group in enumerate(inverse.tolist()):
+        if group in seen:
+            return seen[group], row
+        seen[group] = row
+    return None
+
+
+def pair_at_angle(angle: float, dimension: int) -> Tensor:
+    """Two unit vectors at `angle` radians, shape (2, dimension), float64."""
+    pair = torch.zeros(2, dimension, dtype=torch.float64)
+    pair[0, 0] = 1.0
+    pair[1, :2] = torch.tensor([torch.pi / 2 - angle, angle], dtype=torch.float64).sin()
+    return pair
+
+
+def with_antipodes(x: Tensor, pairs: int) -> Tensor:
+    """`x`, shape (n, d), with the antipodes of its first `pairs` rows appended."""
+    return torch.cat([x, -x[:pairs]])

@@ -1,0 +1,1 @@
+"""Experiments, one module per claim or group of claims, in a folder per paper."""

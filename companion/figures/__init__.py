@@ -1,0 +1,139 @@
+"""Figures: functions from a `Result` to a `Drawing`, shown in notebooks and saved for citing.
+
+A figure `du2019-fig1a` is the function `fig1a` of a module in `companion/figures/du2019`, named like the
+experiment whose result it draws. Figures compute nothing, so restyling re-runs nothing.
+"""
+
+import csv
+import importlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.figure
+
+from companion.catalog import check_figure, figures
+from companion.figures.style import RC, Table
+from companion.results import Result, write_atomically
+
+# Without these, files carry the date and differ between two runs.
+_METADATA: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    "png": {"Software": None},
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with everything a reader needs to use it.
+
+    Attributes:
+        figure: the matplotlib figure.
+        caption: one or two sentences, Markdown with $mathematics$; numbers come from the result.
+        alt: what a reader who cannot see it should know.
+        table: the numbers drawn, as columns of equal length.
+    """
+
+    figure: matplotlib.figure.Figure
+    caption: str
+    alt: str
+    table: Table
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure as a notebook cell shows it; the mark lets the site place it with its links."""
+
+    identifier: str
+    result: Result
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
+        drawing = draw(self.identifier, self.result)
+        mark = {
+            "figure": self.identifier,
+            "experiment": self.result.experiment,
+            "fingerprint": self.result.fingerprint,
+        }
+        return {
+            "image/svg+xml": _render(drawing, "svg").decode(),
+            "text/plain": drawing.alt,
+            "application/vnd.companion.figure+json": mark,
+        }
+
+
+def show(identifier: str, result: Result) -> Shown:
+    """The figure of that id, drawn from `result`, for the last line of a notebook cell.
+
+    Raises:
+        InputError: no such figure; the nearest id is named.
+    """
+    check_figure(identifier)
+    return Shown(identifier, result)
+
+
+def draw(identifier: str, result: Result) -> Drawing:
+    """Draw one figure from a result."""
+    experiment = figures()[check_figure(identifier)]
+    module = importlib.import_module(f"companion.figures.{experiment.replace('/', '.')}")
+    function = getattr(module, identifier.split("-", 1)[1].replace("-", "_"))
+    with mpl.rc_context(RC):
+        drawing: Drawing = function(result)
+    return drawing
+
+
+def save(identifier: str, result: Result, folder: Path, stem: str | None = None) -> Drawing:
+    """Write `<stem>.svg`, `.pdf`, `.png`, `.csv` and `.json`; the same bytes for the same result."""
+    drawing = draw(identifier, result)
+    base = folder / (stem or identifier)
+    for kind in _METADATA:
+        write_atomically(base.with_suffix(f".{kind}"), _render(drawing, kind))
+    write_atomically(base.with_suffix(".csv"), _csv(drawing.table))
+    write_atomically(base.with_suffix(".json"), _json(identifier, drawing, result))
+    return drawing
+
+
+def _render(drawing: Drawing, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    with mpl.rc_context(RC):
+        drawing.figure.savefig(buffer, format=kind, metadata=_METADATA[kind])
+    return buffer.getvalue()
+
+
+def _csv(table: Table) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table)
+    writer.writerows(zip(*table.values(), strict=True))
+    return text.getvalue().encode()
+
+
+def _json(identifier: str, drawing: Drawing, result: Result) -> bytes:
+    """What the figure shows and what stands behind it; nothing that changes from run to run."""
+    told = {
+        key: result.provenance[key] for key in ("commit", "companion", "torch", "data", "machine")
+    }
+    content = {
+        "id": identifier,
+        "caption": drawing.caption,
+        "alt": drawing.alt,
+        "experiment": result.experiment,
+        "profile": result.profile,
+        "device": result.device,
+        "settings": dict(result.settings),
+        "fingerprint": result.fingerprint,
+        "data": result.data,
+        "provenance": told,
+        "values": dict(result.values),
+        "columns": {name: [_plain(v) for v in column] for name, column in drawing.table.items()},
+    }
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value: numpy scalars as Python's, NaN as null."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and value != value else value

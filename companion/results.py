@@ -1,0 +1,486 @@
+"""Results and verdicts: what an experiment found, under which fingerprint, and where it is kept."""
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import importlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar, cast
+
+import numpy as np
+from tqdm import tqdm
+
+from companion import __version__
+from companion.catalog import BOOK, PROJECT, check_experiment, constant, headline
+from companion.datafiles import digits_source
+from companion.errors import InputError
+from companion.settings import Settings
+from companion.sources import compute_hash
+
+Outcome = Literal["holds", "fails", "outside-regime", "inconclusive"]
+PROFILES = ("quick", "paper")
+DEVICES = ("cpu", "cuda")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a result says about one claim.
+
+    Attributes:
+        claim: id in `book/claims.csv`.
+        outcome: `holds` (seen where the statement applies), `outside-regime` (its conclusion was seen,
+            at sizes its hypothesis does not reach), `fails`, or `inconclusive`.
+        predicted: what the statement says, with its number.
+        measured: what was found, with the spread over seeds.
+        tolerance: how far apart the two may be.
+        sentence: the verdict in one sentence.
+    """
+
+    claim: str
+    outcome: Outcome
+    predicted: str
+    measured: str
+    tolerance: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one experiment found, as plain numbers and arrays.
+
+    An experiment's `run` fills the first five; `reproduce` adds the rest.
+
+    Attributes:
+        experiment: name, e.g. `du2019/figure1`.
+        settings: every setting, defaults included.
+        values: named numbers and words.
+        arrays: named arrays.
+        data: what it was computed on, in words.
+        profile: `quick`, `paper`, or `custom` where a setting was overridden.
+        device: `cpu` or `cuda`.
+        fingerprint: of everything that decides the numbers.
+        provenance: commit, versions, machine, threads, date, seconds.
+        verdicts: what `judge` made of it.
+    """
+
+    experiment: str
+    settings: Mapping[str, Any]
+    values: Mapping[str, float | int | str | bool]
+    arrays: Mapping[str, np.ndarray]
+    data: str
+    profile: str = "custom"
+    device: str = "cpu"
+    fingerprint: str = ""
+    provenance: Mapping[str, str | float | int] = field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
+
+    def verdict(self, claim: str) -> Verdict:
+        """The verdict on one claim; KeyError if this result says nothing about it."""
+        for verdict in self.verdicts:
+            if verdict.claim == claim:
+                return verdict
+        raise KeyError(claim)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
+        """In a notebook a result shows its verdicts; the mark lets the site place them."""
+        rows = [
+            "| claim | outcome | predicted | measured | tolerance |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {v.claim} | **{v.outcome}** | {v.predicted} | {v.measured} | {v.tolerance} |"
+                for v in self.verdicts
+            ),
+        ]
+        mark = {"experiment": self.experiment, "fingerprint": self.fingerprint}
+        return {
+            "text/markdown": "\n".join(rows),
+            "text/plain": "\n".join(f"{v.claim}: {v.outcome}. {v.sentence}" for v in self.verdicts),
+            "application/vnd.companion.result+json": mark,
+        }
+
+
+class Experiment(Protocol):
+    """What a module in `companion/experiments/<paper>/` declares."""
+
+    Settings: type[Settings]
+    QUICK: Settings
+    PAPER: Settings
+    EXPECTED: dict[str, Outcome]
+
+    def run(self, settings: Any, device: str) -> Result:
+        """Compute."""
+
+    def judge(self, result: Result) -> list[Verdict]:
+        """Compare with the claims."""
+
+    def cost(self, settings: Any) -> "Cost":
+        """Estimate before computing."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An estimate made before anything runs.
+
+    Attributes:
+        flops: floating-point operations, eigenvalue problems included.
+        bytes: peak memory of the arrays.
+    """
+
+    flops: float
+    bytes: float
+
+
+def load(name: str) -> Experiment:
+    """Import an experiment by name.
+
+    Raises:
+        InputError: there is none of that name; the nearest is named.
+    """
+    check_experiment(name)
+    return cast(
+        Experiment, importlib.import_module(f"companion.experiments.{name.replace('/', '.')}")
+    )
+
+
+def settings_of(experiment: Experiment, profile: str, overrides: Mapping[str, object]) -> Settings:
+    """The profile's settings with overrides applied.
+
+    Raises:
+        InputError: unknown profile or setting, wrong type, or out of range.
+    """
+    check_profile(profile)
+    base = experiment.QUICK if profile == "quick" else experiment.PAPER
+    return base.override(overrides)
+
+
+def check_profile(profile: str) -> str:
+    """Return `profile`, or raise `InputError`."""
+    if profile not in PROFILES:
+        raise InputError(f"there is no profile '{profile}'; choose {' or '.join(PROFILES)}.")
+    return profile
+
+
+def check_device(device: str) -> str:
+    """Return `device` if this machine can compute on it.
+
+    Raises:
+        InputError: an unknown device, or cuda where there is none.
+    """
+    if device not in DEVICES:
+        raise InputError(f"there is no device '{device}'; choose {' or '.join(DEVICES)}.")
+    if device == "cuda":
+        torch = importlib.import_module("torch")
+        if not torch.cuda.is_available():
+            raise InputError("device 'cuda' was asked for, but torch sees no GPU here; use cpu.")
+    return device
+
+
+def fingerprint(name: str, settings: Settings, device: str) -> str:
+    """Everything that decides an experiment's numbers, in 16 hexadecimal digits.
+
+    All settings with their defaults, the source that computes, the checksum of real data, the device class,
+    and the minor version of torch. Figures, prose, comments and docstrings stay outside.
+    """
+    parts = {
+        "experiment": name,
+        "settings": settings.model_dump(mode="json"),
+        "source": source_hash(name, ("run", "Settings")),
+        "data": data_identity(name),
+        "device": device,
+        "torch": ".".join(version("torch").split(".")[:2]),
+    }
+    return hashlib.sha256(_canonical(parts).encode()).hexdigest()[:16]
+
+
+def source_hash(name: str, roots: Iterable[str]) -> str:
+    """Hash of the source that some definitions of an experiment reach."""
+    return compute_hash(f"companion.experiments.{name.replace('/', '.')}", roots)
+
+
+def data_identity(name: str) -> str:
+    """Name and checksum of the real data an experiment declares with DATA, or `drawn from seeds`."""
+    declared = constant(name, "DATA")
+    if declared is None:
+        return "drawn from seeds"
+    if declared != "digits":
+        raise TypeError(f"{name} declares DATA = {declared!r}; only 'digits' is known")
+    return digits_source().identity
+
+
+class Store:
+    """A folder with one JSON file per result: written atomically, read with its checksum.
+
+    Args:
+        root: the folder; COMPANION_STORE names another than `_build/results`.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        named = os.environ.get("COMPANION_STORE")
+        self.root = root or (Path(named) if named else PROJECT / "_build" / "results")
+
+    def path(self, experiment: str, fingerprint: str) -> Path:
+        """Where that result is, or would be, kept."""
+        return self.root / experiment / f"{fingerprint}.json"
+
+    def find(self, experiment: str, fingerprint: str) -> Result | None:
+        """The stored result, or None.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.path(experiment, fingerprint)
+        return read_result(path) if path.is_file() else None
+
+    def latest(self, experiment: str, profile: str) -> Result | None:
+        """The most recently computed result of that experiment and profile, or None."""
+        found = [read_result(path) for path in (self.root / experiment).glob("*.json")]
+        of_profile = [result for result in found if result.profile == profile]
+        return max(of_profile, key=lambda r: str(r.provenance["created"]), default=None)
+
+    def save(self, result: Result) -> Path:
+        """Keep a result.
+
+        Raises:
+            InputError: the folder cannot be written; nothing is left half-written.
+        """
+        path = self.path(result.experiment, result.fingerprint)
+        write_result(path, result)
+        return path
+
+    def check_writable(self) -> None:
+        """Refuse a read-only folder before hours are spent, not after."""
+        write_atomically(self.root / ".writable", b"")
+        (self.root / ".writable").unlink()
+
+
+def records(experiment: str) -> Path:
+    """Folder of the committed results at the paper's scale."""
+    return BOOK / "records" / experiment
+
+
+def record_of(experiment: str) -> Result | None:
+    """The committed record of an experiment at the paper's scale, or None."""
+    path = records(experiment).with_suffix(".json")
+    return read_result(path) if path.is_file() else None
+
+
+def reproduce(
+    name: str, profile: str = "quick", device: str = "cpu", **overrides: object
+) -> Result:
+    """Run an experiment, or take its stored result if nothing that decides its numbers changed.
+
+    This is what a chapter calls.
+
+    Args:
+        name: e.g. `du2019/figure1`.
+        profile: `quick` (minutes, on every build) or `paper` (the paper's own scale).
+        device: `cpu` or `cuda`.
+        **overrides: settings to replace.
+
+    Raises:
+        InputError: an unknown name, profile, device or setting, or a run that diverges.
+    """
+    experiment = load(name)
+    settings = settings_of(experiment, profile, overrides)
+    check_device(device)
+    key = fingerprint(name, settings, device)
+    store = Store()
+    result = store.find(name, key)
+    if result is None:
+        store.check_writable()
+        result = _compute(experiment, name, settings, device, key, store)
+        base = experiment.QUICK if profile == "quick" else experiment.PAPER
+        result = dataclasses.replace(result, profile=profile if settings == base else "custom")
+        store.save(result)
+        _forget_parts(store, name, key)
+    return dataclasses.replace(result, verdicts=tuple(experiment.judge(result)))
+
+
+def unexpected(result: Result) -> list[Verdict]:
+    """Verdicts other than the experiment expects; empty where settings were overridden."""
+    expected = load(result.experiment).EXPECTED
+    if result.profile == "custom":
+        return []
+    return [v for v in result.verdicts if v.outcome != expected.get(v.claim)]
+
+
+def _compute(
+    experiment: Experiment, name: str, settings: Settings, device: str, key: str, store: Store
+) -> Result:
+    started = time.perf_counter()
+    token = _PARTS.set(store.root / name / f"{key}.parts")
+    try:
+        result = experiment.run(settings, device)
+    finally:
+        _PARTS.reset(token)
+    return dataclasses.replace(
+        result,
+        device=device,
+        fingerprint=key,
+        provenance=_provenance(name, time.perf_counter() - started),
+    )
+
+
+_PARTS: ContextVar[Path | None] = ContextVar("_PARTS", default=None)
+
+
+def checkpoint(part: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """One part of a long run, kept on disk until the whole is done, so that a stopped run resumes.
+
+    Args:
+        part: name, unique within the run, fit for a file name.
+        compute: returns named arrays; called only if the part is not there yet.
+    """
+    folder = _PARTS.get()
+    if folder is None:
+        return compute()
+    path = folder / f"{part}.json"
+    if path.is_file():
+        return {name: _decode(array) for name, array in _read_checked(path).items()}
+    arrays = compute()
+    _write_checked(path, {name: _encode(array) for name, array in arrays.items()})
+    return arrays
+
+
+def progress(items: Iterable[_T], what: str) -> Iterable[_T]:
+    """A progress bar on a terminal; silent in notebooks and logs."""
+    return cast(Iterable[_T], tqdm(items, desc=what, disable=None, file=sys.stderr))
+
+
+def _forget_parts(store: Store, name: str, key: str) -> None:
+    folder = store.root / name / f"{key}.parts"
+    for path in folder.glob("*.json"):
+        path.unlink()
+    if folder.is_dir():
+        folder.rmdir()
+
+
+def _provenance(name: str, seconds: float) -> dict[str, str | float | int]:
+    return {
+        "commit": commit(),
+        "companion": __version__,
+        "torch": version("torch"),
+        "numpy": version("numpy"),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "threads": importlib.import_module("torch").get_num_threads(),
+        "data": data_identity(name),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+    }
+
+
+def commit() -> str:
+    """The commit of this checkout, with `+changes` where sources differ from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=PROJECT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        revision = git("rev-parse", "--short=12", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return "not a git checkout"
+    return revision + ("+changes" if changed else "")
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write a result as one JSON file with a checksum, atomically."""
+    payload = dataclasses.asdict(dataclasses.replace(result, arrays={}))
+    payload["arrays"] = {name: _encode(array) for name, array in result.arrays.items()}
+    _write_checked(path, payload)
+
+
+def read_result(path: Path) -> Result:
+    """Read a result back.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    payload = _read_checked(path)
+    payload["arrays"] = {name: _decode(array) for name, array in payload["arrays"].items()}
+    payload["verdicts"] = tuple(Verdict(**verdict) for verdict in payload["verdicts"])
+    return Result(**payload)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file or none of it.
+
+    Raises:
+        InputError: the folder is read-only, full, or not a folder.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as handle:
+            temporary = Path(handle.name)
+            handle.write(content)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"cannot write {path} ({reason}); choose a folder that exists, is writable and has room."
+        ) from None
+
+
+def _write_checked(path: Path, payload: Mapping[str, Any]) -> None:
+    body = _canonical(payload)
+    checksum = hashlib.sha256(body.encode()).hexdigest()
+    write_atomically(path, f'{{"sha256": "{checksum}",\n"payload": {body}}}\n'.encode())
+
+
+def _read_checked(path: Path) -> dict[str, Any]:
+    try:
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        payload, known = whole["payload"], whole["sha256"]
+    except (ValueError, KeyError, TypeError):
+        payload, known = {}, "unreadable"
+    if hashlib.sha256(_canonical(payload).encode()).hexdigest() != known:
+        raise InputError(f"{path} is damaged: its checksum does not match; delete it and run again.")
+    return cast(dict[str, Any], payload)
+
+
+def _canonical(payload: Mapping[str, Any]) -> str:
+    return json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _encode(array: np.ndarray) -> dict[str, Any]:
+    """An array as JSON: numbers in their shortest exact form, NaN as null."""
+    flat = np.asarray(array).ravel()
+    if flat.dtype.kind == "f":
+        items: list[Any] = [None if np.isnan(v) else float(str(v)) for v in flat]
+    else:
+        items = flat.tolist()
+    return {"dtype": flat.dtype.str, "shape": list(np.shape(array)), "items": items}
+
+
+def _decode(stored: Mapping[str, Any]) -> np.ndarray:
+    items = [np.nan if item is None else item for item in stored["items"]]
+    return np.array(items, dtype=stored["dtype"]).reshape(stored["shape"])
+
+
+def iter_records() -> Iterator[Result]:
+    """Every committed record."""
+    for path in sorted((BOOK / "records").glob("*/*.json")):
+        yield read_result(path)

@@ -1,0 +1,35 @@
+"""Typed, frozen settings of experiments, and the sentences that refuse bad ones."""
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from companion.catalog import one_of
+from companion.errors import InputError
+
+
+class Settings(BaseModel):
+    """Base of every experiment's settings: immutable, and closed to unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    dtype: Literal["float32", "float64"] = "float64"
+
+    def override(self, values: Mapping[str, object]) -> Self:
+        """A validated copy with some settings replaced.
+
+        Raises:
+            InputError: an unknown name (the nearest is named), a wrong type, or a value out
+                of range.
+        """
+        for name in values:
+            one_of("setting", name, type(self).model_fields)
+        try:
+            return type(self).model_validate({**self.model_dump(), **values})
+        except ValidationError as error:
+            problem = error.errors()[0]
+            name = ".".join(str(part) for part in problem["loc"]) or "settings"
+            reason = problem["msg"].removeprefix("Value error, ")
+            reason = reason[0].lower() + reason[1:]
+            raise InputError(f"setting {name}={problem['input']!r}: {reason}.") from None

@@ -1,0 +1,216 @@
+"""The built site as a reader's browser sees it: quiet, self-contained, and never too wide."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMEDRIVER = shutil.which("chromedriver")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None or CHROMEDRIVER is None,
+        reason="needs chromium and chromedriver on the PATH",
+    ),
+]
+
+MODES = ("light", "dark")
+WIDTHS = (1280, 360)
+HOST = "127.0.0.1"
+
+# Keeps the browser itself from calling home, so that every request seen is the page's.
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+# Answers once fonts are loaded and, where the page has formulas, MathJax has set them.
+WAIT_UNTIL_SET = """
+const done = arguments[0];
+(async () => {
+  const hasMath = document.querySelector(".math") !== null;
+  while (hasMath && !window.MathJax?.startup?.promise) {
+    await new Promise((later) => setTimeout(later, 10));
+  }
+  if (hasMath) await window.MathJax.startup.promise;
+  await document.fonts.ready;
+  done(true);
+})();
+"""
+
+# Formulas left as TeX, formulas that MathJax could not read, pictures without content.
+FLAWS = """
+const flaws = [];
+for (const math of document.querySelectorAll(".math")) {
+  if (!math.querySelector("mjx-container")) flaws.push("not set: " + math.textContent);
+}
+for (const error of document.querySelectorAll("mjx-merror")) {
+  flaws.push("not understood: " + error.textContent);
+}
+for (const image of document.images) {
+  if (image.complete && image.naturalWidth === 0) flaws.push("no picture: " + image.src);
+}
+return flaws;
+"""
+
+# What makes the page scroll sideways, and what sticks out on the right without a scrolling
+# box of its own and so cannot be reached at all.
+TOO_WIDE = """
+const root = document.documentElement;
+const edge = root.clientWidth;
+const faults = [];
+if (window.innerWidth !== arguments[0]) faults.push("the window is " + window.innerWidth);
+if (root.scrollWidth > edge) faults.push("the page is " + root.scrollWidth);
+const scrolls = (box) => ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
+for (const element of document.querySelectorAll("article *")) {
+  const box = element.getBoundingClientRect();
+  if (box.width === 0 || box.right <= edge + 1 || !element.checkVisibility()) continue;
+  if (element.closest("mjx-assistive-mml")) continue;
+  let parent = element.parentElement;
+  while (parent.tagName !== "ARTICLE" && !scrolls(parent)) parent = parent.parentElement;
+  if (parent.tagName === "ARTICLE") {
+    faults.push(element.tagName + "." + element.className + " ends at " + box.right);
+  }
+}
+return faults.slice(0, 5);
+"""
+
+
+class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: pytest's report is the only output wanted."""
+
+
+@pytest.fixture(scope="module")
+def address(built_site: Path) -> Iterator[str]:
+    """The address at which the built site is served while this module's tests run."""
+    handler = functools.partial(_QuietHandler, directory=str(built_site))
+    with http.server.ThreadingHTTPServer((HOST, 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://{HOST}:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One headless browser with a fresh profile, recording its console and its requests."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
+    driver.set_script_timeout(20)
+    # A new browser's first tab asks for parts of itself: leave it, and forget that it did.
+    driver.get("about:blank")
+    requests(driver)
+    yield driver
+    driver.quit()
+
+
+def pages(site: Path) -> list[str]:
+    """The paths inside the site of all its pages; copies kept for download are none."""
+    found = (path.relative_to(site) for path in site.rglob("*.html"))
+    return sorted(path.as_posix() for path in found if path.parts[0] not in {"_sources", "_static"})
+
+
+def visit(browser: Any, url: str) -> None:
+    """Open a page and wait until its formulas and letters stand where they will stay."""
+    browser.get(url)
+    browser.execute_async_script(WAIT_UNTIL_SET)
+
+
+def set_width(browser: Any, width: int) -> None:
+    """Make the page this wide; a headless window alone stops shrinking at 500 pixels."""
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    )
+
+
+def complaints(browser: Any) -> list[str]:
+    """The errors on the console since it was last asked; asking empties it."""
+    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def requests(browser: Any) -> list[str]:
+    """The addresses asked for over a network or from a disk since last asked."""
+    messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
+    urls = (
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    )
+    return [url for url in urls if urlsplit(url).scheme not in {"data", "blob"}]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_page_is_quiet_complete_and_narrow_enough(
+    browser: Any, address: str, built_site: Path, mode: str
+) -> None:
+    set_width(browser, WIDTHS[0])
+    visit(browser, f"{address}/index.html")
+    # The theme keeps the reader's choice here and reads it before it paints a page.
+    browser.execute_script(
+        "localStorage.setItem('mode', arguments[0]); localStorage.setItem('theme', arguments[0]);",
+        mode,
+    )
+    faults: dict[str, list[str]] = {}
+    seen: list[str] = []
+    for page in pages(built_site):
+        set_width(browser, WIDTHS[0])
+        visit(browser, f"{address}/{page}")
+        found = browser.execute_script(FLAWS)
+        theme = browser.execute_script("return document.documentElement.dataset.theme")
+        if theme != mode:
+            found.append(f"shown in the mode {theme}")
+        for width in WIDTHS:
+            set_width(browser, width)
+            too_wide = browser.execute_script(TOO_WIDE, width)
+            found += [f"at {width} pixels: {fault}" for fault in too_wide]
+        found += complaints(browser)
+        asked = requests(browser)
+        seen += asked
+        found += [f"asks for {url}" for url in asked if urlsplit(url).hostname != HOST]
+        if found:
+            faults[page] = found
+    assert seen, "the browser recorded no request at all, so this test saw nothing"
+    assert not faults
+
+
+def test_the_site_works_from_a_disk(browser: Any, built_site: Path) -> None:
+    with_math = next(
+        page
+        for page in pages(built_site)
+        if 'class="math' in (built_site / page).read_text(encoding="utf-8")
+    )
+    requests(browser)
+    complaints(browser)
+    for page in ("index.html", with_math):
+        visit(browser, (built_site / page).as_uri())
+    assert browser.execute_script("return document.querySelector('mjx-container') !== null")
+    assert browser.execute_script(FLAWS) == []
+    assert complaints(browser) == []
+    assert {urlsplit(url).scheme for url in requests(browser)} == {"file"}
