@@ -1,7 +1,7 @@
 """Right-hand sides of Du et al. (2019), one function per numbered statement.
 
-Where the paper writes O, Omega or an unnamed constant c, the constant here is the one that its displayed
-proof yields; such a function says "derived". Plain numbers and arrays in, the same out.
+Where the paper writes O, Omega or an unnamed constant c, the constant here is the one that its
+displayed proof yields; such a function says "derived". Plain numbers and arrays in, the same out.
 """
 
 import math
@@ -24,13 +24,14 @@ def theorem_4_1(
 def lemma_3_1_width(count: int, lambda_0: float, delta: float) -> float:
     """Width that gives ||H(0) - H_inf|| <= lambda_0/4 with probability 1 - delta (derived).
 
-    Hoeffding on the n(n+1)/2 entries, each in an interval of length at most 1, and the Frobenius norm.
+    Hoeffding on the n(n+1)/2 entries, each in an interval of length at most 1, then the
+    Frobenius norm.
     """
     return 8 * count**2 / lambda_0**2 * math.log(count * (count + 1) / delta)
 
 
 def lemma_3_2_radius(count: int, lambda_0: float, delta: float) -> float:
-    """R within which H moves by less than lambda_0/4 (derived; the c of the lemma is sqrt(2 pi)/16)."""
+    """R within which H moves by less than lambda_0/4 (derived; c is sqrt(2 pi)/16)."""
     return math.sqrt(2 * math.pi) * delta * lambda_0 / (16 * count**2)
 
 
@@ -68,7 +69,7 @@ def lemma_4_1_flips(count: int, width: int, radius: float) -> float:
 
 
 def initial_misfit(labels_squared: float, count: int) -> float:
-    """E ||y - u(0)||^2 = ||y||^2 + n/2 exactly; the paper bounds it with n in place of n/2 (derived)."""
+    """E ||y - u(0)||^2 = ||y||^2 + n/2 exactly (derived); the paper has n in place of n/2."""
     return labels_squared + count / 2
 
 
@@ -79,7 +80,7 @@ def theorem_3_2_width(count: int, lambda_0: float, delta: float, misfit: float) 
 
 
 def theorem_4_1_width(count: int, lambda_0: float, delta: float, misfit: float) -> float:
-    """Width at which R' < R for gradient descent, 16 n ||y - u(0)||^2 / (lambda_0 R)^2 (derived)."""
+    """Width at which R' < R for descent, 16 n ||y - u(0)||^2 / (lambda_0 R)^2 (derived)."""
     radius = lemma_3_2_radius(count, lambda_0, delta)
     return 16 * count * misfit / (lambda_0 * radius) ** 2
 
@@ -90,7 +91,7 @@ def theorem_4_1_step_size(count: int, lambda_0: float) -> float:
 
 
 def lemma_a3_radii(count: int, lambda_0: float, delta: float) -> tuple[float, float]:
-    """R_w and R_a of joint training: sqrt(2 pi) lambda_0 delta / (32 n^2) and lambda_0 / (16 n^2)."""
+    """R_w and R_a: sqrt(2 pi) lambda_0 delta / (32 n^2) and lambda_0 / (16 n^2)."""
     return (
         math.sqrt(2 * math.pi) * lambda_0 * delta / (32 * count**2),
         lambda_0 / (16 * count**2),
@@ -105,6 +106,6 @@ def lemma_a4_distance(count: int, width: int, lambda_0: float, initial_misfit: f
 def lemma_a5_distance(
     count: int, width: int, lambda_0: float, initial_misfit: float, delta: float
 ) -> float:
-    """R_a' of joint training, 8 sqrt(n) ||y - u(0)|| sqrt(log(m n / delta)) / (sqrt(m) lambda_0)."""
+    """R_a', 8 sqrt(n) ||y - u(0)|| sqrt(log(m n / delta)) / (sqrt(m) lambda_0)."""
     logarithm = math.log(width * count / delta)
     return 8 * math.sqrt(count * initial_misfit * logarithm) / (math.sqrt(width) * lambda_0)

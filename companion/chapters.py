@@ -1,7 +1,8 @@
 """Chapters: MyST notebooks that are executed by papermill, one process each, and read back.
 
-Execution happens outside Sphinx. A chapter's key covers its code cells, its parameters and the source of the
-experiments it calls, so prose can be edited without a run and package code cannot be edited without one.
+Execution happens outside Sphinx. A chapter's key covers its code cells, its parameters and the
+source of the experiments it calls, so prose can be edited without a run and package code cannot
+be edited without one.
 """
 
 import ast
@@ -28,6 +29,7 @@ from nbformat import NotebookNode
 
 from companion.catalog import one_of
 from companion.errors import BuildError, InputError
+from companion.files import write_atomically
 from companion.results import (
     Result,
     Store,
@@ -36,7 +38,6 @@ from companion.results import (
     data_identity,
     iter_records,
     source_hash,
-    write_atomically,
 )
 
 RESULT_MARK = "application/vnd.companion.result+json"
@@ -205,7 +206,7 @@ def execute(
                 kept = _kept(chapter, chapter.key(parameters), folder)
                 if kept is None:
                     raise BuildError(
-                        f"{chapter.name} ran, but its sources or results changed meanwhile; build again."
+                        f"{chapter.name} ran, but its sources changed meanwhile; build again."
                     )
                 yield Executed(chapter, kept, seconds)
         except BaseException:
@@ -219,11 +220,13 @@ def graft(executed: Executed) -> NotebookNode:
     Raises:
         BuildError: the code cells are not those that ran.
     """
-    ran = [cell for cell in _code_cells(executed.notebook)]
+    ran = _code_cells(executed.notebook)
     fresh = nbformat.from_dict(executed.chapter.notebook)
     cells = _code_cells(fresh)
     if [cell.source for cell in ran] != [cell.source for cell in cells]:
-        raise BuildError(f"the code of {executed.chapter.name} is not the code that ran; run it again.")
+        raise BuildError(
+            f"the code of {executed.chapter.name} is not the code that ran; run it again."
+        )
     for cell, source in zip(cells, ran, strict=True):
         cell.outputs = source.outputs
         cell.execution_count = source.execution_count

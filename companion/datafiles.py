@@ -103,7 +103,9 @@ def download_digits() -> Path:
             except (OSError, ValueError) as error:
                 problems.append(f"{mirror}: {str(error).splitlines()[0]}")
         else:
-            raise InputError(f"{name} could not be downloaded from any mirror: {'; '.join(problems)}.")
+            raise InputError(
+                f"{name} could not be downloaded from any mirror: {'; '.join(problems)}."
+            )
     return folder
 
 

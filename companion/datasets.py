@@ -78,7 +78,7 @@ def check_unit_norm(x: Tensor) -> None:
     """
     norms = x.norm(dim=1)
     off = (norms - 1).abs()
-    if bool(off.max() > 32 * torch.finfo(x.dtype).eps):
+    if not bool(off.max() <= 32 * torch.finfo(x.dtype).eps):  # nan is refused too
         row = int(off.argmax())
         raise InputError(
             f"input {row} has norm {float(norms[row]):.6g}; every input must have norm 1: divide "
@@ -87,7 +87,7 @@ def check_unit_norm(x: Tensor) -> None:
 
 
 def duplicate_inputs(x: Tensor) -> tuple[int, int] | None:
-    """The first pair of equal rows of `x`, shape (n, d), or None: two equal rows force lambda_0 = 0."""
+    """The first pair of equal rows of `x`, shape (n, d), or None; such a pair forces lambda_0 = 0."""
     _, inverse = torch.unique(x, dim=0, return_inverse=True)
     seen: dict[int, int] = {}
     for row, group in enumerate(inverse.tolist()):

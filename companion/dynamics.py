@@ -126,8 +126,8 @@ def gradient_flow(
         times: increasing, starting at 0; observables are recorded at each.
         record: name -> observable.
         layers: train the first layer only or both.
-        tolerance: relative and absolute error the solver keeps per step. The right-hand side jumps where
-            a unit switches on or off, so the solver shortens its steps there.
+        tolerance: relative and absolute error the solver keeps per step. The right-hand side
+            jumps where a unit switches on or off, so the solver shortens its steps there.
 
     Raises:
         InputError: times do not start at 0 or do not increase.
@@ -189,6 +189,33 @@ def linearised_flow_misfit(eigenvalues: Tensor, coordinates: Tensor, times: Tens
     """||u(t) - y||^2 of gradient flow with a Gram matrix that does not move, shape (k,)."""
     decay = torch.exp(-2 * eigenvalues[None, :] * times[:, None])
     return (decay * coordinates.square()).sum(dim=1)
+
+
+def linearised_distances(
+    network: TwoLayer, x: Tensor, y: Tensor, gram: Tensor, *, step_size: float, steps: int
+) -> Tensor:
+    """||w_r(k) - w_r(0)|| of gradient descent if no activation flipped and the Gram matrix were `gram`.
+
+    The residual then follows (I - eta gram)^k (u(0) - y), and each unit adds up its gradients.
+
+    Args:
+        network: at initialisation, of width m.
+        x: inputs, shape (n, d).
+        y: labels, shape (n,).
+        gram: shape (n, n); H(0), or its infinite-width limit.
+        step_size: eta.
+        steps: k.
+
+    Returns:
+        Shape (m,).
+    """
+    preactivations = network.preactivations(x)
+    residual = network.predict_from(preactivations) - y
+    total = torch.zeros_like(residual)
+    for _ in range(steps):
+        total = total + step_size * residual
+        residual = residual - step_size * torch.mv(gram, residual)
+    return network.weight_gradient(x, preactivations, total).norm(dim=1)
 
 
 class _Notebook:

@@ -1,4 +1,4 @@
-"""Gram matrices of Du et al. (2019): at finite width, in the infinite-width limit, layer by layer."""
+"""Gram matrices of Du et al. (2019): at finite width, at infinite width, layer by layer."""
 
 import math
 
@@ -7,6 +7,9 @@ from torch import Tensor
 
 from companion.datasets import check_unit_norm
 from companion.networks import DeepNetwork, TwoLayer
+
+# Distances by subtraction: the default, by inner products, would lose the digits asked for here.
+_BY_COORDINATES = "donot_use_mm_for_euclid_dist"
 
 
 def infinite_width_gram(x: Tensor) -> Tensor:
@@ -21,8 +24,8 @@ def infinite_width_gram(x: Tensor) -> Tensor:
     Raises:
         InputError: an input is not of unit norm.
     """
-    rho = _cosines(x)
-    return rho * (math.pi - rho.arccos()) / (2 * math.pi)
+    rho, angle = _cosines_and_angles(x)
+    return rho * (math.pi - angle) / (2 * math.pi)
 
 
 def infinite_width_output_gram(x: Tensor) -> Tensor:
@@ -30,9 +33,8 @@ def infinite_width_output_gram(x: Tensor) -> Tensor:
 
     Same shapes and errors as `infinite_width_gram`.
     """
-    rho = _cosines(x)
-    sine = (1 - rho.square()).clamp(min=0).sqrt()
-    return (sine + rho * (math.pi - rho.arccos())) / (2 * math.pi)
+    rho, angle = _cosines_and_angles(x)
+    return (angle.sin() + rho * (math.pi - angle)) / (2 * math.pi)
 
 
 def empirical_gram(network: TwoLayer, x: Tensor) -> Tensor:
@@ -91,8 +93,20 @@ def spectral_norm(matrix: Tensor) -> float:
     return float(torch.linalg.eigvalsh(matrix.double())[[0, -1]].abs().max())
 
 
-def _cosines(x: Tensor) -> Tensor:
-    """Inner products of unit inputs, kept in [-1, 1], equal inputs at exactly 1 where rounding shows."""
+def _cosines_and_angles(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x_i . x_j in [-1, 1] and arccos of it, both of shape (n, n), for unit inputs.
+
+    arccos loses half of the digits near 0 and pi. There the angle comes from the two diagonals of
+    the rhombus that x_i and x_j span, so that equal inputs have angle 0 and cosine 1 exactly.
+    """
     check_unit_norm(x)
-    rho = (x @ x.T).clamp(-1, 1)
-    return rho.fill_diagonal_(1)
+    rho = (x @ x.T).clamp(-1, 1).fill_diagonal_(1)
+    angle = rho.arccos()
+    near = (rho.abs() > 0.999).fill_diagonal_(False).any(dim=1).nonzero().squeeze(1)
+    if len(near):
+        some, block = x[near], (near[:, None], near)
+        minus = torch.cdist(some, some, compute_mode=_BY_COORDINATES)
+        plus = torch.cdist(some, -some, compute_mode=_BY_COORDINATES)
+        angle[block] = 2 * torch.atan2(minus, plus)
+        rho[block] = rho[block].where(minus > 0, 1).where(plus > 0, -1)
+    return rho, angle

@@ -35,7 +35,7 @@ class State:
 
     @cached_property
     def residual(self) -> Tensor:
-        """u - y, shape (n,)."""
+        """U - y, shape (n,)."""
         return self.network.predict_from(self.preactivations) - self.y
 
     @cached_property

@@ -88,6 +88,10 @@ _MENDINGS = (
         r'<div id="pst-primary-sidebar" class',
         '<div id="pst-primary-sidebar" role="complementary" aria-label="Sidebar" class',
     ),
+    # docutils calls a bibliography a list, which its backlinks may not be children of,
+    # and gives its entries a role that is going out of use.
+    (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
+    (r'(<div class="citation" [^>]*?) role="doc-biblioentry"', r"\1"),
     # "auto" names no set of colours: start in the reader's mode, and in the light one
     # where scripts are off.
     (r'(<html[^>]*) data-theme="auto"', r'\1 data-theme="light"'),
@@ -102,9 +106,9 @@ _MENDINGS = (
 def mend_page(html: str) -> str:
     """Mend what the theme writes into a page and offers no setting for.
 
-    The mendings give every control a spoken name that contains its visible words, put the
-    sidebar's title into a region of the page, and start the page in the reader's mode of
-    colours. A page that was mended already comes back unchanged.
+    The mendings give every control a spoken name that contains its visible words, name the
+    parts of a page as the standards allow, and start it in the reader's mode of colours.
+    A page that was mended already comes back unchanged.
 
     Args:
         html: A page as Sphinx wrote it.

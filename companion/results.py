@@ -1,16 +1,13 @@
 """Results and verdicts: what an experiment found, under which fingerprint, and where it is kept."""
 
-import contextlib
 import dataclasses
 import datetime
 import hashlib
 import importlib
-import json
 import os
 import platform
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
@@ -23,9 +20,17 @@ import numpy as np
 from tqdm import tqdm
 
 from companion import __version__
-from companion.catalog import BOOK, PROJECT, check_experiment, constant, headline
+from companion.catalog import BOOK, PROJECT, check_experiment, constant
 from companion.datafiles import digits_source
 from companion.errors import InputError
+from companion.files import (
+    canonical,
+    decode,
+    encode,
+    read_checked,
+    write_atomically,
+    write_checked,
+)
 from companion.settings import Settings
 from companion.sources import compute_hash
 
@@ -41,8 +46,8 @@ class Verdict:
 
     Attributes:
         claim: id in `book/claims.csv`.
-        outcome: `holds` (seen where the statement applies), `outside-regime` (its conclusion was seen,
-            at sizes its hypothesis does not reach), `fails`, or `inconclusive`.
+        outcome: `holds` (seen where the statement applies), `outside-regime` (its conclusion was
+            seen, at sizes its hypothesis does not reach), `fails`, or `inconclusive`.
         predicted: what the statement says, with its number.
         measured: what was found, with the spread over seeds.
         tolerance: how far apart the two may be.
@@ -104,7 +109,11 @@ class Result:
                 for v in self.verdicts
             ),
         ]
-        mark = {"experiment": self.experiment, "fingerprint": self.fingerprint}
+        mark = {
+            "experiment": self.experiment,
+            "fingerprint": self.fingerprint,
+            "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
+        }
         return {
             "text/markdown": "\n".join(rows),
             "text/plain": "\n".join(f"{v.claim}: {v.outcome}. {v.sentence}" for v in self.verdicts),
@@ -115,7 +124,6 @@ class Result:
 class Experiment(Protocol):
     """What a module in `companion/experiments/<paper>/` declares."""
 
-    Settings: type[Settings]
     QUICK: Settings
     PAPER: Settings
     EXPECTED: dict[str, Outcome]
@@ -191,8 +199,9 @@ def check_device(device: str) -> str:
 def fingerprint(name: str, settings: Settings, device: str) -> str:
     """Everything that decides an experiment's numbers, in 16 hexadecimal digits.
 
-    All settings with their defaults, the source that computes, the checksum of real data, the device class,
-    and the minor version of torch. Figures, prose, comments and docstrings stay outside.
+    All settings with their defaults, the source that computes, the checksum of real data, the
+    device class, and the minor version of torch. Figures, prose, comments and docstrings stay
+    outside.
     """
     parts = {
         "experiment": name,
@@ -202,7 +211,7 @@ def fingerprint(name: str, settings: Settings, device: str) -> str:
         "device": device,
         "torch": ".".join(version("torch").split(".")[:2]),
     }
-    return hashlib.sha256(_canonical(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()[:16]
 
 
 def source_hash(name: str, roots: Iterable[str]) -> str:
@@ -211,7 +220,7 @@ def source_hash(name: str, roots: Iterable[str]) -> str:
 
 
 def data_identity(name: str) -> str:
-    """Name and checksum of the real data an experiment declares with DATA, or `drawn from seeds`."""
+    """Name and checksum of the real data that DATA declares, or `drawn from seeds`."""
     declared = constant(name, "DATA")
     if declared is None:
         return "drawn from seeds"
@@ -266,14 +275,14 @@ class Store:
         (self.root / ".writable").unlink()
 
 
-def records(experiment: str) -> Path:
-    """Folder of the committed results at the paper's scale."""
-    return BOOK / "records" / experiment
+def record_path(experiment: str) -> Path:
+    """Where the committed result at the paper's scale is, or would be."""
+    return BOOK / "records" / f"{experiment}.json"
 
 
 def record_of(experiment: str) -> Result | None:
     """The committed record of an experiment at the paper's scale, or None."""
-    path = records(experiment).with_suffix(".json")
+    path = record_path(experiment)
     return read_result(path) if path.is_file() else None
 
 
@@ -307,6 +316,36 @@ def reproduce(
         store.save(result)
         _forget_parts(store, name, key)
     return dataclasses.replace(result, verdicts=tuple(experiment.judge(result)))
+
+
+def recorded(name: str) -> Result:
+    """The committed record of an experiment at the paper's scale, judged by today's code.
+
+    Raises:
+        InputError: no such experiment, or it has no record.
+    """
+    experiment = load(name)
+    result = record_of(name)
+    if result is None:
+        raise InputError(f"{name} has no record in book/records; run it with --profile paper.")
+    return dataclasses.replace(result, verdicts=tuple(experiment.judge(result)))
+
+
+def largest_difference(result: Result, record: Result) -> tuple[float, str]:
+    """How far two results of one fingerprint are apart.
+
+    Returns:
+        The largest difference between arrays of the same name, relative to the largest absolute
+        value in the record's array, and the name of that array.
+    """
+    worst, where = 0.0, ""
+    for name, known in record.arrays.items():
+        if known.dtype.kind == "f" and known.size:
+            scale = float(np.nanmax(np.abs(known))) or 1.0
+            apart = float(np.nanmax(np.abs(result.arrays[name] - known))) / scale
+            if apart > worst:
+                worst, where = apart, name
+    return worst, where
 
 
 def unexpected(result: Result) -> list[Verdict]:
@@ -349,9 +388,9 @@ def checkpoint(part: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[
         return compute()
     path = folder / f"{part}.json"
     if path.is_file():
-        return {name: _decode(array) for name, array in _read_checked(path).items()}
+        return {name: decode(array) for name, array in read_checked(path).items()}
     arrays = compute()
-    _write_checked(path, {name: _encode(array) for name, array in arrays.items()})
+    write_checked(path, {name: encode(array) for name, array in arrays.items()})
     return arrays
 
 
@@ -402,8 +441,8 @@ def commit() -> str:
 def write_result(path: Path, result: Result) -> None:
     """Write a result as one JSON file with a checksum, atomically."""
     payload = dataclasses.asdict(dataclasses.replace(result, arrays={}))
-    payload["arrays"] = {name: _encode(array) for name, array in result.arrays.items()}
-    _write_checked(path, payload)
+    payload["arrays"] = {name: encode(array) for name, array in result.arrays.items()}
+    write_checked(path, payload)
 
 
 def read_result(path: Path) -> Result:
@@ -412,72 +451,10 @@ def read_result(path: Path) -> Result:
     Raises:
         InputError: the file is damaged.
     """
-    payload = _read_checked(path)
-    payload["arrays"] = {name: _decode(array) for name, array in payload["arrays"].items()}
+    payload = read_checked(path)
+    payload["arrays"] = {name: decode(array) for name, array in payload["arrays"].items()}
     payload["verdicts"] = tuple(Verdict(**verdict) for verdict in payload["verdicts"])
     return Result(**payload)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a whole file or none of it.
-
-    Raises:
-        InputError: the folder is read-only, full, or not a folder.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as handle:
-            temporary = Path(handle.name)
-            handle.write(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        reason = error.strerror or str(error)
-        raise InputError(
-            f"cannot write {path} ({reason}); choose a folder that exists, is writable and has room."
-        ) from None
-
-
-def _write_checked(path: Path, payload: Mapping[str, Any]) -> None:
-    body = _canonical(payload)
-    checksum = hashlib.sha256(body.encode()).hexdigest()
-    write_atomically(path, f'{{"sha256": "{checksum}",\n"payload": {body}}}\n'.encode())
-
-
-def _read_checked(path: Path) -> dict[str, Any]:
-    try:
-        whole = json.loads(path.read_text(encoding="utf-8"))
-        payload, known = whole["payload"], whole["sha256"]
-    except (ValueError, KeyError, TypeError):
-        payload, known = {}, "unreadable"
-    if hashlib.sha256(_canonical(payload).encode()).hexdigest() != known:
-        raise InputError(f"{path} is damaged: its checksum does not match; delete it and run again.")
-    return cast(dict[str, Any], payload)
-
-
-def _canonical(payload: Mapping[str, Any]) -> str:
-    return json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _encode(array: np.ndarray) -> dict[str, Any]:
-    """An array as JSON: numbers in their shortest exact form, NaN as null."""
-    flat = np.asarray(array).ravel()
-    if flat.dtype.kind == "f":
-        items: list[Any] = [None if np.isnan(v) else float(str(v)) for v in flat]
-    else:
-        items = flat.tolist()
-    return {"dtype": flat.dtype.str, "shape": list(np.shape(array)), "items": items}
-
-
-def _decode(stored: Mapping[str, Any]) -> np.ndarray:
-    items = [np.nan if item is None else item for item in stored["items"]]
-    return np.array(items, dtype=stored["dtype"]).reshape(stored["shape"])
 
 
 def iter_records() -> Iterator[Result]:

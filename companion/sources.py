@@ -15,7 +15,7 @@ from pathlib import Path
 from companion.catalog import PROJECT
 
 # The press carries and shows numbers; it computes none, so restyling it re-runs nothing.
-PRESS = frozenset({"results", "figures", "chapters", "book", "errors", "catalog", "sources"})
+PRESS = frozenset({"errors", "catalog", "sources", "files", "results", "figures", "__main__"})
 
 
 @dataclass

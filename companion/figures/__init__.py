@@ -1,7 +1,7 @@
 """Figures: functions from a `Result` to a `Drawing`, shown in notebooks and saved for citing.
 
-A figure `du2019-fig1a` is the function `fig1a` of a module in `companion/figures/du2019`, named like the
-experiment whose result it draws. Figures compute nothing, so restyling re-runs nothing.
+A figure `du2019-fig1a` is the function `fig1a` of a module in `companion/figures/du2019`, named
+like the experiment whose result it draws. Figures compute nothing, so restyling re-runs nothing.
 """
 
 import csv
@@ -17,7 +17,8 @@ import matplotlib.figure
 
 from companion.catalog import check_figure, figures
 from companion.figures.style import RC, Table
-from companion.results import Result, write_atomically
+from companion.files import write_atomically
+from companion.results import Result
 
 # Without these, files carry the date and differ between two runs.
 _METADATA: dict[str, dict[str, Any]] = {
@@ -86,7 +87,7 @@ def draw(identifier: str, result: Result) -> Drawing:
 
 
 def save(identifier: str, result: Result, folder: Path, stem: str | None = None) -> Drawing:
-    """Write `<stem>.svg`, `.pdf`, `.png`, `.csv` and `.json`; the same bytes for the same result."""
+    """Write `<stem>.svg`, .pdf, .png, .csv and .json; the same bytes for the same result."""
     drawing = draw(identifier, result)
     base = folder / (stem or identifier)
     for kind in _METADATA:

@@ -5,6 +5,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -22,7 +23,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
 CYCLE = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
 INK, FAINT = "#222222", "#8a8a8a"
 
-RC: dict[str, Any] = {
+RC: Any = {
     "figure.figsize": (6.4, 4.0),
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
@@ -30,7 +31,7 @@ RC: dict[str, Any] = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
     "savefig.dpi": 200,
-    "axes.prop_cycle": mpl.cycler(color=CYCLE),
+    "axes.prop_cycle": cycler(color=CYCLE),
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "text.color": INK,
@@ -78,7 +79,7 @@ def label_line(axes: Axes, x: Any, y: Any, text: str, color: Any) -> None:
 
 
 def band(axes: Axes, x: Any, samples: np.ndarray, color: Any, **options: Any) -> np.ndarray:
-    """Mean of `samples`, shape (seeds, points), with its range over seeds as a band; returns the mean."""
+    """Draw and return the mean of `samples`, shape (seeds, points), with their range as a band."""
     mean: np.ndarray = samples.mean(axis=0)
     if len(samples) > 1:
         axes.fill_between(x, samples.min(axis=0), samples.max(axis=0), color=color, alpha=0.2, lw=0)

@@ -1,1 +1,1 @@
-"""Du, Zhai, Poczos and Singh (2019), Gradient descent provably optimizes over-parameterized nets."""
+"""Du, Zhai, Poczos and Singh (2019): two layers, quadratic loss, the Gram matrix."""

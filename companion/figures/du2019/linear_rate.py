@@ -4,34 +4,51 @@ import numpy as np
 
 from companion.bounds import theorem_4_1
 from companion.figures import Drawing
-from companion.figures.style import FAINT, band, by_size, label_line, new, stack
+from companion.figures.style import FAINT, INK, band, by_size, label_line, new, stack
 from companion.results import Result
 
 
 def linear_rate(result: Result) -> Drawing:
-    """Misfit per step for every width, with the theorem's bound, at the largest step size."""
+    """Misfit per step and its ratio from step to step, for every width, at the largest step size."""
     misfits = result.arrays["misfit"][:, :, -1]  # seeds, widths, steps
     widths = result.settings["widths"]
     steps = np.arange(misfits.shape[-1])
-    figure, (axes,) = new()
+    step_size = float(result.values["largest_step_size"])
+    figure, (whole, single) = new(2)
     series = {}
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
-        mean = band(axes, steps, misfits[:, index] / misfits[:, index, :1], color)
-        label_line(axes, steps, mean, f"m = {width}", color)
-        series[f"m={width}"] = (steps, mean)
-    step_size = float(result.arrays["step_sizes"][:, 0, -1].mean())
+        curve = misfits[:, index]
+        mean = band(whole, steps, curve / curve[:, :1], color, label=f"m = {width}")
+        ratio = band(single, steps[1:], curve[:, 1:] / curve[:, :-1], color)
+        series[f"m={width}, misfit"] = (steps, mean)
+        series[f"m={width}, ratio"] = (steps[1:], ratio)
     bound = theorem_4_1(steps, step_size, float(result.values["lambda_0"]), 1.0)
-    axes.plot(steps, bound, color=FAINT, ls="--")
-    label_line(axes, steps, bound, "Theorem 4.1", FAINT)
+    whole.plot(steps, bound, color=FAINT, ls="--")
+    label_line(whole, steps[: 2 * len(steps) // 3], 3 * bound, "Theorem 4.1", FAINT)
     series["Theorem 4.1"] = (steps, bound)
-    axes.set_yscale("log")
-    axes.set_xlabel("step k")
-    axes.set_ylabel(r"$\|u(k)-y\|^2\,/\,\|u(0)-y\|^2$")
+    whole.set_yscale("log")
+    whole.set_xlabel("step k")
+    whole.set_ylabel(r"$\|u(k)-y\|^2\,/\,\|u(0)-y\|^2$")
+    whole.legend(loc="lower left")
+    for key, name, color in (
+        ("bound_ratio", r"$1-\eta\lambda_0/2$, the theorem", FAINT),
+        ("late_prediction", r"$(1-\eta\lambda_{\min}(H(0)))^2$", INK),
+    ):
+        level = float(result.values[key])
+        single.axhline(level, color=color, ls="--", lw=1.2)
+        single.text(steps[-1], level, name, color=color, ha="right", va="bottom", fontsize=9)
+        series[key] = (steps[1:], np.full(len(steps) - 1, level))
+    single.set_ylim(0, 1)
+    single.set_xlabel("step k")
+    single.set_ylabel(r"$\|u(k)-y\|^2\,/\,\|u(k-1)-y\|^2$")
     return Drawing(
         figure,
-        f"Squared residual per step of gradient descent at $\\eta={step_size:.2f}$, mean and range over "
-        f"{len(misfits)} seeds; dashed, the bound $(1-\\eta\\lambda_0/2)^k$.",
-        "Straight lines on a logarithmic axis, nearly the same for every width, all falling faster "
-        "than the dashed bound.",
-        stack(series, "step", "misfit_ratio"),
+        f"Gradient descent at $\\eta={step_size:.2f}$, mean and range over {len(misfits)} seeds. "
+        "Left: the squared residual and the bound $(1-\\eta\\lambda_0/2)^k$, dashed. "
+        "Right: what is left of it after one step; the ratio climbs from below to "
+        f"$(1-\\eta\\lambda_{{\\min}})^2={result.values['late_prediction']:.2f}$ and stays under "
+        f"the theorem's {result.values['bound_ratio']:.2f}.",
+        "Left, straight lines on a logarithmic axis, nearly the same for every width, all falling "
+        "faster than the dashed bound. Right, the ratios level off at one value for all widths.",
+        stack(series, "step", "value"),
     )

