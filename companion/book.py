@@ -200,8 +200,8 @@ def _site(book: Book, stage: Path) -> Path:
     made, log = book.output / "site", book.output / "site.log"
     _forget_if_toc_changed(made, stage / "_toc.yml")
     command = [
-        *(sys.executable, "-m", "jupyter_book", "build", str(stage), "--path-output", str(made)),
-        *("-W", "-n", "--keep-going", "-q"),
+        *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),
+        *("build", str(stage), "--path-output", str(made), "-W", "-n", "--keep-going", "-q"),
     ]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = (run.stdout + run.stderr).splitlines()

@@ -90,6 +90,37 @@ def theorem_4_1_step_size(count: int, lambda_0: float) -> float:
     return lambda_0 / count**2
 
 
+def theorem_4_1_radius(count: int, lambda_0: float, delta: float, step_size: float) -> float:
+    """R of gradient descent at one step size (derived).
+
+    Outside one event of probability delta, sum_i |S_i^perp| <= 2 m n R / (sqrt(2 pi) delta). The
+    displayed chain of inequalities then contracts by 1 - eta lambda_0 / 2 if
+    4 R (n^2 + n^1.5) / (sqrt(2 pi) delta) + eta n^2 <= lambda_0 / 2; the same event gives Lemma 3.2.
+
+    Returns:
+        The smaller of that R and Lemma 3.2's; not positive where the step size alone is too large.
+    """
+    left = lambda_0 / 2 - step_size * count**2
+    contracting = math.sqrt(2 * math.pi) * delta * left / (4 * (count**2 + count**1.5))
+    return min(contracting, lemma_3_2_radius(count, lambda_0, delta))
+
+
+def theorem_4_1_free_step_size(count: int, lambda_0: float) -> float:
+    """Largest eta at which `theorem_4_1_radius` is Lemma 3.2's R: lambda_0 (1 - n^-0.5) / (4 n^2).
+
+    Derived; zero for n = 1, where every step size costs width.
+    """
+    return lambda_0 * (1 - count**-0.5) / (4 * count**2)
+
+
+def theorem_4_1_width_at(
+    count: int, lambda_0: float, delta: float, misfit: float, step_size: float
+) -> float:
+    """Width at which R' < R for gradient descent at one step size (derived)."""
+    radius = theorem_4_1_radius(count, lambda_0, delta, step_size)
+    return 16 * count * misfit / (lambda_0 * radius) ** 2
+
+
 def lemma_a3_radii(count: int, lambda_0: float, delta: float) -> tuple[float, float]:
     """R_w and R_a: sqrt(2 pi) lambda_0 delta / (32 n^2) and lambda_0 / (16 n^2)."""
     return (

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from companion.errors import InputError
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -36,6 +38,13 @@ def claims() -> dict[str, Claim]:
     """Every claim of `book/claims.csv`, by id, in the order of the papers."""
     with (BOOK / "claims.csv").open(encoding="utf-8", newline="") as table:
         return {row["id"]: Claim(**row) for row in csv.DictReader(table)}
+
+
+def published(name: str) -> dict[str, np.ndarray]:
+    """Columns of a file of `book/published`: values read off a paper's figure."""
+    with (BOOK / "published" / f"{name}.csv").open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    return {column: np.array([float(row[column]) for row in rows]) for column in rows[0]}
 
 
 def experiments() -> list[str]:

@@ -6,13 +6,11 @@ be edited without one.
 """
 
 import ast
-import asyncio
 import hashlib
 import json
 import logging
 import os
 import re
-import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -221,7 +219,7 @@ def graft(executed: Executed) -> NotebookNode:
         BuildError: the code cells are not those that ran.
     """
     ran = _code_cells(executed.notebook)
-    fresh = nbformat.from_dict(executed.chapter.notebook)
+    fresh: NotebookNode = nbformat.from_dict(executed.chapter.notebook)
     cells = _code_cells(fresh)
     if [cell.source for cell in ran] != [cell.source for cell in cells]:
         raise BuildError(
@@ -242,7 +240,7 @@ def result_of(mark: Mapping[str, Any]) -> Result | None:
     return found
 
 
-def _code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+def _code_cells(notebook: Any) -> list[Any]:
     return [
         cell
         for cell in notebook.cells
@@ -277,8 +275,7 @@ def _run(chapter: Chapter, parameters: dict[str, object], folder: Path, timeout:
     key, started = chapter.key(parameters), time.perf_counter()
     write_atomically(source, nbformat.writes(chapter.notebook).encode())
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    if sys.platform != "win32":
-        asyncio.set_event_loop(asyncio.new_event_loop())
+    _redirect_output(log)
     try:
         papermill.execute_notebook(
             str(source),
@@ -292,7 +289,7 @@ def _run(chapter: Chapter, parameters: dict[str, object], folder: Path, timeout:
         executed = nbformat.read(partial, as_version=4)
         _check_complete(executed)
     except Exception as error:  # papermill and the kernel raise many kinds; all end the build alike
-        write_atomically(log, traceback.format_exc().encode())
+        traceback.print_exc()
         raise BuildError(
             f"{chapter.name} failed {_where(partial)}: {_reason(error)} (log: {log})"
         ) from None
@@ -302,6 +299,13 @@ def _run(chapter: Chapter, parameters: dict[str, object], folder: Path, timeout:
     for leftover in (source, partial, log):
         leftover.unlink(missing_ok=True)
     return seconds
+
+
+def _redirect_output(log: Path) -> None:
+    """Send what this process and its kernel say to the chapter's log."""
+    with log.open("wb") as handle:
+        for stream in (1, 2):
+            os.dup2(handle.fileno(), stream)
 
 
 def _check_complete(notebook: NotebookNode) -> None:

@@ -188,13 +188,14 @@ def linearised_misfit(
 def linearised_flow_misfit(eigenvalues: Tensor, coordinates: Tensor, times: Tensor) -> Tensor:
     """||u(t) - y||^2 of gradient flow with a Gram matrix that does not move, shape (k,)."""
     decay = torch.exp(-2 * eigenvalues[None, :] * times[:, None])
-    return (decay * coordinates.square()).sum(dim=1)
+    misfits: Tensor = (decay * coordinates.square()).sum(dim=1)
+    return misfits
 
 
 def linearised_distances(
     network: TwoLayer, x: Tensor, y: Tensor, gram: Tensor, *, step_size: float, steps: int
 ) -> Tensor:
-    """||w_r(k) - w_r(0)|| of gradient descent if no activation flipped and the Gram matrix were `gram`.
+    """||w_r(k) - w_r(0)|| of gradient descent if no activation flipped and `gram` ruled.
 
     The residual then follows (I - eta gram)^k (u(0) - y), and each unit adds up its gradients.
 
@@ -215,7 +216,8 @@ def linearised_distances(
     for _ in range(steps):
         total = total + step_size * residual
         residual = residual - step_size * torch.mv(gram, residual)
-    return network.weight_gradient(x, preactivations, total).norm(dim=1)
+    distances: Tensor = network.weight_gradient(x, preactivations, total).norm(dim=1)
+    return distances
 
 
 class _Notebook:

@@ -67,7 +67,7 @@ def by_size(sizes: Sequence[float]) -> list[Any]:
     """One colour per size, light to dark with growing size, legible on both backgrounds."""
     logs = np.log(np.asarray(sizes, dtype=float))
     spread = max(logs.max() - logs.min(), 1e-12)
-    return [mpl.colormaps["viridis"](0.82 - 0.74 * (log - logs.min()) / spread) for log in logs]
+    return [mpl.colormaps["viridis"](0.66 - 0.6 * (log - logs.min()) / spread) for log in logs]
 
 
 def label_line(axes: Axes, x: Any, y: Any, text: str, color: Any) -> None:

@@ -1,10 +1,11 @@
 """Gradient descent contracts ||u - y||^2 by 1 - eta lambda_0 / 2 per step (Theorem 4.1).
 
-Refuted by a step with a larger ratio, by a distance from initialisation above Corollary 4.1, or by a rate
-that depends on the width.
+Refuted by a step with a larger ratio, by a distance from initialisation above Corollary 4.1, or
+by a rate that depends on the width.
 """
 
 import math
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -85,7 +86,7 @@ def run(settings: Settings, device: str) -> Result:
     """Train every width from every seed at every step size, recording misfit and distance."""
     runs = [(seed, width) for seed in range(settings.seeds) for width in settings.widths]
     parts = [
-        checkpoint(f"seed{seed}-m{width}", lambda s=seed, m=width: _train(settings, s, m, device))
+        checkpoint(f"seed{seed}-m{width}", partial(_train, settings, seed, width, device))
         for seed, width in progress(runs, "linear rate")
     ]
     shape = (settings.seeds, len(settings.widths))
@@ -192,7 +193,8 @@ def _theorem(result: Result) -> Verdict:
         f"{spread(late.mean(axis=1), '.3f')}",
         f"1, exactly; exponent within {_width_allowance(widths):.2f} of 0, what "
         r"$\lambda_{\min}(H(0))\ge\frac34\lambda_0$ allows; a step $\propto\sqrt m$ gives 1/2",
-        f"Every step of every run contracts at least as fast as the theorem says, but {_gap(result)}."
+        f"Every step of every run contracts at least as much as the theorem says, but "
+        f"{_gap(result)}."
         if seen
         else "A step contracts less than the theorem says, or the rate depends on the width.",
     )
@@ -222,7 +224,7 @@ def _share_of_condition(result: Result) -> float:
 
 
 def _corollary(result: Result) -> Verdict:
-    """The bound is exact; its exponent is that of the root mean square, and the maximum's is predicted."""
+    """The bound, and the exponents: of the root mean square, and of the maximum over m units."""
     a, widths = result.arrays, result.settings["widths"]
     size = np.sqrt(a["misfit"][:, :, -1, 0])  # ||y - u(0)||, which the bound divides out
     slope, error = log_log_slope(widths, a["rms_distance"][..., -1] / size)
@@ -255,7 +257,8 @@ def _corollary(result: Result) -> Verdict:
 def _width_allowance(widths: list[int]) -> float:
     """Exponent that finite width can add by itself.
 
-    At the least width lambda_min(H(0)) may be short of lambda_0 by the quarter that Lemma 3.1 leaves open.
+    At the least width lambda_min(H(0)) may be short of lambda_0 by the quarter that Lemma 3.1
+    leaves open.
     """
     return math.log(4 / 3) / math.log(max(widths) / min(widths))
 

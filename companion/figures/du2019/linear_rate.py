@@ -9,7 +9,7 @@ from companion.results import Result
 
 
 def linear_rate(result: Result) -> Drawing:
-    """Misfit per step and its ratio from step to step, for every width, at the largest step size."""
+    """Misfit and its ratio from step to step, for every width, at the largest step size."""
     misfits = result.arrays["misfit"][:, :, -1]  # seeds, widths, steps
     widths = result.settings["widths"]
     steps = np.arange(misfits.shape[-1])
@@ -24,19 +24,22 @@ def linear_rate(result: Result) -> Drawing:
         series[f"m={width}, ratio"] = (steps[1:], ratio)
     bound = theorem_4_1(steps, step_size, float(result.values["lambda_0"]), 1.0)
     whole.plot(steps, bound, color=FAINT, ls="--")
-    label_line(whole, steps[: 2 * len(steps) // 3], 3 * bound, "Theorem 4.1", FAINT)
+    middle = len(steps) // 2
+    label_line(whole, steps[: middle + 1], 4 * bound[: middle + 1], "Theorem 4.1", FAINT)
     series["Theorem 4.1"] = (steps, bound)
     whole.set_yscale("log")
     whole.set_xlabel("step k")
     whole.set_ylabel(r"$\|u(k)-y\|^2\,/\,\|u(0)-y\|^2$")
     whole.legend(loc="lower left")
-    for key, name, color in (
-        ("bound_ratio", r"$1-\eta\lambda_0/2$, the theorem", FAINT),
-        ("late_prediction", r"$(1-\eta\lambda_{\min}(H(0)))^2$", INK),
+    for key, name, color, offset in (
+        ("bound_ratio", r"$1-\eta\lambda_0/2$, the theorem", FAINT, 0.03),
+        ("late_prediction", r"$(1-\eta\lambda_{\min}(H(0)))^2$", INK, -0.08),
     ):
         level = float(result.values[key])
         single.axhline(level, color=color, ls="--", lw=1.2)
-        single.text(steps[-1], level, name, color=color, ha="right", va="bottom", fontsize=9)
+        single.text(
+            steps[-1], level + offset, name, color=color, ha="right", va="center", fontsize=9
+        )
         series[key] = (steps[1:], np.full(len(steps) - 1, level))
     single.set_ylim(0, 1)
     single.set_xlabel("step k")
