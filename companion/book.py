@@ -27,7 +27,7 @@ from companion.files import write_atomically
 from companion.ledger import Findings
 from companion.offline import copy_mathjax, mend_page, write_front_door
 from companion.pages import PageWriter
-from companion.results import Result
+from companion.results import Result, check_device, check_profile
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,8 @@ def build(
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs is {jobs}; it must be at least 1.")
+    check_profile(profile)
+    check_device(device)
     write_atomically(book.output / ".writable", b"")
     chapters = [c for page in book.pages if (c := read(page, book.path(page)))]
     parameters = {"profile": profile, "device": device}

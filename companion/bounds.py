@@ -9,7 +9,9 @@ import math
 import numpy as np
 
 
-def theorem_3_2(time: np.ndarray, lambda_0: float, initial_misfit: float) -> np.ndarray:
+def theorem_3_2(
+    time: np.ndarray, lambda_0: float | np.ndarray, initial_misfit: float | np.ndarray
+) -> np.ndarray:
     """Gradient flow: ||u(t) - y||^2 <= exp(-lambda_0 t) ||u(0) - y||^2."""
     return np.exp(-lambda_0 * np.asarray(time)) * initial_misfit
 
@@ -28,6 +30,25 @@ def lemma_3_1_width(count: int, lambda_0: float, delta: float) -> float:
     Frobenius norm.
     """
     return 8 * count**2 / lambda_0**2 * math.log(count * (count + 1) / delta)
+
+
+def lemma_3_1_width_bernstein(
+    count: int, lambda_0: float, delta: float, inputs_norm: float, limit_norm: float
+) -> float:
+    """Width that gives the same as `lemma_3_1_width`, by matrix Bernstein (derived).
+
+    H(0) averages m independent matrices between 0 and ||X X^T||, of mean H_inf, so the variance of
+    one is at most ||X X^T|| ||H_inf||.
+
+    Args:
+        count: n.
+        lambda_0: least eigenvalue of H_inf.
+        delta: failure probability.
+        inputs_norm: ||X X^T||_2.
+        limit_norm: ||H_inf||_2.
+    """
+    variance = inputs_norm * limit_norm + inputs_norm * lambda_0 / 12
+    return 32 * variance / lambda_0**2 * math.log(2 * count / delta)
 
 
 def lemma_3_2_radius(count: int, lambda_0: float, delta: float) -> float:
@@ -95,7 +116,7 @@ def theorem_4_1_radius(count: int, lambda_0: float, delta: float, step_size: flo
 
     Outside one event of probability delta, sum_i |S_i^perp| <= 2 m n R / (sqrt(2 pi) delta). The
     displayed chain of inequalities then contracts by 1 - eta lambda_0 / 2 if
-    4 R (n^2 + n^1.5) / (sqrt(2 pi) delta) + eta n^2 <= lambda_0 / 2; the same event gives Lemma 3.2.
+    4 R (n^2 + n^1.5) / (sqrt(2 pi) delta) + eta n^2 <= lambda_0 / 2, and Lemma 3.2 follows.
 
     Returns:
         The smaller of that R and Lemma 3.2's; not positive where the step size alone is too large.
@@ -126,6 +147,33 @@ def lemma_a3_radii(count: int, lambda_0: float, delta: float) -> tuple[float, fl
     return (
         math.sqrt(2 * math.pi) * lambda_0 * delta / (32 * count**2),
         lambda_0 / (16 * count**2),
+    )
+
+
+def theorem_3_3_width(count: int, lambda_0: float, delta: float, misfit: float) -> float:
+    """Least width with R_w' < R_w and R_a' < R_a for joint training (derived).
+
+    The second asks m / log(m n / delta) > 64 n ||y - u(0)||^2 / (lambda_0 R_a)^2, solved by iteration.
+    """
+    weight_radius, output_radius = lemma_a3_radii(count, lambda_0, delta)
+    weights = 16 * count * misfit / (lambda_0 * weight_radius) ** 2
+    scale = 64 * count * misfit / (lambda_0 * output_radius) ** 2
+    outputs = scale
+    for _ in range(100):
+        outputs = scale * math.log(max(outputs, 1.0) * count / delta)
+    return max(weights, outputs)
+
+
+def lemma_a3_gram_changes(
+    count: int, weight_radius: float, output_radius: float
+) -> tuple[float, float]:
+    """Pieces of Lemma A.3: ||H' - H(0)|| in expectation, and ||H - H'||, H' having a(0).
+
+    4 n^2 R_w / sqrt(2 pi), and n^2 (2 R_a + R_a^2), where the paper prints 2 n^2 R_a.
+    """
+    return (
+        lemma_3_2_gram_change(count, weight_radius),
+        count**2 * (2 * output_radius + output_radius**2),
     )
 
 

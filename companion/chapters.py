@@ -316,16 +316,18 @@ def _check_complete(notebook: NotebookNode) -> None:
 
 
 def _where(partial: Path) -> str:
-    """Which code cell the run stopped in, as the reader counts them."""
+    """Which code cell the run stopped in, as the reader counts them: the last that started.
+
+    A dead kernel may leave its cell with or without an execution count, so that cannot tell.
+    """
     if not partial.is_file():
         return "before its first cell"
     cells = _code_cells(nbformat.read(partial, as_version=4))
-    for number, cell in enumerate(cells, start=1):
-        failed = any(output.output_type == "error" for output in cell.outputs)
-        if failed or cell.execution_count is None:
-            first = next(iter(cell.source.strip().splitlines()), "")
-            return f"in code cell {number} ('{first}')"
-    return "after its last cell"
+    started = [i for i, cell in enumerate(cells) if cell.metadata.papermill.get("start_time")]
+    if not started:
+        return "before its first cell"
+    first = next(iter(cells[started[-1]].source.strip().splitlines()), "")
+    return f"in code cell {started[-1] + 1} ('{first}')"
 
 
 def _reason(error: Exception) -> str:

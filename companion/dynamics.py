@@ -167,6 +167,37 @@ def _velocity(
     return velocity
 
 
+def prediction_velocity(
+    network: TwoLayer, x: Tensor, y: Tensor, layers: Layers = "first"
+) -> Tensor:
+    """du/dt of gradient flow by a central difference of the predictions along the flow's direction.
+
+    Predictions are linear in W and bilinear in (W, a) as long as no unit switches, so the
+    difference is exact up to rounding; its step is half the largest that switches none.
+
+    Args:
+        network: with no preactivation at 0.
+        x: inputs, shape (n, d).
+        y: labels, shape (n,).
+        layers: which layers move.
+
+    Returns:
+        Shape (n,).
+    """
+    direction = _velocity(network, x, y, layers)(
+        torch.zeros(()), (network.weights, network.outputs)
+    )
+    step = 0.5 * float((network.preactivations(x) / (x @ direction[0].T)).abs().min())
+    ahead, behind = (
+        network.moved(
+            network.weights + sign * step * direction[0],
+            network.outputs + sign * step * direction[1],
+        ).predict(x)
+        for sign in (1, -1)
+    )
+    return (ahead - behind) / (2 * step)
+
+
 def linearised_misfit(
     eigenvalues: Tensor, coordinates: Tensor, step_size: float, steps: Tensor
 ) -> Tensor:

@@ -6,7 +6,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from companion.kernels import empirical_gram_from, lambda_min, spectral_norm
+from companion.kernels import (
+    empirical_gram_from,
+    empirical_output_gram,
+    lambda_min,
+    spectral_norm,
+)
 from companion.networks import TwoLayer
 
 
@@ -101,6 +106,11 @@ def max_output_distance(state: State) -> float:
 def gram_lambda_min(state: State) -> float:
     """lambda_min(H(k))."""
     return lambda_min(state.gram)
+
+
+def output_gram_lambda_min(state: State) -> float:
+    """lambda_min(G(t)) of the output layer's Gram matrix: Du et al. (2019), section 3.2."""
+    return lambda_min(empirical_output_gram(state.network, state.x))
 
 
 def gram_drift(state: State) -> float:

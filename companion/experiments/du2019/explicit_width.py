@@ -307,8 +307,8 @@ def judge(result: Result) -> list[Verdict]:
             f"({share.min():.3f} to {share.max():.3f}); "
             rf"least $\lambda_{{\min}}(H(t))/\lambda_0$ {least:.4f}",
             "no broken link; failed events not rarer than 1 in 100 at rate delta",
-            "At the explicit width of its own proof, on orthonormal inputs, each theorem's chain of "
-            + ("bounds was seen link by link." if broken == 0 else "bounds is broken."),
+            "At the explicit width of its own proof, on orthonormal inputs, each theorem's chain "
+            + ("of bounds was seen link by link." if broken == 0 else "of bounds is broken."),
         )
     ]
 

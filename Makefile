@@ -1,0 +1,30 @@
+# Two commands on a fresh machine with Python 3.11+, pip and make: `make book`, `make test`.
+PYTHON  ?= python3
+PROFILE ?= quick
+DEVICE  ?= cpu
+JOBS    ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
+BIN     := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help book test check clean
+
+help:  ## Show this list.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+book: .venv/installed  ## Execute every chapter and build _build/html (PROFILE=quick|paper DEVICE=cpu|cuda JOBS=n).
+	$(BIN)/companion book --profile $(PROFILE) --device $(DEVICE) --jobs $(JOBS)
+
+test: .venv/installed  ## Run the whole test suite.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+check: .venv/installed  ## Lint, types and the order of the layers, without the tests.
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+clean:  ## Remove everything that was built; .venv stays.
+	rm -rf _build
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'Python 3.11 or later is needed; set PYTHON=...')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	@touch $@

@@ -1,0 +1,197 @@
+"""Deep networks: du/dt = sum_h G^(h) (y - u), each G^(h) semidefinite and stable (section 6).
+
+Refuted by a directional derivative that differs from the sum, by a negative eigenvalue beyond
+rounding, or by a drift during training that does not fall with the width.
+"""
+
+from functools import partial
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from companion.datasets import DataSet, sphere
+from companion.fits import log_log_slope, spread
+from companion.kernels import lambda_max, layer_grams, spectral_norm
+from companion.networks import DeepNetwork, draw_deep
+from companion.results import Cost, Outcome, Result, Verdict, checkpoint, progress
+from companion.settings import Settings as BaseSettings
+
+EXPECTED: dict[str, Outcome] = {"du2019-deep-conj": "holds"}
+# Step of the central difference in units of 1 / ||u - y||: rounding leaves about 1e-16 / 1e-8, and
+# hardly ever is one of the n m L preactivations so close to zero that it changes sign.
+DIFFERENCE = 1e-8
+
+
+class Settings(BaseSettings):
+    """What is run.
+
+    Attributes:
+        dtype: float64 only, for the sake of the central difference.
+        count: n, inputs on the sphere.
+        dimension: d.
+        depth: hidden layers, all of them trained; the signs of the output layer are not.
+        widths: m, in increasing order, at least 3.
+        seeds: independent draws of data and network.
+        step_size: eta as a multiple of 1 / lambda_max(sum_h G^(h)(0)).
+        steps: gradient descent steps.
+        every: the Gram matrices are looked at every so many steps.
+    """
+
+    dtype: Literal["float64"] = "float64"
+    count: Annotated[int, Field(ge=2)] = 20
+    dimension: Annotated[int, Field(ge=1)] = 20
+    depth: Annotated[int, Field(ge=1)] = 3
+    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=3)] = (
+        64,
+        256,
+        1024,
+    )
+    seeds: Annotated[int, Field(ge=1)] = 3
+    step_size: Annotated[float, Field(gt=0, lt=2)] = 1.0
+    steps: Annotated[int, Field(ge=1)] = 60
+    every: Annotated[int, Field(ge=1)] = 10
+
+
+QUICK = Settings()
+PAPER = Settings(widths=(64, 256, 1024, 4096), seeds=5)
+
+
+def cost(settings: Settings) -> Cost:
+    """Six products of (n, m) and (m, m) a hidden layer and step; weights, start and gradient."""
+    s = settings
+    flops = 12.0 * s.seeds * s.steps * s.count * s.depth * sum(m**2 for m in s.widths)
+    return Cost(flops, 8 * 4 * s.depth * max(s.widths) ** 2)
+
+
+def run(settings: Settings, device: str) -> Result:
+    """Check the identity at initialisation, then train and follow each layer's Gram matrix."""
+    runs = [(seed, width) for seed in range(settings.seeds) for width in settings.widths]
+    parts = [
+        checkpoint(f"seed{seed}-m{width}", partial(_train, settings, seed, width, device))
+        for seed, width in progress(runs, "deep Gram matrices")
+    ]
+    shape = (settings.seeds, len(settings.widths))
+    arrays = {
+        name: np.stack([part[name] for part in parts]).reshape(*shape, *parts[0][name].shape)
+        for name in parts[0]
+    }
+    return Result(
+        experiment="du2019/deep_gram",
+        settings=settings.model_dump(mode="json"),
+        values=_values(settings, arrays),
+        arrays=arrays,
+        data=f"uniform on the sphere, n={settings.count}, d={settings.dimension}",
+    )
+
+
+def _values(settings: Settings, arrays: dict[str, np.ndarray]) -> dict[str, float | int]:
+    drift = arrays["drift"].max(axis=-2)
+    values: dict[str, float | int] = {
+        "depth": settings.depth,
+        "misfit_left": float((arrays["misfit"][..., -1] / arrays["misfit"][..., 0]).max()),
+        "least_share": float(arrays["least_share"].min()),
+    }
+    for layer in range(settings.depth):
+        values[f"slope_{layer + 1}"] = log_log_slope(settings.widths, drift[..., layer])[0]
+        values[f"drift_{layer + 1}"] = float(drift[:, -1, layer].mean())
+    return values
+
+
+def _train(settings: Settings, seed: int, width: int, device: str) -> dict[str, np.ndarray]:
+    """Gradient descent on all hidden layers, with the drift of each G^(h) along it."""
+    dtype = getattr(torch, settings.dtype)
+    data = sphere(settings.count, settings.dimension, seed).to(dtype, device)
+    network = draw_deep(width, settings.dimension, settings.depth, seed, dtype, device)
+    start = layer_grams(network, data.x)
+    total = torch.stack(start).sum(dim=0)
+    step_size = settings.step_size / lambda_max(total)
+    misfits, steps, drifts, least = [], [], [], [_least_eigenvalues(start)]
+    mismatch = derivative_mismatch(network, data)
+    shares = []
+    for step in range(settings.steps + 1):
+        residual = network.predict(data.x) - data.y
+        misfits.append(float(residual.square().sum()))
+        if step % settings.every == 0 or step == settings.steps:
+            grams = layer_grams(network, data.x)
+            steps.append(step)
+            drifts.append([spectral_norm(g - g0) for g, g0 in zip(grams, start, strict=True)])
+            least.append(_least_eigenvalues(grams))
+            shares.append(_least(torch.stack(grams).sum(dim=0)) / _least(total))
+        network = _stepped(network, data.x, residual, step_size)
+    return {
+        "misfit": np.array(misfits),
+        "steps": np.array(steps),
+        "drift": np.array(drifts),
+        "least": np.array(least).min(axis=0),
+        "norm": np.array([spectral_norm(gram) for gram in start]),
+        "least_share": np.array(min(shares)),
+        "mismatch": np.array(max(mismatch, derivative_mismatch(network, data))),
+    }
+
+
+def _stepped(network: DeepNetwork, x: Tensor, residual: Tensor, step_size: float) -> DeepNetwork:
+    """One step of gradient descent on W_1, ..., W_L."""
+    gradients = network.gradients(x, residual)
+    weights = [w - step_size * g for w, g in zip(network.weights, gradients, strict=True)]
+    return DeepNetwork(tuple(weights), network.outputs)
+
+
+def derivative_mismatch(network: DeepNetwork, data: DataSet) -> float:
+    """Relative distance between du/dt along the flow and sum_h G^(h) (y - u).
+
+    The left side is a central difference of predictions along minus the gradient, so no Gram
+    matrix enters it.
+    """
+    residual = network.predict(data.x) - data.y
+    time = DIFFERENCE / float(residual.norm())
+    ahead, behind = (
+        _stepped(network, data.x, residual, sign * time).predict(data.x) for sign in (1, -1)
+    )
+    velocity = (ahead - behind) / (2 * time)
+    predicted = -torch.stack(layer_grams(network, data.x)).sum(dim=0) @ residual
+    return float((velocity - predicted).norm() / predicted.norm())
+
+
+def _least_eigenvalues(grams: list[Tensor]) -> list[float]:
+    """Least eigenvalue of each matrix over its largest."""
+    return [_least(gram) / lambda_max(gram) for gram in grams]
+
+
+def _least(gram: Tensor) -> float:
+    return float(torch.linalg.eigvalsh(gram.double())[0])
+
+
+def judge(result: Result) -> list[Verdict]:
+    """Identity to the accuracy of the difference, PSD to rounding, exponent per layer."""
+    a, widths = result.arrays, result.settings["widths"]
+    drift = a["drift"].max(axis=-2)
+    fits = [log_log_slope(widths, drift[..., layer]) for layer in range(drift.shape[-1])]
+    # O(m^-1/2) is an upper bound: a layer may be steadier than that, not less steady.
+    stable = all(slope <= -0.5 + max(0.1, 2 * error) for slope, error in fits)
+    rounding = 10 * result.settings["count"] * np.finfo(result.settings["dtype"]).eps
+    psd = float(a["least"].min()) >= -rounding
+    # Rounding of u, some sqrt(m) eps, over the step of the central difference.
+    identity = float(a["mismatch"].max()) <= 1e-5
+    slopes = ", ".join(
+        f"h={layer + 1}: {slope:.3f} (s.e. {error:.3f})"
+        for layer, (slope, error) in enumerate(fits)
+    )
+    return [
+        Verdict(
+            "du2019-deep-conj",
+            "holds" if identity and psd and stable else "fails",
+            r"$\dot u=\sum_hG^{(h)}(y-u)$, $G^{(h)}\succeq0$, drift $O(m^{-1/2})$",
+            f"identity within {float(a['mismatch'].max()):.0e}; least eigenvalue over largest "
+            f"{float(a['least'].min()):.1e}; exponents of the drift {slopes}; drift over norm at "
+            f"m={max(widths)} {spread((drift / a['norm'])[:, -1].max(axis=-1))}",
+            f"identity 1e-5 (central difference); eigenvalues -{rounding:.0e} (rounding); "
+            "exponents at most -1/2, up to 0.1 or two standard errors",
+            f"The identity {'is' if identity else 'is not'} exact, the matrices "
+            f"{'are' if psd else 'are not'} positive semidefinite, and the drift of every layer's "
+            f"matrix {'falls' if stable else 'does not fall'} with the width at least as fast as "
+            "Remark 3.1 has it for two layers.",
+        )
+    ]

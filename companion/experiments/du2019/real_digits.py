@@ -1,0 +1,192 @@
+"""On real digits too, lambda_0 > 0 and every step contracts by 1 - eta lambda_0 / 2 (section 5).
+
+Refuted by a least eigenvalue that is zero to rounding, or by a step with a larger ratio. Beside the
+bound stands the decay that the limit Gram matrix predicts, direction by direction.
+"""
+
+from functools import partial
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from companion.bounds import initial_misfit, theorem_4_1, theorem_4_1_width
+from companion.datafiles import digits_source
+from companion.datasets import DataSet, digits
+from companion.dynamics import gradient_descent, linearised_misfit
+from companion.fits import spread
+from companion.kernels import infinite_width_gram
+from companion.networks import TwoLayer, draw_two_layer
+from companion.observables import misfit
+from companion.results import Cost, Outcome, Result, Verdict, checkpoint, progress
+from companion.settings import Settings as BaseSettings
+
+EXPECTED: dict[str, Outcome] = {"du2019-digits": "outside-regime"}
+DATA = "digits"
+
+
+class Settings(BaseSettings):
+    """What is run.
+
+    Attributes:
+        dtype: of the training; eigenvalues are always computed in float64.
+        classes: the two digits, labelled +1 and -1.
+        per_class: images of each; n is twice as many.
+        widths: m, in increasing order.
+        seeds: independent initialisations; the data is the same for all.
+        step_size: eta as a multiple of 1 / lambda_max(H_inf).
+        steps: gradient descent steps.
+        delta: failure probability in the explicit width, half of it for each event.
+    """
+
+    dtype: Literal["float32", "float64"] = "float32"
+    classes: tuple[
+        Annotated[int, Field(ge=0, le=9)],
+        Annotated[int, Field(ge=0, le=9)],
+    ] = (3, 8)
+    per_class: Annotated[int, Field(ge=1)] = 500
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = (250, 1000)
+    seeds: Annotated[int, Field(ge=1)] = 2
+    step_size: Annotated[float, Field(gt=0, lt=2)] = 1.0
+    steps: Annotated[int, Field(ge=1)] = 60
+    delta: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+QUICK = Settings()
+PAPER = Settings(widths=(500, 2000, 8000), seeds=3, steps=200)
+PIXELS = 784
+
+
+def cost(settings: Settings) -> Cost:
+    """One eigenvalue problem; two products of (n, d) and (d, m) a step."""
+    s, count = settings, 2 * settings.per_class
+    flops = s.seeds * s.steps * sum(4 * count * PIXELS * width for width in s.widths)
+    size = 4 if s.dtype == "float32" else 8
+    return Cost(
+        flops + 10 * count**3,
+        8 * 6 * count**2 + size * max(s.widths) * (4 * count + 4 * PIXELS),
+    )
+
+
+def run(settings: Settings, device: str) -> Result:
+    """Spectrum of H_inf, then every width from every seed, against the linearised decay.
+
+    Raises:
+        InputError: there are no digits here, or too few of them.
+    """
+    data = digits(digits_source(), settings.classes, settings.per_class).to(torch.float64, device)
+    limit = infinite_width_gram(data.x)
+    eigenvalues, vectors = torch.linalg.eigh(limit)
+    step_size = settings.step_size / float(eigenvalues[-1])
+    runs = [(seed, width) for seed in range(settings.seeds) for width in settings.widths]
+    parts = [
+        checkpoint(
+            f"seed{seed}-m{width}",
+            partial(_train, settings, seed, width, data, eigenvalues, vectors, step_size),
+        )
+        for seed, width in progress(runs, "real digits")
+    ]
+    shape = (settings.seeds, len(settings.widths))
+    arrays = {
+        name: np.stack([part[name] for part in parts]).reshape(*shape, *parts[0][name].shape)
+        for name in parts[0]
+    }
+    arrays["eigenvalues"] = eigenvalues.cpu().numpy()
+    return Result(
+        experiment="du2019/real_digits",
+        settings=settings.model_dump(mode="json"),
+        values=_values(settings, data, limit, arrays),
+        arrays=arrays,
+        data=data.source,
+    )
+
+
+def _train(
+    settings: Settings,
+    seed: int,
+    width: int,
+    data: DataSet,
+    eigenvalues: Tensor,
+    vectors: Tensor,
+    step_size: float,
+) -> dict[str, np.ndarray]:
+    """One run, with the residual's coordinates in the eigenbasis of H_inf before and after."""
+    near = data.to(getattr(torch, settings.dtype), data.x.device)
+    network = draw_two_layer(width, data.x.shape[1], seed, near.x.dtype, near.x.device)
+    trajectory = gradient_descent(
+        network,
+        near.x,
+        near.y,
+        step_size=step_size,
+        steps=settings.steps,
+        record={"misfit": misfit},
+    )
+    before, after = (_coordinates(each, near, vectors) for each in (network, trajectory.network))
+    steps = torch.arange(settings.steps + 1, dtype=torch.float64, device=vectors.device)
+    return {
+        "misfit": trajectory["misfit"],
+        "linearised": linearised_misfit(eigenvalues, before, step_size, steps).cpu().numpy(),
+        "before": before.cpu().numpy(),
+        "after": after.cpu().numpy(),
+    }
+
+
+def _coordinates(network: TwoLayer, data: DataSet, vectors: Tensor) -> Tensor:
+    """Coordinates of u - y in the columns of `vectors`, shape (n,)."""
+    return vectors.T @ (network.predict(data.x) - data.y).to(vectors.dtype)
+
+
+def _values(
+    settings: Settings, data: DataSet, limit: Tensor, arrays: dict[str, np.ndarray]
+) -> dict[str, float | int]:
+    count, half = len(data.y), settings.delta / 2
+    lambda_0, largest = float(arrays["eigenvalues"][0]), float(arrays["eigenvalues"][-1])
+    cosines = (data.x @ data.x.T).fill_diagonal_(0)
+    off_diagonal = limit.abs() - torch.diag(limit.diagonal())
+    start = initial_misfit(float(data.y.square().sum()), count)
+    misfits = arrays["misfit"]
+    step_size = settings.step_size / largest
+    return {
+        "count": count,
+        "lambda_0": lambda_0,
+        "lambda_max": largest,
+        # Two inputs alone bound the least eigenvalue: lambda_0 <= 1/2 - |H_ij|.
+        "pair_bound": 0.5 - float(off_diagonal.max()),
+        "closest_cosine": float(cosines.max()),
+        "mean_cosine": float(cosines.sum()) / (count * (count - 1)),
+        "median_eigenvalue": float(np.median(arrays["eigenvalues"])),
+        "step_size": step_size,
+        "bound_left": float(theorem_4_1(np.array(settings.steps), step_size, lambda_0, 1.0)),
+        "misfit_left": float((misfits[:, -1, -1] / misfits[:, -1, 0]).mean()),
+        "needed_width": theorem_4_1_width(count, lambda_0, half, start / half),
+        "largest_width": max(settings.widths),
+    }
+
+
+def judge(result: Result) -> list[Verdict]:
+    """Worst ratio of successive misfits to the bound; distance from the linearised decay."""
+    a, v = result.arrays, result.values
+    misfits, lambda_0 = a["misfit"], float(v["lambda_0"])
+    contraction = 1 - float(v["step_size"]) * lambda_0 / 2
+    worst = float((misfits[..., 1:] / misfits[..., :-1]).max()) / contraction
+    # eigh returns the eigenvalues of a matrix that differs by about n eps lambda_max.
+    rounding = int(v["count"]) * np.finfo(float).eps * float(v["lambda_max"])
+    off = np.abs(misfits / a["linearised"] - 1).max(axis=-1)
+    seen = worst <= 1 and lambda_0 > rounding
+    return [
+        Verdict(
+            "du2019-digits",
+            "outside-regime" if seen else "fails",
+            r"$\lambda_0>0$; ratio of successive $\lVert u-y\rVert^2$ at most $1-\eta\lambda_0/2$",
+            rf"$\lambda_0={lambda_0:.4f}$; largest ratio divided by the bound: {worst:.4f}; "
+            f"largest deviation from the linearised decay at m={max(result.settings['widths'])} "
+            f"{spread(off[:, -1])}",
+            rf"$\lambda_0$ above rounding ({rounding:.0e}); ratio 1, exactly",
+            f"On {result.data}, "
+            + ("every step" if seen else "not every step")
+            + " of every run contracts at least as fast as the theorem says; the explicit width is "
+            f"{v['needed_width']:.1g}, at most {v['largest_width']} was run.",
+        )
+    ]

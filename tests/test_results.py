@@ -1,0 +1,175 @@
+"""Results: fingerprints, the store, checkpoints, reproduction."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from companion import catalog, results
+from companion.errors import InputError
+from companion.results import Result, Store, checkpoint, fingerprint, load, reproduce
+
+NAME = "du2019/linear_rate"
+TINY = {"widths": (20, 40, 80), "count": 8, "dimension": 8, "seeds": 2, "steps": 5}
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How often the experiment really ran."""
+    runs: list[str] = []
+    experiment = load(NAME)
+    original = experiment.run
+
+    def run(settings: object, device: str) -> Result:
+        runs.append(device)
+        return original(settings, device)
+
+    monkeypatch.setattr(experiment, "run", run)
+    return runs
+
+
+def test_the_second_time_nothing_runs(store: Path, counted: list[str]) -> None:
+    first, second = reproduce(NAME, **TINY), reproduce(NAME, **TINY)
+    assert len(counted) == 1
+    assert first.verdicts == second.verdicts
+    np.testing.assert_array_equal(first.arrays["misfit"], second.arrays["misfit"])
+    assert first.provenance == second.provenance
+
+
+def test_two_runs_give_the_same_bits(store: Path, counted: list[str]) -> None:
+    first = reproduce(NAME, **TINY)
+    Store().path(NAME, first.fingerprint).unlink()
+    second = reproduce(NAME, **TINY)
+    assert len(counted) == 2
+    assert results.largest_difference(first, second) == (0.0, "")
+
+
+@pytest.mark.parametrize("change", [{"steps": 6}, {"delta": 0.2}, {"dtype": "float32"}])
+def test_every_setting_enters_the_fingerprint(change: dict) -> None:
+    settings = load(NAME).QUICK
+    changed = settings.override(change)
+    assert fingerprint(NAME, settings, "cpu") != fingerprint(NAME, changed, "cpu")
+
+
+def test_device_and_source_enter_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(NAME).QUICK
+    known = fingerprint(NAME, settings, "cpu")
+    assert fingerprint(NAME, settings, "cuda") != known
+    monkeypatch.setattr(results, "compute_hash", lambda *_: "other")
+    assert fingerprint(NAME, settings, "cpu") != known
+
+
+def test_real_data_enters_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = next(n for n in catalog.experiments() if catalog.constant(n, "DATA") == "digits")
+    settings = load(name).QUICK
+    known = fingerprint(name, settings, "cpu")
+    monkeypatch.setattr(results, "data_identity", lambda _: "other digits")
+    assert fingerprint(name, settings, "cpu") != known
+
+
+def test_a_result_survives_the_store_whole(store: Path) -> None:
+    result = reproduce(NAME, **TINY)
+    kept = Store().find(NAME, result.fingerprint)
+    assert kept is not None
+    assert dataclasses.replace(kept, verdicts=result.verdicts, arrays=result.arrays) == result
+    for name, array in result.arrays.items():
+        np.testing.assert_array_equal(kept.arrays[name], array)
+        assert kept.arrays[name].dtype == array.dtype
+
+
+def test_overrides_make_a_custom_profile_that_expects_nothing(store: Path) -> None:
+    result = reproduce(NAME, **TINY)
+    assert result.profile == "custom"
+    assert results.unexpected(result) == []
+
+
+def test_unexpected_verdicts_are_told() -> None:
+    verdict = results.Verdict("du2019-cor4.1", "fails", "", "", "", "")
+    result = Result(NAME, {}, {}, {}, "", profile="quick", verdicts=(verdict,))
+    assert results.unexpected(result) == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("du2019/linear_rat",), "did you mean 'du2019/linear_rate'"),
+        ((NAME, "fast"), "no profile 'fast'; choose quick or paper"),
+        ((NAME, "quick", "tpu"), "no device 'tpu'; choose cpu or cuda"),
+    ],
+)
+def test_bad_names_are_refused(arguments: tuple, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        reproduce(*arguments)
+
+
+def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="sees no GPU"):
+        reproduce(NAME, "quick", "cuda", **TINY)
+    assert not store.exists()
+
+
+def test_a_run_that_diverges_says_so_and_leaves_nothing(store: Path) -> None:
+    with pytest.raises(InputError, match="diverges at step_size"):
+        reproduce(NAME, **{**TINY, "step_sizes": (50.0,), "steps": 60})
+    assert not list(store.rglob("*.json"))
+
+
+def test_an_unwritable_store_is_refused_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("COMPANION_STORE", str(tmp_path / "file" / "store"))
+    with pytest.raises(InputError, match="cannot write"):
+        reproduce(NAME, **TINY)
+    assert counted == []
+
+
+def test_a_stopped_run_goes_on_where_it_was(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = reproduce(NAME, **TINY)
+    Store().path(NAME, whole.fingerprint).unlink()
+    experiment, done = load(NAME), []
+    train = experiment._train
+
+    def interrupted(settings: object, seed: int, width: int, device: str) -> dict:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(width)
+        return train(settings, seed, width, device)
+
+    monkeypatch.setattr(experiment, "_train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(NAME, **TINY)
+    kept = list(done)
+    monkeypatch.setattr(experiment, "_train", lambda *a: (done.append(a[2]), train(*a))[1])
+    resumed = reproduce(NAME, **TINY)
+    assert len(kept) == 3
+    assert len(done) == len(TINY["widths"]) * TINY["seeds"]
+    assert results.largest_difference(resumed, whole) == (0.0, "")
+    assert not list(store.rglob("*.parts"))
+
+
+def test_outside_a_run_a_checkpoint_only_computes(store: Path) -> None:
+    assert checkpoint("part", lambda: {"x": np.ones(2)})["x"].tolist() == [1, 1]
+    assert not store.exists()
+
+
+def test_the_press_needs_no_torch() -> None:
+    """Citing, redrawing and building from stored results start at once."""
+    code = (
+        "import sys, companion.book, companion.__main__, companion.citing\n"
+        "from companion import catalog\n"
+        "import importlib\n"
+        "for e in catalog.figures().values():\n"
+        "    importlib.import_module('companion.figures.' + e.replace('/', '.'))\n"
+        "    catalog.expected(e), catalog.headline(e)\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONWARNINGS": "default"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
