@@ -153,7 +153,8 @@ def lemma_a3_radii(count: int, lambda_0: float, delta: float) -> tuple[float, fl
 def theorem_3_3_width(count: int, lambda_0: float, delta: float, misfit: float) -> float:
     """Least width with R_w' < R_w and R_a' < R_a for joint training (derived).
 
-    The second asks m / log(m n / delta) > 64 n ||y - u(0)||^2 / (lambda_0 R_a)^2, solved by iteration.
+    The second asks m / log(m n / delta) > 64 n ||y - u(0)||^2 / (lambda_0 R_a)^2, solved by
+    iteration.
     """
     weight_radius, output_radius = lemma_a3_radii(count, lambda_0, delta)
     weights = 16 * count * misfit / (lambda_0 * weight_radius) ** 2

@@ -150,9 +150,9 @@ def _values(settings: Settings, rows: list[dict[str, float]]) -> dict[str, float
     values: dict[str, float | int] = {
         f"{name}_{key}": value for name, row in named.items() for key, value in row.items()
     }
-    for n in settings.flow_counts:
+    # n = 2 is named even where it is not run: it shows how fast the width grows.
+    for n in sorted({1, 2, *settings.flow_counts, *settings.descent_counts}):
         values[f"flow_width_{n}"] = _flow_width(settings, n)
-    for n in settings.descent_counts:
         values[f"descent_width_{n}"] = _descent_width(settings, n)
         values[f"descent_step_size_{n}"] = _step_size(settings, n)
     least = min(_flow_width(settings, n) / n**2 for n in settings.flow_counts)

@@ -77,12 +77,17 @@ def run(settings: Settings, device: str) -> Result:
         name: np.stack([part[name] for part in parts]).reshape(*shape, *parts[0][name].shape)
         for name in parts[0]
     }
+    reached = (arrays["gd_first"] < 1e-8 * arrays["start"]).all(axis=0)
     return Result(
         experiment="du2019/output_layer",
         settings=settings.model_dump(mode="json"),
         values={
             "count": settings.count,
             "enough_parameters": -(-settings.count // settings.dimension),
+            # Least width from which on first-layer training fits the labels; 0 if it never does.
+            "first_layer_width": next(
+                (m for k, m in enumerate(settings.widths) if reached[k:].all()), 0
+            ),
             "largest_width": max(settings.widths),
             "difference": float(arrays["difference"][:, -1].mean()),
             "limit_difference": float(arrays["limit_difference"][:, -1].mean()),

@@ -154,11 +154,8 @@ def step_terms(
     e = y - before.predict_from(old)
     change = after.predict_from(new) - before.predict_from(old)
     crossing = near_boundary(initial.preactivations(x), radius).to(x.dtype)  # S_i-perp, (n, m)
-    per_unit = (new.relu() - old.relu()) * before.outputs / m**0.5
-    i_1, i_2 = (per_unit * (1 - crossing)).sum(dim=1), (per_unit * crossing).sum(dim=1)
-    active = (old >= 0).to(x.dtype)
-    gram = empirical_gram_from(before, x, old)
-    gram_perp = (x @ x.T) * ((active * crossing) @ active.T) / m  # not symmetric
+    i_1, i_2 = split_change(before.outputs, old, new, crossing)
+    gram, gram_perp = empirical_gram_from(before, x, old), crossing_gram(x, old, crossing)
     counted = crossing.sum(dim=1)  # |S_i-perp|
     pairs = float(counted.sum())
     size, unit = float(e.norm()), step_size * lambda_0 * float(e @ e)
@@ -187,6 +184,33 @@ def step_terms(
         "radius": radius,
         "crossing_share": pairs / (m * n),
     }
+
+
+def split_change(
+    outputs: Tensor, before: Tensor, after: Tensor, crossing: Tensor
+) -> tuple[Tensor, Tensor]:
+    """I_1 and I_2: the change of the predictions due to the units in S_i, and to the others.
+
+    Args:
+        outputs: a, shape (m,).
+        before: preactivations at step k, shape (n, m).
+        after: preactivations at step k + 1, shape (n, m).
+        crossing: 1 where unit r is in S_i-perp, else 0, shape (n, m).
+
+    Returns:
+        Two vectors of shape (n,) whose sum is u(k+1) - u(k).
+    """
+    per_unit = (after.relu() - before.relu()) * outputs / len(outputs) ** 0.5
+    return (per_unit * (1 - crossing)).sum(dim=1), (per_unit * crossing).sum(dim=1)
+
+
+def crossing_gram(x: Tensor, preactivations: Tensor, crossing: Tensor) -> Tensor:
+    """H-perp: the part of H(k) that is due to the units in S_i-perp, shape (n, n).
+
+    Row i is restricted to the units of S_i-perp, column j is not, so it is not symmetric.
+    """
+    active = (preactivations >= 0).to(x.dtype)
+    return (x @ x.T) * ((active * crossing) @ active.T) / preactivations.shape[1]
 
 
 def _quotient(value: Tensor, bound: Tensor) -> float:

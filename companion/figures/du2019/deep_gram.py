@@ -21,7 +21,7 @@ def deep_gram(result: Result) -> Drawing:
     ends = {layer: series[f"h={layer + 1}"][1][-1] for layer in range(drift.shape[-1])}
     for rank, layer in enumerate(sorted(ends, key=lambda layer: float(ends[layer]))):
         axes.annotate(
-            f"$G^{{({layer + 1})}}$", (widths[-1], ends[layer]), xytext=(8, 5 * (rank - 1)),
+            f"$G^{{({layer + 1})}}$", (widths[-1], ends[layer]), xytext=(8, 11 * (rank - 1)),
             textcoords="offset points", color=CYCLE[layer % len(CYCLE)], va="center", fontsize=10,
             annotation_clip=False,
         )  # fmt: skip
@@ -34,8 +34,10 @@ def deep_gram(result: Result) -> Drawing:
     axes.set_ylabel(r"$\max_k\|G^{(h)}(k)-G^{(h)}(0)\|_2$")
     return Drawing(
         figure,
-        f"Largest drift of each layer's Gram matrix while {result.settings['depth']} hidden layers are "
-        f"trained, mean and range over {len(drift)} seeds; exponents in $m$ {', '.join(slopes)} for "
+        f"Largest drift of each layer's Gram matrix while {result.settings['depth']} hidden "
+        f"layers are "
+        f"trained, mean and range over {len(drift)} seeds; exponents in $m$ {', '.join(slopes)} "
+        f"for "
         f"$h=1,\\dots,{drift.shape[-1]}$. Dashed, the slope $m^{{-1/2}}$.",
         "Falling lines on logarithmic axes, one per layer, about parallel to the dashed slope or "
         "steeper.",

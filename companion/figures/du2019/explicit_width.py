@@ -41,9 +41,12 @@ def explicit_widths(result: Result) -> Drawing:
     return Drawing(
         figure,
         "Widths that suffice with the constants of the proofs, at "
-        f"$\\delta={result.settings['table_delta']:g}$: filled, the sphere with $n=d$; open squares, "
-        f"real digits with $n={int(a['table_count'][-1])}$; grey, the widths of the paper's Figure 1.",
-        "Three straight lines on logarithmic axes: Lemma 3.1 rises with about the second power of n, "
+        f"$\\delta={result.settings['table_delta']:g}$: filled, the sphere with $n=d$; open "
+        f"squares, "
+        f"real digits with $n={int(a['table_count'][-1])}$; grey, the widths of the paper's "
+        f"Figure 1.",
+        "Three straight lines on logarithmic axes: Lemma 3.1 rises with about the second power "
+        "of n, "
         "the theorems with the sixth, far above a grey strip of the widths in use.",
         stack(series, "n", "width"),
     )
@@ -55,7 +58,7 @@ def inside_the_regime(result: Result) -> Drawing:
     runs = [("flow", n, BLUE) for n in s["flow_counts"][-1:]]
     runs += [("descent", n, RED) for n in s["descent_counts"][-1:]]
     figure, (left, right) = new(2)
-    series = {}
+    series: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for kind, count, color in runs:
         one = {name: a[f"{kind}{count}_{name}"] for name in _DRAWN}
         start = one["misfit"][:, :1]
@@ -63,34 +66,37 @@ def inside_the_regime(result: Result) -> Drawing:
         mean = band(left, time, one["misfit"] / start, color)
         bound = (one["bound"] / start)[0]
         left.plot(time, bound, color=color, ls="--", lw=1.2)
-        distance = band(right, seldom[1:], one["distance"][:, 1:], color)
-        reach, radius = float(one["reach"].mean()), float(one["radius"][0])
-        for level, style, name in ((reach, "--", "R'"), (radius, ":", "R")):
-            right.axhline(level, color=color, ls=style, lw=1.2)
-            label_line(right, seldom, np.full_like(seldom, level), f"${name}$", color)
+        label_line(left, time, bound, {"flow": "Thm. 3.2", "descent": "Thm. 4.1"}[kind], color)
+        reach = one["reach"][:, None]
+        share = band(right, seldom[1:], one["distance"][:, 1:] / reach, color)
+        edge = np.full_like(seldom, float((one["radius"] / one["reach"]).min()))
+        right.plot(seldom, edge, color=color, ls=":")
+        label_line(right, seldom, edge, "$R/R'$", color)
         name = f"{kind}, n = {count}"
-        label_line(right, seldom, distance, name, color)
+        label_line(right, seldom, share, name, color)
         series |= {
             f"{name}: misfit": (time, mean),
-            f"{name}: bound": (time, bound),
-            f"{name}: distance": (seldom[1:], distance),
-            f"{name}: R'": (seldom, np.full_like(seldom, reach)),
-            f"{name}: R": (seldom, np.full_like(seldom, radius)),
+            f"{name}: bound on the misfit": (time, bound),
+            f"{name}: distance over R'": (seldom[1:], share),
+            f"{name}: R over R'": (seldom, edge),
         }
+    right.axhline(1, color=FAINT, ls="--")
     left.set_yscale("log")
     left.set_xlabel(r"time t, or $\eta k$")
     left.set_ylabel(r"$\|u-y\|^2\,/\,\|u(0)-y\|^2$")
     right.set_yscale("log")
     right.set_xlabel(r"time t, or $\eta k$")
-    right.set_ylabel(r"$\max_r\,\|w_r-w_r(0)\|$")
+    right.set_ylabel(r"$\max_r\,\|w_r-w_r(0)\|\,/\,R'$")
     widths = " and ".join(f"{kind} at m = {int(a[f'{kind}{n}_width'][0]):,}" for kind, n, _ in runs)
     return Drawing(
         figure,
-        f"Inside the regime: {widths}, mean and range over {s['seeds']} seeds. Left, the misfit and "
-        "its bound (dashed; the two bounds nearly coincide); right, the farthest unit, below $R'$ "
-        "(dashed, mean over seeds), which is below $R$ (dotted).",
-        "Left, two straight lines below dashed bounds that fall half as steeply. Right, distances that "
-        "level off below R', itself below R.",
+        f"Inside the regime: {widths}, mean and range over {s['seeds']} seeds. Left, the misfit "
+        f"and "
+        "the theorem's bound (dashed). Right, the farthest unit's distance as a share of $R'$: "
+        "below 1 "
+        "(dashed), which is below $R/R'$ (dotted, least over seeds).",
+        "Left, two coinciding straight lines below two dashed bounds. Right, shares that level off "
+        "well below 1, and dotted lines above 1.",
         stack(series, "time", "value"),
     )
 

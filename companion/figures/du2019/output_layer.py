@@ -49,11 +49,16 @@ def output_layer(result: Result) -> Drawing:
     right.set_ylabel("output layer trained: f(x)")
     return Drawing(
         figure,
-        f"Left, the share of the misfit that training leaves, median and range over {len(a['start'])} "
-        "seeds (values below $10^{-16}$ are rounding): the output layer alone needs $m\\ge n$, the first "
-        f"layer far fewer units. Right, predictions on {s['fresh']} fresh inputs at $m={s['widths'][-1]}$ "
+        f"Left, the share of the misfit that training leaves, median and range over "
+        f"{len(a['start'])} "
+        "seeds (values below $10^{-16}$ are rounding): the output layer alone needs $m\\ge n$, "
+        "the first "
+        f"layer far fewer units. Right, predictions on {s['fresh']} fresh inputs at "
+        f"$m={s['widths'][-1]}$ "
         "from the same start: not one function.",
-        "Left, the optimum of output-layer training drops to rounding exactly at m = n; first-layer "
-        "training does so at a smaller width. Right, a cloud of points scattered about the diagonal.",
+        "Left, the optimum of output-layer training drops to rounding exactly at m = n; "
+        "first-layer "
+        "training does so at a smaller width. Right, a cloud of points scattered about the "
+        "diagonal.",
         table,
     )

@@ -12,7 +12,7 @@ from companion.results import Result
 
 
 def digits_decay(result: Result) -> Drawing:
-    """Misfit per step on digits against the linearised decay and the bound; the same by direction."""
+    """Misfit on digits per step, with the linearised decay and the bound; the same by direction."""
     a, v, widths = result.arrays, result.values, result.settings["widths"]
     figure, (left, right) = new(2)
     steps = np.arange(a["misfit"].shape[-1])
@@ -47,10 +47,12 @@ def digits_decay(result: Result) -> Drawing:
         figure,
         f"Gradient descent on {result.data}, at $\\eta=1/\\lambda_{{\\max}}(H^\\infty)$ times "
         f"{result.settings['step_size']:g}. Left, the misfit, mean and range over "
-        f"{len(a['misfit'])} seeds; dotted, the linearised decay; dashed, the theorem's bound. Right, "
+        f"{len(a['misfit'])} seeds; dotted, the linearised decay; dashed, the theorem's bound. "
+        f"Right, "
         "what is left of the residual along groups of eigenvectors; dotted, "
         "$|1-\\eta\\lambda_j|^k$.",
-        "Left, the misfit falls along the dotted curve, far below a dashed bound that is almost flat. "
+        "Left, the misfit falls along the dotted curve, far below a dashed bound that is almost "
+        "flat. "
         "Right, points follow the dotted curve: large eigenvalues are fitted, small ones not yet.",
         stack(series, "step", "misfit_ratio"),
     )
@@ -71,7 +73,7 @@ def _by_direction(axes: Axes, result: Result, index: int, color: Any) -> None:
 
 
 def digits_spectrum(result: Result) -> Drawing:
-    """Every eigenvalue of H_inf on the digits, with the least one and the bound of its closest pair."""
+    """Every eigenvalue of H_inf on the digits, with the bound that its closest pair sets."""
     values = result.arrays["eigenvalues"][::-1]
     lambda_0, pair = float(result.values["lambda_0"]), float(result.values["pair_bound"])
     rank = np.arange(1, len(values) + 1)
@@ -79,7 +81,7 @@ def digits_spectrum(result: Result) -> Drawing:
     axes.plot(rank, values, color=INK)
     for level, text, color, side in (
         (pair, "bound by the closest pair", RED, 3),
-        (lambda_0, r"$\lambda_0$", FAINT, -11),
+        (lambda_0, r"$\lambda_0$", INK, -12),
     ):
         axes.axhline(level, color=color, ls="--", lw=1.2)
         axes.annotate(
@@ -87,11 +89,13 @@ def digits_spectrum(result: Result) -> Drawing:
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.set_ylim(bottom=lambda_0 / 2)
     axes.set_xlabel("rank j")
     axes.set_ylabel(r"eigenvalue of $H^\infty$")
     return Drawing(
         figure,
-        f"Spectrum of $H^\\infty$ on {result.data}: from $\\lambda_{{\\max}}={values[0]:.0f}$ down to "
+        f"Spectrum of $H^\\infty$ on {result.data}: from $\\lambda_{{\\max}}={values[0]:.0f}$ "
+        f"down to "
         f"$\\lambda_0={lambda_0:.3f}$. The two most similar images alone force "
         f"$\\lambda_0\\le{pair:.3f}$.",
         "One large eigenvalue, a falling middle, and a long flat end near the least eigenvalue.",

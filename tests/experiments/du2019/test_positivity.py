@@ -1,0 +1,105 @@
+"""The experiment du2019/positivity against explicit spans, another solver, and its own failure."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+
+from companion.datasets import sphere, with_antipodes
+from companion.experiments.du2019 import positivity
+from companion.kernels import infinite_width_gram, lambda_min
+from tests.oracles import pair_expectation
+
+TINY = positivity.Settings(
+    counts=(4, 8),
+    dimensions=(3, 6),
+    per_class=(2, 4),
+    seeds=2,
+    angles=(1e-6, 1e-3, 0.1),
+    pair_count=5,
+    antipodal_dimension=3,
+)
+
+
+@pytest.fixture(scope="module")
+def result():
+    return positivity.run(TINY, "cpu")
+
+
+def _outcomes(result, **arrays):
+    changed = dataclasses.replace(result, arrays={**result.arrays, **arrays})
+    return {verdict.claim: verdict.outcome for verdict in positivity.judge(changed)}
+
+
+def test_tiny_run_holds(result):
+    assert _outcomes(result) == positivity.EXPECTED
+
+
+def test_least_eigenvalue_by_quadrature_and_another_solver(result):
+    x = sphere(4, 3, 0).x.numpy()
+    rho = np.clip(x @ x.T, -1, 1)
+    gram = rho * np.vectorize(lambda r: pair_expectation(r, 0))(rho)
+    known = scipy.linalg.svdvals(gram).min()
+    assert result.arrays["sphere_lambda"][0, 0, 0] == pytest.approx(known, abs=1e-4)
+
+
+def test_features_span_what_the_kernel_says():
+    """Feature maps x 1{w.x >= 0} at many w: d antipodal pairs are independent, d + 1 are not.
+
+    The rank of sampled features is a road without the closed form.
+    """
+    x = sphere(5, 3, 0).x
+    w = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for pairs, deficit in [(0, 0), (3, 0), (4, 1), (5, 2)]:
+        rows = with_antipodes(x, pairs)
+        active = (rows @ w.T >= 0).double()
+        features = (active[:, :, None] * rows[:, None, :]).flatten(1)
+        assert int(torch.linalg.matrix_rank(features)) == len(rows) - deficit
+        zeros = torch.linalg.eigvalsh(infinite_width_gram(rows)) < 1e-12
+        assert int(zeros.sum()) == deficit
+
+
+def test_a_data_set_is_no_better_than_its_closest_pair(result):
+    """Interlacing, on the digits: lambda_0 is at most the pair's least eigenvalue."""
+    a = result.arrays
+    assert (a["digits_lambda"] <= a["digits_bound"]).all()
+    assert (a["planted_lambda"] <= a["pair_lambda"] * (1 + 1e-9)).all()
+
+
+def test_constructed_points_lie_in_their_own_hyperplane_only():
+    x = sphere(6, 4, 0).x
+    assert positivity._clearance(x, 0) > 1e-6
+    assert positivity._clearance(with_antipodes(x, 1), 0) < 1e-15
+    # In the plane D_i is a line, so the clearance is known: the least |sin| of an angle.
+    plane = torch.tensor([[1.0, 0.0], [math.cos(0.3), math.sin(0.3)]], dtype=torch.float64)
+    assert positivity._clearance(plane, 0) == pytest.approx(math.sin(0.3))
+
+
+def test_least_angle_is_that_of_the_closest_pair():
+    x = sphere(6, 4, 0).x
+    cosines = (x @ x.T).fill_diagonal_(-1)
+    assert positivity._least_angle(x) == pytest.approx(math.acos(float(cosines.max())))
+
+
+def test_duplicates_have_no_positive_least_eigenvalue():
+    x = sphere(6, 4, 0).x
+    assert abs(lambda_min(infinite_width_gram(torch.cat([x, x[:1]])))) < 1e-15
+
+
+@pytest.mark.parametrize(
+    ("claim", "name", "value"),
+    [
+        ("du2019-ass3.1", "sphere_lambda", np.zeros((2, 2, 2))),
+        ("du2019-ass3.1", "digits_lambda", np.array([0.1, -1e-3])),
+        ("du2019-thm3.1", "sphere_lambda", np.zeros((2, 2, 2))),
+        ("du2019-thm3.1", "pair_lambda", np.array([1e-6, 1e-3, 0.1])),
+        ("du2019-thm3.1", "duplicate_lambda", np.array([0.0, 1e-3])),
+        ("du2019-lemA.1", "sphere_clearance", np.zeros((2, 2, 2))),
+        ("du2019-lemA.1", "parallel_clearance", np.full((2, 2), 0.1)),
+    ],
+)
+def test_each_disagreement_fails(result, claim, name, value):
+    assert _outcomes(result, **{name: value})[claim] == "fails"

@@ -1,0 +1,61 @@
+"""Every figure can be drawn from a quick result, saved in every form, and read without seeing."""
+
+import csv
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from companion import catalog
+from companion.citing import bibtex
+from companion.errors import InputError
+from companion.figures import draw, save, show
+from companion.results import reproduce
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("identifier", catalog.figures())
+def test_a_figure_has_all_that_a_citer_needs(identifier: str, tmp_path: Path) -> None:
+    result = reproduce(catalog.figures()[identifier])
+    drawing = save(identifier, result, tmp_path)
+    assert drawing.caption.strip().endswith(".")
+    assert len(drawing.alt) > 30
+    assert ":" not in drawing.alt.split("\n")[0][:3]
+    svg = ElementTree.parse(tmp_path / f"{identifier}.svg").getroot()
+    assert svg.tag.endswith("svg")
+    assert (tmp_path / f"{identifier}.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / f"{identifier}.png").read_bytes().startswith(b"\x89PNG")
+    with (tmp_path / f"{identifier}.csv").open(newline="") as table:
+        rows = list(csv.reader(table))
+    assert len(rows) > 2
+    assert {len(row) for row in rows} == {len(rows[0])}
+    told = json.loads((tmp_path / f"{identifier}.json").read_text())
+    assert told["fingerprint"] == result.fingerprint
+    assert set(told["columns"]) == set(rows[0])
+    cited = bibtex(identifier, result)
+    assert result.fingerprint in cited
+    assert str(result.provenance["commit"]) in cited
+
+
+def test_drawing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    result = reproduce("du2019/linear_rate")
+    for folder in ("one", "two"):
+        save("du2019-linear-rate", result, tmp_path / folder)
+    names = [path.name for path in (tmp_path / "one").iterdir()]
+    assert len(names) == 5
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_notebook_shows_the_figure_and_marks_it() -> None:
+    result = reproduce("du2019/linear_rate")
+    bundle = show("du2019-linear-rate", result)._repr_mimebundle_()
+    assert "<svg" in str(bundle["image/svg+xml"])
+    assert bundle["text/plain"] == draw("du2019-linear-rate", result).alt
+
+
+def test_an_unknown_figure_is_refused() -> None:
+    with pytest.raises(InputError, match="did you mean 'du2019-linear-rate'"):
+        show("du2019-linear-rates", reproduce("du2019/linear_rate"))

@@ -1,0 +1,134 @@
+"""One real build of a small book, and what happens to it afterwards."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from companion import book as book_module
+from companion.book import Book, build
+from companion.errors import BuildError, InputError
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]
+FILES = ("svg", "pdf", "png", "csv", "json", "bib")
+
+
+@pytest.fixture
+def copy(small_book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Book:
+    """The small book with what was built, for tests that change it."""
+    shutil.copytree(small_book.root.parent, tmp_path / "small")
+    monkeypatch.setenv("COMPANION_STORE", str(tmp_path / "small" / "store"))
+    return Book(tmp_path / "small" / "book", tmp_path / "small" / "built")
+
+
+def edit(book: Book, page: str, old: str, new: str) -> None:
+    path = book.path(page)
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def rebuild(book: Book) -> list[str]:
+    told: list[str] = []
+    build(book, jobs=1, say=told.append)
+    return told
+
+
+def test_the_site_is_whole(small_book: Book) -> None:
+    site = small_book.output / "html"
+    assert "book/index.html" in (site / "index.html").read_text()
+    page = (site / "book" / "chapter.html").read_text()
+    assert "injected" not in page
+    assert "{value}" not in page
+    assert "verdict-holds" in page
+    assert page.count("fig-du2019-linear-rate") >= 2
+    assert "companion run du2019/linear_rate" in page
+    assert {p.name for p in (site / "figures").iterdir()} == {
+        f"du2019-linear-rate.{kind}" for kind in FILES
+    }
+
+
+def test_the_ledger_says_everything_it_promises(small_book: Book) -> None:
+    rows = json.loads((small_book.output / "html" / "claims.json").read_text())
+    assert {row["id"] for row in rows} == {"du2019-thm4.1", "du2019-cond4.1", "du2019-cor4.1"}
+    assert set(rows[0]) == {
+        *("id", "paper", "number", "kind", "name", "outcome", "predicted", "measured"),
+        *("tolerance", "sentence", "experiment", "figure", "page", "profile", "fingerprint"),
+    }
+    assert all(row["figure"] == "du2019-linear-rate" for row in rows)
+    assert all((small_book.output / "html" / row["page"]).is_file() for row in rows)
+    table = (small_book.output / "html" / "book" / "verdicts.html").read_text()
+    assert table.count(">du2019/linear_rate<") == 3
+
+
+def test_figure_files_are_the_same_bytes_again(small_book: Book, copy: Book) -> None:
+    shutil.rmtree(copy.output / "figures")
+    shutil.rmtree(copy.output / "executed")
+    rebuild(copy)
+    for kind in FILES:
+        name = f"html/figures/du2019-linear-rate.{kind}"
+        assert (copy.output / name).read_bytes() == (small_book.output / name).read_bytes(), kind
+
+
+def test_a_prose_edit_rebuilds_the_page_and_runs_nothing(copy: Book) -> None:
+    edit(copy, "book/chapter", "the theorem asks", "the theorem, however, asks")
+    assert any("unchanged" in line for line in rebuild(copy))
+    assert "however" in (copy.output / "html" / "book" / "chapter.html").read_text()
+
+
+def test_a_code_edit_runs_the_chapter(copy: Book) -> None:
+    edit(copy, "book/chapter", '"steps": 10', '"steps": 11')
+    assert any("ran in" in line for line in rebuild(copy))
+
+
+def test_a_page_that_left_the_contents_leaves_the_site(copy: Book) -> None:
+    toc = copy.root / "_toc.yml"
+    toc.write_text(toc.read_text().replace("  - file: book/verdicts\n", ""))
+    rebuild(copy)
+    assert not (copy.output / "html" / "book" / "verdicts.html").exists()
+
+
+BREAKAGES = {
+    "an unknown number": ("lambda_0:.3f", "lambda_zero:.3f", "quotes lambda_zero"),
+    "a format that does not fit": ("lambda_0:.3f", "lambda_0:d", "which 0.* refuses"),
+    "a citation that is not there": ("In {numref}", "{cite}`nobody` in {numref}", "nobody"),
+    "a reference that is not there": ("In {numref}", "{ref}`nowhere` in {numref}", "nowhere"),
+}
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+def test_what_does_not_resolve_fails_and_the_old_site_stands(copy: Book, breakage: str) -> None:
+    old, new, sentence = BREAKAGES[breakage]
+    before = (copy.output / "html" / "book" / "chapter.html").read_bytes()
+    edit(copy, "book/chapter", old, new)
+    with pytest.raises(BuildError, match=sentence):
+        rebuild(copy)
+    assert (copy.output / "html" / "book" / "chapter.html").read_bytes() == before
+
+
+def test_an_unexpected_verdict_fails_the_build(copy: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    from companion import ledger
+
+    path = copy.output / "executed" / "book" / "chapter.ipynb"
+    path.write_text(path.read_text().replace('"outcome": "holds"', '"outcome": "fails"'))
+    monkeypatch.setattr(ledger, "_is_custom", lambda result: False)
+    with pytest.raises(BuildError, match="du2019-cor4.1 is 'fails' where du2019/linear_rate"):
+        rebuild(copy)
+
+
+def test_a_page_missing_from_the_folder_is_named(copy: Book) -> None:
+    copy.path("book/verdicts").unlink()
+    with pytest.raises(InputError, match="names book/verdicts, but there is no"):
+        rebuild(copy)
+
+
+def test_an_output_that_cannot_be_written_is_refused_first(copy: Book, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        build(Book(copy.root, tmp_path / "file" / "out"), jobs=1)
+
+
+def test_toc_files_come_in_order() -> None:
+    toc = {"root": "a", "parts": [{"caption": "x", "chapters": [{"file": "b"}, {"file": "c"}]}]}
+    assert list(book_module._files(toc)) == ["a", "b", "c"]

@@ -1,0 +1,98 @@
+"""Data sets: unit norm, seeds, refusals, and the geometry of the constructed pairs."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from companion.datafiles import digits_source, read_digits
+from companion.datasets import (
+    check_unit_norm,
+    digits,
+    duplicate_inputs,
+    pair_at_angle,
+    sphere,
+    with_antipodes,
+)
+from companion.errors import InputError
+
+
+def test_sphere_has_unit_inputs_and_standard_labels():
+    data = sphere(2000, 5, seed=1)
+    assert data.x.dtype == torch.float64
+    assert torch.allclose(data.x.norm(dim=1), torch.ones(2000, dtype=torch.float64), rtol=1e-14)
+    # Four standard errors of the mean, of the variance, and of a coordinate's mean square 1/d.
+    assert abs(float(data.y.mean())) < 4 / math.sqrt(2000)
+    assert abs(float(data.y.var()) - 1) < 4 * math.sqrt(2 / 2000)
+    assert torch.allclose(data.x.T @ data.x / 2000, torch.eye(5).double() / 5, atol=0.02)
+
+
+def test_sphere_depends_on_the_seed_alone():
+    first, again, other = sphere(4, 3, 7), sphere(4, 3, 7), sphere(4, 3, 8)
+    assert torch.equal(first.x, again.x)
+    assert torch.equal(first.y, again.y)
+    assert not torch.equal(first.x, other.x)
+
+
+def test_moving_casts_the_same_numbers():
+    data = sphere(4, 3, 0)
+    moved = data.to(torch.float32, "cpu")
+    assert moved.x.dtype == moved.y.dtype == torch.float32
+    assert torch.equal(moved.x, data.x.float())
+    assert moved.source == data.source
+    check_unit_norm(moved.x)
+
+
+def test_digits_are_the_images_of_their_classes_in_order():
+    source = digits_source()
+    data = digits(source, (3, 8), 4)
+    pixels, labels = read_digits(source)
+    assert data.x.shape == (8, 784)
+    assert data.y.tolist() == [1, -1] * 4
+    check_unit_norm(data.x)
+    third_eight = pixels[np.flatnonzero(labels == 8)[2]].astype(float)
+    assert np.allclose(data.x[5].numpy(), third_eight / np.linalg.norm(third_eight))
+
+
+def test_digits_refuse_more_images_than_there_are():
+    with pytest.raises(InputError, match="per_class=100000 asks for more"):
+        digits(digits_source(), (3, 8), 100_000)
+
+
+@pytest.mark.parametrize("bad", [2.0, 1 + 1e-6, 0.0, math.nan, math.inf])
+def test_inputs_off_the_sphere_are_refused_by_row(bad):
+    x = sphere(3, 4, 0).x
+    x[1] *= bad
+    with pytest.raises(InputError, match="input 1 has norm"):
+        check_unit_norm(x)
+
+
+def test_rounding_of_the_norm_is_not_refused():
+    x = sphere(200, 3000, 0).x
+    check_unit_norm(x.float())
+    check_unit_norm(x.float() / x.float().norm(dim=1, keepdim=True))
+
+
+def test_duplicates_are_found_in_order():
+    x = sphere(5, 3, 0).x
+    assert duplicate_inputs(x) is None
+    assert duplicate_inputs(torch.cat([x, x[2:3], x[:1]])) == (2, 5)
+    assert duplicate_inputs(with_antipodes(x, 5)) is None
+
+
+@given(st.floats(1e-9, math.pi), st.integers(2, 6))
+def test_pair_at_angle_has_that_angle(angle, dimension):
+    first, second = pair_at_angle(angle, dimension)
+    check_unit_norm(torch.stack([first, second]))
+    # Half the angle from the half chord; unlike arccos, exact to rounding for small angles.
+    found = 2 * math.atan2(float((first - second).norm()), float((first + second).norm()))
+    assert found == pytest.approx(angle, rel=1e-7)
+
+
+def test_with_antipodes_appends_them():
+    x = sphere(3, 4, 0).x
+    assert torch.equal(with_antipodes(x, 0), x)
+    assert torch.equal(with_antipodes(x, 2)[3:], -x[:2])
