@@ -170,13 +170,12 @@ def _velocity(
 def prediction_velocity(
     network: TwoLayer, x: Tensor, y: Tensor, layers: Layers = "first"
 ) -> Tensor:
-    """du/dt of gradient flow by a central difference of the predictions along the flow's direction.
+    """du/dt of gradient flow: the derivative of the predictions along the flow's direction.
 
-    Predictions are linear in W and bilinear in (W, a) as long as no unit switches, so the
-    difference is exact up to rounding; its step is half the largest that switches none.
+    By forward differentiation of the network, so that it can be compared with Gram matrices.
 
     Args:
-        network: with no preactivation at 0.
+        network: with no preactivation at 0, where there is no derivative.
         x: inputs, shape (n, d).
         y: labels, shape (n,).
         layers: which layers move.
@@ -184,18 +183,14 @@ def prediction_velocity(
     Returns:
         Shape (n,).
     """
-    direction = _velocity(network, x, y, layers)(
-        torch.zeros(()), (network.weights, network.outputs)
-    )
-    step = 0.5 * float((network.preactivations(x) / (x @ direction[0].T)).abs().min())
-    ahead, behind = (
-        network.moved(
-            network.weights + sign * step * direction[0],
-            network.outputs + sign * step * direction[1],
-        ).predict(x)
-        for sign in (1, -1)
-    )
-    return (ahead - behind) / (2 * step)
+    parameters = (network.weights, network.outputs)
+    direction = _velocity(network, x, y, layers)(torch.zeros(()), parameters)
+
+    def predictions(weights: Tensor, outputs: Tensor) -> Tensor:
+        return network.moved(weights, outputs).predict(x)
+
+    velocity: Tensor = torch.func.jvp(predictions, parameters, direction)[1]
+    return velocity
 
 
 def linearised_misfit(

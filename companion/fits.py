@@ -31,3 +31,22 @@ def spread(samples: np.ndarray | Sequence[float], form: str = ".3g") -> str:
         f"{values.mean():{form}} ({values.min():{form}} to {values.max():{form}} over "
         f"{values.size} seeds)"
     )
+
+
+def contraction(misfits: np.ndarray, width: int | np.ndarray, dtype: str) -> np.ndarray:
+    """||u(k+1) - y||^2 / ||u(k) - y||^2 along a run, as long as it is more than rounding.
+
+    Predictions are sums of m terms, so a residual below m eps times the first says nothing.
+
+    Args:
+        misfits: squared residuals at steps 0, ..., k, shape (..., k + 1).
+        width: m, a number or an array that broadcasts against (..., k).
+        dtype: of the run, `float32` or `float64`.
+
+    Returns:
+        Shape (..., k), NaN where the later residual is down at rounding.
+    """
+    floor = misfits[..., :1] * (width * np.finfo(dtype).eps) ** 2
+    ratios: np.ndarray = np.full(misfits[..., 1:].shape, np.nan)
+    np.divide(misfits[..., 1:], misfits[..., :-1], out=ratios, where=misfits[..., 1:] > floor)
+    return ratios

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import hashlib
 import importlib
+import math
 import os
 import platform
 import subprocess
@@ -365,6 +366,12 @@ def _compute(
         result = experiment.run(settings, device)
     finally:
         _PARTS.reset(token)
+    for quantity, value in result.values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(
+                f"with these settings {quantity} of {name} comes out as {value}; choose settings "
+                "nearer to the profile's."
+            )
     return dataclasses.replace(
         result,
         device=device,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from companion.fits import log_log_slope, spread
+from companion.fits import contraction, log_log_slope, spread
 
 
 @given(st.floats(-3, 3), st.floats(0.01, 100))
@@ -43,3 +43,10 @@ def test_spread_names_mean_range_and_seeds():
     assert spread([1.0, 2.0, 3.0]) == "2 (1 to 3 over 3 seeds)"
     assert spread(np.array([0.123456]), ".2f") == "0.12"
     assert spread(0.5) == "0.5"
+
+
+def test_contraction_stops_at_rounding() -> None:
+    misfits = np.array([4.0, 2.0, 1.0, 1e-30, 1e-30])
+    found = contraction(misfits, 100, "float64")
+    np.testing.assert_array_equal(found, [0.5, 0.5, np.nan, np.nan])
+    assert contraction(misfits, 100, "float64").shape == (4,)

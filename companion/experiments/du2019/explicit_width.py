@@ -290,7 +290,7 @@ def judge(result: Result) -> list[Verdict]:
     failed = [np.flatnonzero(~chain["events"]) for chain in chains.values()]
     # Conclusions may be missed only where an event failed, which it may with probability delta.
     broken = sum(int((chain["events"] & ~chain["conclusions"]).sum()) for chain in chains.values())
-    unlucky = max(_tail(s["seeds"], len(which), s["delta"]) for which in failed)
+    unlucky = min(_tail(s["seeds"], len(which), s["delta"]) for which in failed)
     widest = ", ".join(
         f"{kind} n={n} at m={int(result.arrays[f'{kind}{n}_width'][0]):,}" for kind, n in runs
     )

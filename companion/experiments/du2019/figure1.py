@@ -200,11 +200,11 @@ def _summary(arrays: dict[str, np.ndarray], widths: tuple[int, ...]) -> dict[str
         "lambda_wide": float(eigen[:, -1, INFERRED, -1].mean()),
         "lambda_narrow_start": float(eigen[:, 0, INFERRED, 0].mean()),
     }
-    if len(widths) > 2:
-        for name in ("flips", "distance"):
-            for index, convention in enumerate(CONVENTIONS):
-                slope, _ = log_log_slope(widths, arrays[name][:, :, index, -1])
-                values[f"{name}_exponent_{convention}"] = slope
+    for name in ("flips", "distance"):
+        for index, convention in enumerate(CONVENTIONS):
+            ends = arrays[name][:, :, index, -1]
+            if len(widths) > 2 and (ends > 0).all():
+                values[f"{name}_exponent_{convention}"] = log_log_slope(widths, ends)[0]
     return values
 
 

@@ -120,9 +120,10 @@ def _gradient_gaps(
     gradient = network.weight_gradient(data.x, network.preactivations(data.x), residual)
     leaf = network.weights.clone().requires_grad_()
     automatic = torch.autograd.grad(_loss(leaf, network, data), leaf)[0]
-    rows = torch.func.jacrev(lambda weights: network.moved(weights).predict(data.x))(
-        network.weights
-    ).flatten(1)
+    predictions = network.moved(leaf).predict(data.x)
+    rows = torch.stack(
+        [torch.autograd.grad(value, leaf, retain_graph=True)[0].flatten() for value in predictions]
+    )
     gram = empirical_gram(network, data.x)
     drawn = [
         draw_two_layer(network.width, settings.dimension, 1 + seed + 1000 * number).weights

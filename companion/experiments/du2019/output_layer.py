@@ -47,10 +47,10 @@ class Settings(BaseSettings):
     count: Annotated[int, Field(ge=10)] = 30
     dimension: Annotated[int, Field(ge=1)] = 10
     widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2)] = (
-        1, 2, 4, 8, 15, 30, 60, 120, 500, 2000,
+        2, 4, 8, 15, 30, 60, 250, 2000,
     )  # fmt: skip
     seeds: Annotated[int, Field(ge=1)] = 3
-    steps: Annotated[int, Field(ge=1)] = 1200
+    steps: Annotated[int, Field(ge=1)] = 800
     fresh: Annotated[int, Field(ge=2)] = 200
 
 
@@ -77,7 +77,7 @@ def run(settings: Settings, device: str) -> Result:
         name: np.stack([part[name] for part in parts]).reshape(*shape, *parts[0][name].shape)
         for name in parts[0]
     }
-    reached = (arrays["gd_first"] < 1e-8 * arrays["start"]).all(axis=0)
+    reached = (arrays["gd_first"] < 1e-6 * arrays["start"]).all(axis=0)
     return Result(
         experiment="du2019/output_layer",
         settings=settings.model_dump(mode="json"),

@@ -1,6 +1,7 @@
 """The experiment du2019/gradient against loops, SGD by autograd, and its own failure."""
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_recorded_steps_are_those_of_loops(result):
     step_size = 0.5 / lambda_max(empirical_gram(network, data.x))
     path = descent_by_autograd(network, data.x, data.y, step_size, 6)
     start = predictions_by_loops(network, data.x) - data.y
-    for step, (now, after) in enumerate(zip(path[:-1], path[1:], strict=True)):
+    for step, (now, after) in enumerate(pairwise(path)):
         flips = pattern_difference_by_loops(now.weights, after.weights, data.x) * 5 * 40
         assert result.arrays["flips"][1, 1, 1, step] == round(flips)
         residual = predictions_by_loops(now, data.x) - data.y

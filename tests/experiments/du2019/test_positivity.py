@@ -89,6 +89,11 @@ def test_duplicates_have_no_positive_least_eigenvalue():
     assert abs(lambda_min(infinite_width_gram(torch.cat([x, x[:1]])))) < 1e-15
 
 
+def test_single_precision_is_judged_by_its_own_rounding():
+    single = TINY.override({"dtype": "float32"})
+    assert _outcomes(positivity.run(single, "cpu")) == positivity.EXPECTED
+
+
 @pytest.mark.parametrize(
     ("claim", "name", "value"),
     [

