@@ -131,7 +131,7 @@ def theorem_4_1_free_step_size(count: int, lambda_0: float) -> float:
 
     Derived; zero for n = 1, where every step size costs width.
     """
-    return lambda_0 * (1 - count**-0.5) / (4 * count**2)
+    return lambda_0 * (1 - 1 / math.sqrt(count)) / (4 * count**2)
 
 
 def theorem_4_1_width_at(

@@ -87,7 +87,7 @@ def check_unit_norm(x: Tensor) -> None:
 
 
 def duplicate_inputs(x: Tensor) -> tuple[int, int] | None:
-    """The first pair of equal rows of `x`, shape (n, d), or None; such a pair forces lambda_0 = 0."""
+    """The first pair of equal rows of `x`, shape (n, d), or None; a pair forces lambda_0 = 0."""
     _, inverse = torch.unique(x, dim=0, return_inverse=True)
     seen: dict[int, int] = {}
     for row, group in enumerate(inverse.tolist()):

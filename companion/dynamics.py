@@ -172,7 +172,7 @@ def prediction_velocity(
 ) -> Tensor:
     """du/dt of gradient flow: the derivative of the predictions along the flow's direction.
 
-    By forward differentiation of the network, so that it can be compared with Gram matrices.
+    By automatic differentiation of the network, so that it can be compared with Gram matrices.
 
     Args:
         network: with no preactivation at 0, where there is no derivative.
@@ -189,7 +189,10 @@ def prediction_velocity(
     def predictions(weights: Tensor, outputs: Tensor) -> Tensor:
         return network.moved(weights, outputs).predict(x)
 
-    velocity: Tensor = torch.func.jvp(predictions, parameters, direction)[1]
+    velocity: Tensor
+    _, velocity = torch.autograd.functional.jvp(  # type: ignore[no-untyped-call]
+        predictions, parameters, direction
+    )
     return velocity
 
 

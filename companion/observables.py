@@ -40,7 +40,7 @@ class State:
 
     @cached_property
     def residual(self) -> Tensor:
-        """U - y, shape (n,)."""
+        """Predictions less labels, u - y, shape (n,)."""
         return self.network.predict_from(self.preactivations) - self.y
 
     @cached_property
@@ -95,7 +95,8 @@ def mean_distance(state: State) -> float:
 
 def distances(state: State) -> Tensor:
     """||w_r - w_r(0)||_2 for every unit, shape (m,)."""
-    return (state.network.weights - state.initial.network.weights).norm(dim=1)
+    moved: Tensor = (state.network.weights - state.initial.network.weights).norm(dim=1)
+    return moved
 
 
 def max_output_distance(state: State) -> float:

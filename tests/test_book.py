@@ -113,7 +113,7 @@ def test_an_unexpected_verdict_fails_the_build(copy: Book, monkeypatch: pytest.M
     path = copy.output / "executed" / "book" / "chapter.ipynb"
     path.write_text(path.read_text().replace('"outcome": "holds"', '"outcome": "fails"'))
     monkeypatch.setattr(ledger, "_is_custom", lambda result: False)
-    with pytest.raises(BuildError, match="du2019-cor4.1 is 'fails' where du2019/linear_rate"):
+    with pytest.raises(BuildError, match=r"du2019-cor4\.1 is 'fails' where du2019/linear_rate"):
         rebuild(copy)
 
 

@@ -22,7 +22,6 @@ from companion.bounds import (
 )
 from companion.datasets import DataSet, sphere
 from companion.dynamics import (
-    gradient_descent,
     gradient_flow,
     linearised_flow_misfit,
     prediction_velocity,
@@ -215,13 +214,12 @@ def _euler(
     """
     switches = torch.zeros(len(data.y), network.width, device=data.x.device)
     missed = predicted = unflipped = 0.0
+    before = network.preactivations(data.x)
     for _ in range(steps):
-        before = network.preactivations(data.x)
         residual = network.predict_from(before) - data.y
         expected = -step_size * empirical_gram_from(network, data.x, before) @ residual
-        network = gradient_descent(
-            network, data.x, data.y, step_size=step_size, steps=1, record={}
-        ).network
+        gradient = network.weight_gradient(data.x, before, residual)
+        network = network.moved(network.weights - step_size * gradient)
         after = network.preactivations(data.x)
         error = network.predict_from(after) - data.y - residual - expected
         flips = (before >= 0) != (after >= 0)
@@ -230,6 +228,7 @@ def _euler(
         predicted += float(expected.norm())
         clean = error[~flips.any(dim=1)].abs() / residual.norm()
         unflipped = max(unflipped, float(clean.max()) if len(clean) else 0.0)
+        before = after
     sliding = float((switches >= 3).double().mean())
     return network, {"share": missed / predicted, "unflipped": unflipped, "sliding": sliding}
 

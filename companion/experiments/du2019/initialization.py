@@ -76,8 +76,8 @@ class Settings(BaseSettings):
 QUICK = Settings()
 PAPER = Settings(
     samples=(1000, 10000, 100000, 1000000, 10000000),
-    counts=(10, 20, 40, 80, 160, 320),
-    widths=tuple(round(32 * 2 ** (power / 2)) for power in range(23)),
+    counts=(10, 20, 40, 80, 160),
+    widths=tuple(round(32 * 2 ** (power / 2)) for power in range(19)),
     trials=50,
     misfit_networks=5000,
     seeds=10,

@@ -27,6 +27,7 @@ from companion.datasets import DataSet, sphere
 from companion.draws import cpu_generator
 from companion.dynamics import (
     Layers,
+    Observable,
     Trajectory,
     gradient_descent,
     gradient_flow,
@@ -63,6 +64,14 @@ EXPECTED: dict[str, Outcome] = {
     "du2019-lemA.6": "outside-regime",
 }
 
+_RECORD: dict[str, Observable] = {
+    "misfit": misfit,
+    "lambda_min": gram_lambda_min,
+    "output_lambda_min": output_gram_lambda_min,
+    "distance": max_distance,
+    "output_distance": max_output_distance,
+}
+
 
 class Settings(BaseSettings):
     """What is run.
@@ -96,13 +105,12 @@ class Settings(BaseSettings):
         1e2,
         1e3,
         1e4,
-        1e5,
     )
     delta: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
 QUICK = Settings()
-PAPER = Settings(widths=(200, 800, 3200, 12800), seeds=5, horizon=3.0, points=25, tolerance=1e-6)
+PAPER = Settings(widths=(200, 800, 3200, 12800), seeds=5, tolerance=5e-6)
 
 
 def cost(settings: Settings) -> Cost:
@@ -165,8 +173,8 @@ def _one_network(settings: Settings, seed: int, width: int, device: str) -> dict
     limit, output_limit = infinite_width_gram(data.x), infinite_width_output_gram(data.x)
     lambda_0 = lambda_min(limit)
     times = np.linspace(0, settings.horizon / lambda_0, settings.points)
-    both = _flow(settings, network, data, times, "both")
-    first = _flow(settings, network, data, times, "first")
+    both = _flow(settings, network, data, times, "both", _RECORD)
+    first = _flow(settings, network, data, times, "first", {"misfit": misfit})
     middle = gradient_descent(
         network, data.x, data.y, step_size=times[1] / 5, steps=5, record={}, layers="both"
     ).network
@@ -187,20 +195,19 @@ def _one_network(settings: Settings, seed: int, width: int, device: str) -> dict
 
 
 def _flow(
-    settings: Settings, network: TwoLayer, data: DataSet, times: np.ndarray, layers: Layers
+    settings: Settings,
+    network: TwoLayer,
+    data: DataSet,
+    times: np.ndarray,
+    layers: Layers,
+    record: Mapping[str, Observable],
 ) -> Trajectory:
     return gradient_flow(
         network,
         data.x,
         data.y,
         times=times.tolist(),
-        record={
-            "misfit": misfit,
-            "lambda_min": gram_lambda_min,
-            "output_lambda_min": output_gram_lambda_min,
-            "distance": max_distance,
-            "output_distance": max_output_distance,
-        },
+        record=record,
         layers=layers,
         tolerance=settings.tolerance,
     )

@@ -187,7 +187,7 @@ def _theorem(result: Result) -> Verdict:
         "outside-regime" if seen else "fails",
         r"ratio of successive $\lVert u-y\rVert^2$ at most $1-\eta\lambda_0/2$ at every step, at a "
         r"rate without $m$; as the companion adds, tending to $(1-\eta\lambda_{\min}(H))^2$",
-        f"largest ratio divided by the bound: {worst:.4f}; exponent of the rate in m {slope:.3f} "
+        f"largest ratio divided by the bound: {worst:.6f}; exponent of the rate in m {slope:.3f} "
         f"(s.e. {error:.3f}); largest over $(1-\\eta\\lambda_{{\\min}}(H(0)))^2$: "
         f"{spread(late.mean(axis=1), '.3f')}",
         f"1, exactly; exponent within {_width_allowance(result):.2f} of 0, what "
@@ -207,7 +207,7 @@ def _condition(result: Result) -> Verdict:
         "du2019-cond4.1",
         "outside-regime" if seen else "fails",
         r"$\lVert u(k)-y\rVert^2\le(1-\eta\lambda_0/2)^k\lVert u(0)-y\rVert^2$ for all k",
-        f"largest share of the bound after the first step: {worst:.4f}",
+        f"largest share of the bound after the first step: {worst:.6f}",
         "1, exactly",
         f"The induction hypothesis is true at every recorded step, but {_gap(result)}."
         if seen

@@ -77,7 +77,7 @@ def run(settings: Settings, device: str) -> Result:
         name: np.stack([part[name] for part in parts]).reshape(*shape, *parts[0][name].shape)
         for name in parts[0]
     }
-    reached = (arrays["gd_first"] < 1e-6 * arrays["start"]).all(axis=0)
+    reached = np.asarray((arrays["gd_first"] < 1e-6 * arrays["start"]).all(axis=0))
     return Result(
         experiment="du2019/output_layer",
         settings=settings.model_dump(mode="json"),

@@ -278,9 +278,9 @@ def judge(result: Result) -> list[Verdict]:
             rf"least {least:.2f} of $\eta\lambda_0\lVert u-y\rVert^2$",
             f"identities {rounding:.0e} of the sums' terms, the rounding of m + d additions; "
             "inequalities exactly",
-            "Every line is true at every step with the units of $S_i^\\perp$ counted; at "
-            f"m = {result.values['largest_width']} the bounds still add up to {spent[0]:.1f} and "
-            f"{spent[1]:.0f} shares of the gain at the two step sizes; the proof may spend 1/2."
+            "Every line is true at every step with the units of $S_i^\\perp$ counted; in the same "
+            f"units the proof may spend 1/2, and at m = {result.values['largest_width']} its "
+            f"bounds add up to {spent[0]:.1f} and {spent[1]:.0f} at the two step sizes."
             if seen
             else "A line of the proof is false at some step.",
         )

@@ -1,4 +1,4 @@
-"""Figures of the experiment du2019/figure1: the three panels of the paper, and what explains them."""
+"""Figures of the experiment du2019/figure1: the paper's three panels, and what explains them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,8 +24,8 @@ def fig1a(result: Result) -> Drawing:
         "du2019_fig1a",
         "ln (mean squared residual)",
         "Training error",
-        "With one step size the curves of all widths lie together; with a step size that grows with "
-        "the width, wider networks fall faster, as published.",
+        "With one step size the curves of all widths lie together; with a step size that grows "
+        "with the width, wider networks fall faster, as published.",
     )
 
 
@@ -56,7 +56,7 @@ def fig1c(result: Result) -> Drawing:
 
 
 def fig1_expl(result: Result) -> Drawing:
-    """Speed of convergence and least eigenvalue against width, relative to the narrowest network."""
+    """Speed of convergence and least eigenvalue against width, relative to the narrowest."""
     widths = np.array(result.settings["widths"])
     log = np.log(result.arrays["misfit"])
     drop = log[..., -1] - log[..., 1]
@@ -85,13 +85,13 @@ def fig1_expl(result: Result) -> Drawing:
     axes.set_ylabel(f"relative to m = {widths[0]}")
     return Drawing(
         figure,
-        f"Fall of the log error from the first epoch to the last, and least eigenvalue at the last, both "
-        f"relative to $m={widths[0]}$. From there to $m={widths[-1]}$ the eigenvalue grows "
+        f"Fall of the log error from the first epoch to the last, and least eigenvalue at the "
+        f"last, both relative to $m={widths[0]}$. Up to $m={widths[-1]}$ the eigenvalue grows "
         f"{result.values['lambda_ratio']:.3f}-fold, the speed "
         f"{result.values['speed_ratio_inferred']:.2f}-fold with the inferred step size and "
         f"{result.values['speed_ratio_fixed']:.2f}-fold with one step size.",
-        "Only the speed with the inferred step size rises with the width, and it rises along the square "
-        "root; the eigenvalue and the speed at one step size stay level.",
+        "Only the speed with the inferred step size rises with the width, and it rises along the "
+        "square root; the eigenvalue and the speed at one step size stay level.",
         table,
     )
 
@@ -105,7 +105,7 @@ def _panel(
     title: str,
     alt: str,
 ) -> Drawing:
-    """One published panel under both conventions, the published curves dotted where they belong."""
+    """One panel under both conventions, the published curves dotted where they belong."""
     widths, samples = result.settings["widths"], transform(result.arrays[name])
     epochs, curves = np.arange(samples.shape[-1]), published(source)
     figure, both = new(2, sharey=True)
@@ -135,7 +135,7 @@ def _panel(
         figure,
         f"{title} for widths {', '.join(map(str, widths))}: mean and range over {count} "
         f"seed{'s' if count > 1 else ''}. Left, $\\eta={step}$ for all; right, "
-        f"$\\eta={result.settings['inferred_step_size']}\\sqrt{{m}}$, with the published curves dotted.",
+        f"$\\eta={result.settings['inferred_step_size']}\\sqrt{{m}}$; dotted, as published.",
         alt,
         table,
     )

@@ -67,9 +67,10 @@ def sliding_units(result: Result) -> Drawing:
         series[f"m={width}"] = (step_sizes, mean)
     guide = series[f"m={widths[0]}"][1][0] * step_sizes / step_sizes[0]
     axes.plot(step_sizes, guide, color=FAINT, ls="--")
+    between = (float(step_sizes[-2:].prod() ** 0.5), float(guide[-2:].prod() ** 0.5))
     axes.annotate(
-        "proportional to $\\eta$", (float(step_sizes[-1]), float(guide[-1])), xytext=(10, 0),
-        textcoords="offset points", color=FAINT, fontsize=9, va="center",
+        "proportional to $\\eta$", between,
+        xytext=(8, -10), textcoords="offset points", color=FAINT, fontsize=9,
     )  # fmt: skip
     series["proportional to eta"] = (step_sizes, guide)
     axes.set(xscale="log", yscale="log")
