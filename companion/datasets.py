@@ -36,7 +36,11 @@ def sphere(count: int, dimension: int, seed: int) -> DataSet:
         count: n, at least 1.
         dimension: d, at least 1.
         seed: of the CPU generator; inputs are drawn before labels, in float64.
+
+    Raises:
+        InputError: count or dimension below 1.
     """
+    check_sizes(count=count, dimension=dimension)
     generator = cpu_generator("data", seed)
     x = torch.randn(count, dimension, generator=generator, dtype=torch.float64)
     y = torch.randn(count, generator=generator, dtype=torch.float64)
@@ -67,6 +71,13 @@ def digits(source: Source, classes: tuple[int, int], per_class: int) -> DataSet:
     y = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(per_class)
     name = f"{source.name}, digits {classes[0]} and {classes[1]}, first {per_class} of each"
     return DataSet(x / x.norm(dim=1, keepdim=True), y, name)
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raise `InputError` naming the first size below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise InputError(f"{name} is {size}; it must be at least 1.")
 
 
 def check_unit_norm(x: Tensor) -> None:

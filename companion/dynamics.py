@@ -115,7 +115,7 @@ def gradient_flow(
     times: Sequence[float],
     record: Mapping[str, Observable],
     layers: Layers = "first",
-    tolerance: float = 1e-7,
+    tolerance: float = 1e-5,
 ) -> Trajectory:
     """Gradient flow dw/dt = -dL/dw by an adaptive Dormand-Prince solver (torchdiffeq).
 
@@ -127,7 +127,8 @@ def gradient_flow(
         record: name -> observable.
         layers: train the first layer only or both.
         tolerance: relative and absolute error the solver keeps per step. The right-hand side
-            jumps where a unit switches on or off, so the solver shortens its steps there.
+            jumps where a unit switches on or off, and units may slide along such a place, so the
+            cost of narrow networks grows like its inverse.
 
     Raises:
         InputError: times do not start at 0 or do not increase.

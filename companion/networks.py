@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from companion.datasets import check_sizes
 from companion.draws import cpu_generator
-from companion.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def draw_two_layer(
     Raises:
         InputError: width or dimension below 1.
     """
-    _check_sizes(width=width, dimension=dimension)
+    check_sizes(width=width, dimension=dimension)
     generator = cpu_generator("weights", seed)
     weights = torch.randn(width, dimension, generator=generator, dtype=torch.float64)
     signs = torch.randint(0, 2, (width,), generator=generator).to(torch.float64).mul_(2).sub_(1)
@@ -150,7 +150,7 @@ def draw_deep(
     Raises:
         InputError: width, dimension or depth below 1.
     """
-    _check_sizes(width=width, dimension=dimension, depth=depth)
+    check_sizes(width=width, dimension=dimension, depth=depth)
     generator = cpu_generator("weights", seed)
     shapes = [(width, dimension if layer == 0 else width) for layer in range(depth)]
     weights = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
@@ -158,9 +158,3 @@ def draw_deep(
     return DeepNetwork(
         tuple(weight.to(device, dtype) for weight in weights), signs.to(device, dtype)
     )
-
-
-def _check_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise InputError(f"{name} is {size}; it must be at least 1.")

@@ -2,8 +2,10 @@
 
 import dataclasses
 import datetime
+import functools
 import hashlib
 import importlib
+import itertools
 import math
 import os
 import platform
@@ -404,6 +406,36 @@ def checkpoint(part: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[
 def progress(items: Iterable[_T], what: str) -> Iterable[_T]:
     """A progress bar on a terminal; silent in notebooks and logs."""
     return cast(Iterable[_T], tqdm(items, desc=what, disable=None, file=sys.stderr))
+
+
+def sweep(
+    name: str, compute: Callable[..., dict[str, np.ndarray]], **axes: Iterable[Any]
+) -> dict[str, np.ndarray]:
+    """Compute every point of a grid, each with a checkpoint, and stack the arrays along its axes.
+
+    Args:
+        name: unique within the run, fit for a file name; shown by the progress bar, which is
+            silent in notebooks and logs.
+        compute: called with one keyword per axis; returns arrays of the same shapes everywhere.
+        **axes: name -> values, the slowest first.
+
+    Returns:
+        Arrays of shape (length of each axis, ..., shape at a point).
+    """
+    values = [list(axis) for axis in axes.values()]
+    points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*values)]
+    parts = [
+        checkpoint(
+            "-".join([name, *(f"{axis}{value}" for axis, value in point.items())]),
+            functools.partial(compute, **point),
+        )
+        for point in tqdm(points, desc=name, disable=None, file=sys.stderr)
+    ]
+    shape = [len(axis) for axis in values]
+    return {
+        key: np.stack([part[key] for part in parts]).reshape(*shape, *parts[0][key].shape)
+        for key in parts[0]
+    }
 
 
 def _forget_parts(store: Store, name: str, key: str) -> None:

@@ -1,12 +1,25 @@
 """Typed, frozen settings of experiments, and the sentences that refuse bad ones."""
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from itertools import pairwise
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from companion.catalog import one_of
 from companion.errors import InputError
+
+
+def _increasing(sizes: tuple[float, ...]) -> tuple[float, ...]:
+    if any(b <= a for a, b in pairwise(sizes)):
+        raise ValueError("the values must increase")
+    return sizes
+
+
+Size = Annotated[int, Field(ge=1)]
+Sizes = Annotated[tuple[Size, ...], Field(min_length=1), AfterValidator(_increasing)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Settings(BaseModel):

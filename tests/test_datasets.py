@@ -96,3 +96,9 @@ def test_with_antipodes_appends_them():
     x = sphere(3, 4, 0).x
     assert torch.equal(with_antipodes(x, 0), x)
     assert torch.equal(with_antipodes(x, 2)[3:], -x[:2])
+
+
+@pytest.mark.parametrize(("count", "dimension"), [(0, 3), (3, 0)])
+def test_a_sphere_without_points_or_dimensions_is_refused(count: int, dimension: int) -> None:
+    with pytest.raises(InputError, match="is 0; it must be at least 1"):
+        sphere(count, dimension, 0)

@@ -76,7 +76,7 @@ class Settings(BaseSettings):
 
 
 QUICK = Settings()
-PAPER = Settings(flow_counts=(1, 2), descent_counts=(1, 2), seeds=3, memory_limit=6.0)
+PAPER = Settings(flow_counts=(1, 2), descent_counts=(1, 2), seeds=2, duration=2.0, memory_limit=6.0)
 
 
 def cost(settings: Settings) -> Cost:

@@ -27,7 +27,8 @@ from companion.observables import (
     mean_squared_residual,
     pattern_difference,
 )
-from companion.results import Cost, Outcome, Result, Verdict, checkpoint, progress
+from companion.results import Cost, Outcome, Result, Verdict, sweep
+from companion.settings import Positive, Size, Sizes
 from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
@@ -58,13 +59,13 @@ class Settings(BaseSettings):
 
     dtype: Literal["float32", "float64"] = "float32"
     count: Annotated[int, Field(ge=2)] = 1000
-    dimension: Annotated[int, Field(ge=1)] = 1000
-    widths: tuple[Annotated[int, Field(ge=1)], ...] = (500, 1000, 2000)
-    seeds: Annotated[int, Field(ge=1)] = 1
-    steps: Annotated[int, Field(ge=1)] = 100
-    fixed_step_size: Annotated[float, Field(gt=0)] = 0.05
-    inferred_step_size: Annotated[float, Field(gt=0)] = 1e-3
-    eigenvalues_every: Annotated[int, Field(ge=1)] = 50
+    dimension: Size = 1000
+    widths: Sizes = (500, 1000, 2000)
+    seeds: Size = 1
+    steps: Size = 100
+    fixed_step_size: Positive = 0.05
+    inferred_step_size: Positive = 1e-3
+    eigenvalues_every: Size = 50
     ensemble: Annotated[int, Field(ge=2)] = 200
 
 
@@ -84,20 +85,9 @@ def cost(settings: Settings) -> Cost:
 def run(settings: Settings, device: str) -> Result:
     """Train every width from every seed under both conventions; predict with H_inf."""
     s = settings
-    runs = [(seed, width) for seed in range(s.seeds) for width in s.widths]
-    parts = [
-        checkpoint(f"seed{seed}-m{width}", partial(_train, s, seed, width, device))
-        for seed, width in progress(runs, "figure 1")
-    ]
-    shape = (s.seeds, len(s.widths))
-    arrays = {
-        name: np.stack([part[name] for part in parts]).reshape(*shape, *parts[0][name].shape)
-        for name in parts[0]
-    }
-    limits = [
-        checkpoint(f"limit{seed}", partial(_limit, s, seed, device)) for seed in range(s.seeds)
-    ]
-    arrays |= {name: np.stack([limit[name] for limit in limits]) for name in limits[0]}
+    seeds = range(s.seeds)
+    arrays = sweep("runs", partial(_train, s, device), seed=seeds, width=s.widths)
+    arrays |= sweep("limits", partial(_limit, s, device), seed=seeds)
     return Result(
         experiment="du2019/figure1",
         settings=s.model_dump(mode="json"),
@@ -112,7 +102,7 @@ def step_sizes(settings: Settings, width: int) -> tuple[float, float]:
     return settings.fixed_step_size, settings.inferred_step_size * math.sqrt(width)
 
 
-def _train(settings: Settings, seed: int, width: int, device: str) -> dict[str, np.ndarray]:
+def _train(settings: Settings, device: str, *, seed: int, width: int) -> dict[str, np.ndarray]:
     """The three panels and the least eigenvalue of one network, a row per convention."""
     dtype = getattr(torch, settings.dtype)
     data = sphere(settings.count, settings.dimension, seed).to(dtype, device)
@@ -136,7 +126,7 @@ def _train(settings: Settings, seed: int, width: int, device: str) -> dict[str, 
     return {name: np.stack([t[name] for t in trajectories]) for name in trajectories[0].values}
 
 
-def _limit(settings: Settings, seed: int, device: str) -> dict[str, np.ndarray]:
+def _limit(settings: Settings, device: str, *, seed: int) -> dict[str, np.ndarray]:
     """Log misfit after the first and the last step if the Gram matrix were H_inf, for an ensemble.
 
     The initial residual is Gaussian with covariance I + E u(0) u(0)^T, whose second term is the

@@ -55,7 +55,7 @@ class Settings(BaseSettings):
 
 
 QUICK = Settings()
-PAPER = Settings(widths=(100, 1000, 10000, 100000), seeds=10, directions=20, steps=100)
+PAPER = Settings(widths=(100, 1000, 10000, 30000), seeds=10, directions=20, steps=50)
 
 
 def cost(settings: Settings) -> Cost:
