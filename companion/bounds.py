@@ -122,7 +122,8 @@ def theorem_4_1_radius(count: int, lambda_0: float, delta: float, step_size: flo
         The smaller of that R and Lemma 3.2's; not positive where the step size alone is too large.
     """
     left = lambda_0 / 2 - step_size * count**2
-    contracting = math.sqrt(2 * math.pi) * delta * left / (4 * (count**2 + count * math.sqrt(count)))
+    spent = 4 * (count**2 + count * math.sqrt(count)) / (math.sqrt(2 * math.pi) * delta)
+    contracting = left / spent
     return min(contracting, lemma_3_2_radius(count, lambda_0, delta))
 
 

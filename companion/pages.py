@@ -108,8 +108,7 @@ class PageWriter:
         return figure_block(page, stem, result, self._captions[stem])
 
     def _ledger(self, paper: str, page: str) -> str:
-        head = "| claim | statement | outcome | predicted | measured | tolerance | evidence |"
-        lines = [head, "|---|---|---|---|---|---|---|"]
+        lines = ["| claim | outcome | statement, predicted | measured, tolerance |", "|---|---|---|---|"]
         lines += [_ledger_line(row) for row in self._findings.rows() if row["paper"] == paper]
         return "\n".join(["````{table}", ":class: ledger", "", *lines, "````"])
 
@@ -225,15 +224,15 @@ def _ledger_line(row: Mapping[str, str]) -> str:
     evidence = [f"{{ref}}`verdict <verdict-{_slug(row['id'])}>`"]
     if row["figure"]:
         evidence.append(f"{{ref}}`figure <fig-{_slug(row['figure'])}>`")
+    command = f"companion run {row['experiment']}"
+    if row["profile"] == "paper":
+        command += " --profile paper"
     cells = [
-        f"**{claim.number}** {claim.name}",
-        claim.statement,
+        f"**{claim.number}**<br>{claim.name}<br>{', '.join(evidence)} on {{doc}}`/{page}`<br>"
+        f"`{command}`",
         f"[{OUTCOMES[row['outcome']]}]{{.verdict-{row['outcome']}}}",
-        row["predicted"],
-        row["measured"],
-        row["tolerance"],
-        f"{', '.join(evidence)} on {{doc}}`/{page}`; "
-        f"`companion run {row['experiment']} --profile {row['profile']}`",
+        f"{claim.statement}<br>*Predicted:* {row['predicted']}",
+        f"{row['measured']}<br>*Tolerance:* {row['tolerance']}",
     ]
     return "| " + " | ".join(cell.replace("|", r"\vert ") for cell in cells) + " |"
 

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from tqdm import tqdm
@@ -40,7 +40,6 @@ from companion.sources import compute_hash
 Outcome = Literal["holds", "fails", "outside-regime", "inconclusive"]
 PROFILES = ("quick", "paper")
 DEVICES = ("cpu", "cuda")
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -401,11 +400,6 @@ def checkpoint(part: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[
     arrays = compute()
     write_checked(path, {name: encode(array) for name, array in arrays.items()})
     return arrays
-
-
-def progress(items: Iterable[_T], what: str) -> Iterable[_T]:
-    """A progress bar on a terminal; silent in notebooks and logs."""
-    return cast(Iterable[_T], tqdm(items, desc=what, disable=None, file=sys.stderr))
 
 
 def sweep(

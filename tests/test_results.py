@@ -137,17 +137,20 @@ def test_a_stopped_run_goes_on_where_it_was(store: Path, monkeypatch: pytest.Mon
     experiment, done = load(NAME), []
     train = experiment._train
 
-    def interrupted(settings: object, seed: int, width: int, device: str) -> dict:
+    def counting(settings: object, device: str, *, seed: int, width: int) -> dict:
+        done.append(width)
+        return train(settings, device, seed=seed, width=width)
+
+    def interrupted(*args: object, **point: int) -> dict:
         if len(done) == 3:
             raise KeyboardInterrupt
-        done.append(width)
-        return train(settings, seed, width, device)
+        return counting(*args, **point)
 
     monkeypatch.setattr(experiment, "_train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         reproduce(NAME, **TINY)
     kept = list(done)
-    monkeypatch.setattr(experiment, "_train", lambda *a: (done.append(a[2]), train(*a))[1])
+    monkeypatch.setattr(experiment, "_train", counting)
     resumed = reproduce(NAME, **TINY)
     assert len(kept) == 3
     assert len(done) == len(TINY["widths"]) * TINY["seeds"]

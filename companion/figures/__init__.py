@@ -8,6 +8,7 @@ import csv
 import importlib
 import io
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from companion.catalog import check_figure, figures
 from companion.figures.style import RC, Table
 from companion.files import write_atomically
 from companion.results import Result
+
+# The subsetter of PDF fonts remarks on the fixed dates in the fonts that matplotlib brings.
+logging.getLogger("fontTools").setLevel(logging.ERROR)
 
 # Without these, files carry the date and differ between two runs.
 _METADATA: dict[str, dict[str, Any]] = {

@@ -70,6 +70,12 @@ def by_size(sizes: Sequence[float]) -> list[Any]:
     return [mpl.colormaps["viridis"](0.66 - 0.6 * (log - logs.min()) / spread) for log in logs]
 
 
+def name_sizes(axes: Axes, sizes: Sequence[int] | np.ndarray) -> None:
+    """Mark the sizes themselves on a logarithmic axis, and nothing between them."""
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+
+
 def label_line(axes: Axes, x: Any, y: Any, text: str, color: Any) -> None:
     """Write a curve's name at its right end, in its colour, instead of a legend entry."""
     axes.annotate(

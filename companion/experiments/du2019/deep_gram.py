@@ -16,8 +16,9 @@ from companion.datasets import DataSet, sphere
 from companion.fits import log_log_slope, spread
 from companion.kernels import lambda_max, layer_grams, spectral_norm
 from companion.networks import DeepNetwork, draw_deep
-from companion.results import Cost, Outcome, Result, Verdict, checkpoint, progress
+from companion.results import Cost, Outcome, Result, Verdict, sweep
 from companion.settings import Settings as BaseSettings
+from companion.settings import Size, Sizes
 
 EXPECTED: dict[str, Outcome] = {"du2019-deep-conj": "holds"}
 
@@ -29,7 +30,7 @@ class Settings(BaseSettings):
         count: n, inputs on the sphere.
         dimension: d.
         depth: hidden layers, all of them trained; the signs of the output layer are not.
-        widths: m, in increasing order, at least 3.
+        widths: m, in increasing order.
         seeds: independent draws of data and network.
         step_size: eta as a multiple of 1 / lambda_max(sum_h G^(h)(0)).
         steps: gradient descent steps.
@@ -37,17 +38,13 @@ class Settings(BaseSettings):
     """
 
     count: Annotated[int, Field(ge=2)] = 20
-    dimension: Annotated[int, Field(ge=1)] = 20
-    depth: Annotated[int, Field(ge=1)] = 3
-    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=3)] = (
-        64,
-        256,
-        1024,
-    )
-    seeds: Annotated[int, Field(ge=1)] = 3
+    dimension: Size = 20
+    depth: Size = 3
+    widths: Annotated[Sizes, Field(min_length=3)] = (64, 256, 1024)
+    seeds: Size = 3
     step_size: Annotated[float, Field(gt=0, lt=2)] = 1.0
-    steps: Annotated[int, Field(ge=1)] = 60
-    every: Annotated[int, Field(ge=1)] = 10
+    steps: Size = 60
+    every: Size = 10
 
 
 QUICK = Settings()
@@ -63,16 +60,8 @@ def cost(settings: Settings) -> Cost:
 
 def run(settings: Settings, device: str) -> Result:
     """Check the identity at initialisation, then train and follow each layer's Gram matrix."""
-    runs = [(seed, width) for seed in range(settings.seeds) for width in settings.widths]
-    parts = [
-        checkpoint(f"seed{seed}-m{width}", partial(_train, settings, seed, width, device))
-        for seed, width in progress(runs, "deep Gram matrices")
-    ]
-    shape = (settings.seeds, len(settings.widths))
-    arrays = {
-        name: np.stack([part[name] for part in parts]).reshape(*shape, *parts[0][name].shape)
-        for name in parts[0]
-    }
+    s = settings
+    arrays = sweep("runs", partial(_train, s, device), seed=range(s.seeds), width=s.widths)
     return Result(
         experiment="du2019/deep_gram",
         settings=settings.model_dump(mode="json"),
@@ -95,7 +84,7 @@ def _values(settings: Settings, arrays: dict[str, np.ndarray]) -> dict[str, floa
     return values
 
 
-def _train(settings: Settings, seed: int, width: int, device: str) -> dict[str, np.ndarray]:
+def _train(settings: Settings, device: str, *, seed: int, width: int) -> dict[str, np.ndarray]:
     """Gradient descent on all hidden layers, with the drift of each G^(h) along it."""
     dtype = getattr(torch, settings.dtype)
     data = sphere(settings.count, settings.dimension, seed).to(dtype, device)

@@ -19,8 +19,9 @@ from companion.dynamics import gradient_descent
 from companion.fits import spread
 from companion.kernels import empirical_gram, lambda_max
 from companion.networks import TwoLayer, draw_two_layer
-from companion.results import Cost, Outcome, Result, Verdict, checkpoint, progress
+from companion.results import Cost, Outcome, Result, Verdict, sweep
 from companion.settings import Settings as BaseSettings
+from companion.settings import Size, Sizes
 
 EXPECTED: dict[str, Outcome] = {
     "du2019-eq1-4": "holds",
@@ -42,16 +43,16 @@ class Settings(BaseSettings):
         steps: gradient descent steps.
     """
 
-    count: Annotated[int, Field(ge=1)] = 20
-    dimension: Annotated[int, Field(ge=1)] = 10
-    widths: tuple[Annotated[int, Field(ge=1)], ...] = (100, 1000, 10000)
-    seeds: Annotated[int, Field(ge=1)] = 3
+    count: Size = 20
+    dimension: Size = 10
+    widths: Sizes = (100, 1000, 10000)
+    seeds: Size = 3
     differences: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = tuple(
         10.0**power for power in range(-9, 0)
     )
-    directions: Annotated[int, Field(ge=1)] = 5
+    directions: Size = 5
     step_sizes: tuple[Annotated[float, Field(gt=0, lt=2)], ...] = (1e-4, 1e-2, 0.5)
-    steps: Annotated[int, Field(ge=1)] = 20
+    steps: Size = 20
 
 
 QUICK = Settings()
@@ -70,16 +71,8 @@ def cost(settings: Settings) -> Cost:
 
 def run(settings: Settings, device: str) -> Result:
     """Check the gradient at initialisation and the recursion along training, width by width."""
-    runs = [(seed, width) for seed in range(settings.seeds) for width in settings.widths]
-    parts = [
-        checkpoint(f"seed{seed}-m{width}", partial(_check, settings, seed, width, device))
-        for seed, width in progress(runs, "gradient")
-    ]
-    shape = (settings.seeds, len(settings.widths))
-    arrays = {
-        name: np.stack([part[name] for part in parts]).reshape(*shape, *parts[0][name].shape)
-        for name in parts[0]
-    }
+    s = settings
+    arrays = sweep("runs", partial(_check, s, device), seed=range(s.seeds), width=s.widths)
     still = arrays["flips"] == 0
     return Result(
         experiment="du2019/gradient",
@@ -98,7 +91,7 @@ def run(settings: Settings, device: str) -> Result:
     )
 
 
-def _check(settings: Settings, seed: int, width: int, device: str) -> dict[str, np.ndarray]:
+def _check(settings: Settings, device: str, *, seed: int, width: int) -> dict[str, np.ndarray]:
     dtype = getattr(torch, settings.dtype)
     data = sphere(settings.count, settings.dimension, seed).to(dtype, device)
     network = draw_two_layer(width, settings.dimension, seed, dtype, device)
@@ -199,6 +192,7 @@ def judge(result: Result) -> list[Verdict]:
     gradient_right = identities <= in_gram and v["difference_gap"] <= in_difference
     excess = float(a["flip_excess"].max())
     recursion_right = max(v["still_gap"], excess) <= in_prediction and bool(a["repeats"].all())
+    recursion = _outcome(v["still_steps"], recursion_right)
     return [
         Verdict(
             "du2019-eq1-4",
@@ -207,17 +201,23 @@ def judge(result: Result) -> list[Verdict]:
             f"relative gap to differences {v['difference_gap']:.1e}, to autograd "
             f"{v['autograd_gap']:.1e}, of $H$ to $JJ^\\top$ {v['gram_gap']:.1e}",
             f"differences {in_difference:.1e} (rounding over h), identities {in_gram:.1e}",
-            "Finite differences, automatic differentiation and eq. (4) give one gradient.",
+            "Finite differences, automatic differentiation and eq. (4) give one gradient."
+            if gradient_right
+            else "Finite differences, automatic differentiation and eq. (4) do not all agree.",
         ),
         Verdict(
             "du2019-algo-gd",
-            _outcome(v["still_steps"], recursion_right),
+            recursion,
             r"$u(k+1)-y=(I-\eta H(k))(u(k)-y)$ in every step without a flip",
             f"off by {v['still_gap']:.1e} of the initial residual in {v['still_steps']:.0f} steps "
             f"without a flip, by {spread(_moved(a), '.1e')} in the worst step with flips",
             f"{in_prediction:.1e} (rounding), with flips on top of what the flipped units moved",
-            "While no activation flips the recursion is exact to rounding, and flips add no more "
-            "than the flipped units moved.",
+            {
+                "holds": "While no activation flips the recursion is exact to rounding, and flips "
+                "add no more than the flipped units moved.",
+                "fails": "A step leaves the recursion by more than rounding and its flips explain, "
+                "or a run does not repeat.",
+            }.get(recursion, "Every step flipped an activation, so nothing is decided."),
         ),
     ]
 

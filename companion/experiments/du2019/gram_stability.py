@@ -36,7 +36,8 @@ from companion.kernels import (
     spectral_norm,
 )
 from companion.networks import TwoLayer, draw_two_layer
-from companion.results import Cost, Outcome, Result, Verdict, checkpoint, progress
+from companion.results import Cost, Outcome, Result, Verdict, sweep
+from companion.settings import Positive, Probability, Size
 from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
@@ -62,16 +63,11 @@ class Settings(BaseSettings):
     """
 
     count: Annotated[int, Field(ge=2)] = 10
-    dimension: Annotated[int, Field(ge=1)] = 40
-    width: Annotated[int, Field(ge=1)] = 65536
-    radii: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=3)] = (
-        0.003,
-        0.01,
-        0.03,
-        0.1,
-    )
-    seeds: Annotated[int, Field(ge=1)] = 5
-    delta: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    dimension: Size = 40
+    width: Size = 65536
+    radii: Annotated[tuple[Positive, ...], Field(min_length=3)] = (0.003, 0.01, 0.03, 0.1)
+    seeds: Size = 5
+    delta: Probability = 0.1
 
 
 QUICK = Settings()
@@ -90,14 +86,9 @@ def cost(settings: Settings) -> Cost:
 
 def run(settings: Settings, device: str) -> Result:
     """Per seed: count near-boundary units, certify the worst change, and try to reach it."""
-    parts = [
-        checkpoint(f"seed{seed}", partial(_one_draw, settings, seed, device))
-        for seed in progress(range(settings.seeds), "Gram stability")
-    ]
-    arrays = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-    a, n = arrays, settings.count
-    mean = {name: float(array.mean()) for name, array in arrays.items()}
-    sweep = np.array(settings.radii)
+    a = sweep("draws", partial(_one_draw, settings, device), seed=range(settings.seeds))
+    n, radii = settings.count, np.array(settings.radii)
+    mean = {name: float(array.mean()) for name, array in a.items()}
     return Result(
         experiment="du2019/gram_stability",
         settings=settings.model_dump(mode="json"),
@@ -110,20 +101,20 @@ def run(settings: Settings, device: str) -> Result:
             "radius_slack": float((a["certified_radius"] / a["lemma_radius"]).mean()),
             "width": settings.width,
             "needed_width": float(max(a["lemma_3_1_width"])),
-            "sum_slack": float((lemma_3_2_gram_change(n, 1) * sweep / a["certified_sum"]).mean()),
-            "norm_slack": float((lemma_3_2_gram_change(n, 1) * sweep / a["certified_norm"]).mean()),
+            "sum_slack": float((lemma_3_2_gram_change(n, 1) * radii / a["certified_sum"]).mean()),
+            "norm_slack": float((lemma_3_2_gram_change(n, 1) * radii / a["certified_norm"]).mean()),
             "reached": float((_worst_tried(a) / a["certified_norm"])[:, 0].mean()),
             "misprint_share": 1 - float(a["fraction"][:, 0].mean()),
             "near_share": float(a["fraction"][:, 0].mean()),
             "least_radius": settings.radii[0],
             "random_exponent": log_log_slope(settings.radii, a["random"])[0],
         },
-        arrays=arrays,
+        arrays=a,
         data=f"uniform on the sphere, n={n}, d={settings.dimension}",
     )
 
 
-def _one_draw(settings: Settings, seed: int, device: str) -> dict[str, np.ndarray]:
+def _one_draw(settings: Settings, device: str, *, seed: int) -> dict[str, np.ndarray]:
     dtype = getattr(torch, settings.dtype)
     x = sphere(settings.count, settings.dimension, seed).to(dtype, device).x
     network = draw_two_layer(settings.width, settings.dimension, seed, dtype, device)
@@ -145,9 +136,9 @@ def _one_draw(settings: Settings, seed: int, device: str) -> dict[str, np.ndarra
         "certified_radius": _largest(certified, lambda_0 / 4),
     }
     directions = _random_directions(network, seed)
-    sweep = [_at_radius(network, x, directions, radius) for radius in settings.radii]
+    rows = [_at_radius(network, x, directions, radius) for radius in settings.radii]
     return {name: np.array(value) for name, value in at_lemma.items()} | {
-        name: np.array([row[name] for row in sweep]) for name in sweep[0]
+        name: np.array([row[name] for row in rows]) for name in rows[0]
     }
 
 

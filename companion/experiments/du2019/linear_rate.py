@@ -21,11 +21,13 @@ from companion.bounds import (
 )
 from companion.datasets import sphere
 from companion.dynamics import Every, gradient_descent, linearised_distances
+from companion.experiments.du2019._regime import unmet_width
 from companion.fits import contraction, log_log_slope, spread
 from companion.kernels import empirical_gram, infinite_width_gram, lambda_max, lambda_min
 from companion.networks import draw_two_layer
 from companion.observables import max_distance, mean_distance, misfit
-from companion.results import Cost, Outcome, Result, Verdict, checkpoint, progress
+from companion.results import Cost, Outcome, Result, Verdict, sweep
+from companion.settings import Positive, Probability, Size, Sizes
 from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
@@ -50,19 +52,12 @@ class Settings(BaseSettings):
     """
 
     count: Annotated[int, Field(ge=2)] = 50
-    dimension: Annotated[int, Field(ge=1)] = 50
-    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=3)] = (
-        400,
-        1600,
-        6400,
-    )
-    seeds: Annotated[int, Field(ge=1)] = 3
-    step_sizes: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (
-        0.5,
-        1.0,
-    )
-    steps: Annotated[int, Field(ge=1)] = 50
-    delta: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    dimension: Size = 50
+    widths: Annotated[Sizes, Field(min_length=3)] = (400, 1600, 6400)
+    seeds: Size = 3
+    step_sizes: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.5, 1.0)
+    steps: Size = 50
+    delta: Probability = 0.1
 
 
 QUICK = Settings()
@@ -85,16 +80,8 @@ def cost(settings: Settings) -> Cost:
 
 def run(settings: Settings, device: str) -> Result:
     """Train every width from every seed at every step size, recording misfit and distance."""
-    runs = [(seed, width) for seed in range(settings.seeds) for width in settings.widths]
-    parts = [
-        checkpoint(f"seed{seed}-m{width}", partial(_train, settings, seed, width, device))
-        for seed, width in progress(runs, "linear rate")
-    ]
-    shape = (settings.seeds, len(settings.widths))
-    arrays = {
-        name: np.stack([part[name] for part in parts]).reshape(*shape, *parts[0][name].shape)
-        for name in parts[0]
-    }
+    s = settings
+    arrays = sweep("runs", partial(_train, s, device), seed=range(s.seeds), width=s.widths)
     return Result(
         experiment="du2019/linear_rate",
         settings=settings.model_dump(mode="json"),
@@ -104,7 +91,7 @@ def run(settings: Settings, device: str) -> Result:
     )
 
 
-def _train(settings: Settings, seed: int, width: int, device: str) -> dict[str, np.ndarray]:
+def _train(settings: Settings, device: str, *, seed: int, width: int) -> dict[str, np.ndarray]:
     dtype = getattr(torch, settings.dtype)
     data = sphere(settings.count, settings.dimension, seed).to(dtype, device)
     network = draw_two_layer(width, settings.dimension, seed, dtype, device)
@@ -194,7 +181,7 @@ def _theorem(result: Result) -> Verdict:
         r"$\lambda_{\min}(H(0))$ lacks at the least width allows; a step $\propto\sqrt m$ gives "
         "1/2",
         f"Every step of every run contracts at least as much as the theorem says, but "
-        f"{_gap(result)}."
+        f"{unmet_width(result)}."
         if seen
         else "A step contracts less than the theorem says, or the rate depends on the width.",
     )
@@ -209,7 +196,7 @@ def _condition(result: Result) -> Verdict:
         r"$\lVert u(k)-y\rVert^2\le(1-\eta\lambda_0/2)^k\lVert u(0)-y\rVert^2$ for all k",
         f"largest share of the bound after the first step: {worst:.6f}",
         "1, exactly",
-        f"The induction hypothesis is true at every recorded step, but {_gap(result)}."
+        f"The induction hypothesis is true at every recorded step, but {unmet_width(result)}."
         if seen
         else "The induction hypothesis is false at a recorded step.",
     )
@@ -273,14 +260,6 @@ def _width_allowance(result: Result) -> float:
     a, widths = result.arrays, result.settings["widths"]
     shortfall = max(4 / 3, float((a["lambda_0"] / a["lambda_min"])[:, 0].max()))
     return math.log(shortfall) / math.log(max(widths) / min(widths))
-
-
-def _gap(result: Result) -> str:
-    values = result.values
-    return (
-        f"the explicit width is {values['needed_width']:.1g}, at most {values['largest_width']} "
-        "was run"
-    )
 
 
 def _radii(result: Result) -> np.ndarray:

@@ -26,8 +26,9 @@ from companion.kernels import (
 )
 from companion.networks import TwoLayer, draw_two_layer
 from companion.observables import misfit
-from companion.results import Cost, Outcome, Result, Verdict, checkpoint, progress
+from companion.results import Cost, Outcome, Result, Verdict, sweep
 from companion.settings import Settings as BaseSettings
+from companion.settings import Size, Sizes
 
 EXPECTED: dict[str, Outcome] = {"du2019-fn-outputlayer": "holds"}
 
@@ -45,12 +46,12 @@ class Settings(BaseSettings):
     """
 
     count: Annotated[int, Field(ge=10)] = 30
-    dimension: Annotated[int, Field(ge=1)] = 10
-    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2)] = (
+    dimension: Size = 10
+    widths: Annotated[Sizes, Field(min_length=2)] = (
         2, 4, 8, 15, 30, 60, 250, 2000,
     )  # fmt: skip
-    seeds: Annotated[int, Field(ge=1)] = 3
-    steps: Annotated[int, Field(ge=1)] = 800
+    seeds: Size = 3
+    steps: Size = 800
     fresh: Annotated[int, Field(ge=2)] = 200
 
 
@@ -67,16 +68,8 @@ def cost(settings: Settings) -> Cost:
 
 def run(settings: Settings, device: str) -> Result:
     """Train the output layer and, from the same start, the first layer, at every width."""
-    runs = [(seed, width) for seed in range(settings.seeds) for width in settings.widths]
-    parts = [
-        checkpoint(f"seed{seed}-m{width}", partial(_compare, settings, seed, width, device))
-        for seed, width in progress(runs, "output layer")
-    ]
-    shape = (settings.seeds, len(settings.widths))
-    arrays = {
-        name: np.stack([part[name] for part in parts]).reshape(*shape, *parts[0][name].shape)
-        for name in parts[0]
-    }
+    s = settings
+    arrays = sweep("runs", partial(_compare, s, device), seed=range(s.seeds), width=s.widths)
     reached = np.asarray((arrays["gd_first"] < 1e-6 * arrays["start"]).all(axis=0))
     return Result(
         experiment="du2019/output_layer",
@@ -98,7 +91,7 @@ def run(settings: Settings, device: str) -> Result:
     )
 
 
-def _compare(settings: Settings, seed: int, width: int, device: str) -> dict[str, np.ndarray]:
+def _compare(settings: Settings, device: str, *, seed: int, width: int) -> dict[str, np.ndarray]:
     dtype = getattr(torch, settings.dtype)
     everything = sphere(settings.count + settings.fresh, settings.dimension, seed).to(dtype, device)
     x, y = everything.x[: settings.count], everything.y[: settings.count]

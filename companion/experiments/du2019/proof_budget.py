@@ -25,7 +25,8 @@ from companion.kernels import (
     near_boundary,
 )
 from companion.networks import TwoLayer, draw_two_layer
-from companion.results import Cost, Outcome, Result, Verdict, checkpoint, progress
+from companion.results import Cost, Outcome, Result, Verdict, sweep
+from companion.settings import Positive, Probability, Size, Sizes
 from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {"du2019-decomp": "holds"}
@@ -45,16 +46,12 @@ class Settings(BaseSettings):
     """
 
     count: Annotated[int, Field(ge=2)] = 20
-    dimension: Annotated[int, Field(ge=1)] = 20
-    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=3)] = (
-        500,
-        2000,
-        8000,
-    )
-    seeds: Annotated[int, Field(ge=1)] = 3
-    multiple: Annotated[float, Field(gt=0)] = 0.25
-    steps: Annotated[int, Field(ge=1)] = 40
-    delta: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    dimension: Size = 20
+    widths: Annotated[Sizes, Field(min_length=3)] = (500, 2000, 8000)
+    seeds: Size = 3
+    multiple: Positive = 0.25
+    steps: Size = 40
+    delta: Probability = 0.1
 
 
 QUICK = Settings()
@@ -73,16 +70,8 @@ def cost(settings: Settings) -> Cost:
 
 def run(settings: Settings, device: str) -> Result:
     """Train every width from every seed at two step sizes, taking each step apart."""
-    jobs = [(seed, width) for seed in range(settings.seeds) for width in settings.widths]
-    parts = [
-        checkpoint(f"seed{seed}-m{width}", partial(_train, settings, seed, width, device))
-        for seed, width in progress(jobs, "proof budget")
-    ]
-    shape = (settings.seeds, len(settings.widths))
-    arrays = {
-        name: np.stack([part[name] for part in parts]).reshape(*shape, *parts[0][name].shape)
-        for name in parts[0]
-    }
+    s = settings
+    arrays = sweep("runs", partial(_train, s, device), seed=range(s.seeds), width=s.widths)
     return Result(
         experiment="du2019/proof_budget",
         settings=settings.model_dump(mode="json"),
@@ -92,7 +81,7 @@ def run(settings: Settings, device: str) -> Result:
     )
 
 
-def _train(settings: Settings, seed: int, width: int, device: str) -> dict[str, np.ndarray]:
+def _train(settings: Settings, device: str, *, seed: int, width: int) -> dict[str, np.ndarray]:
     """Terms of every step, each of shape (2, steps): the small step size, then the usual one."""
     dtype = getattr(torch, settings.dtype)
     data = sphere(settings.count, settings.dimension, seed).to(dtype, device)

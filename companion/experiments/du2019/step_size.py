@@ -16,11 +16,13 @@ from torch import Tensor
 from companion.bounds import initial_misfit, theorem_4_1_step_size, theorem_4_1_width
 from companion.datasets import sphere
 from companion.dynamics import gradient_descent
+from companion.experiments.du2019._regime import unmet_width
 from companion.fits import contraction, log_log_slope, spread
 from companion.kernels import empirical_gram, infinite_width_gram, lambda_max, lambda_min
 from companion.networks import TwoLayer, draw_two_layer
 from companion.observables import misfit
-from companion.results import Cost, Outcome, Result, Verdict, checkpoint, progress
+from companion.results import Cost, Outcome, Result, Verdict, sweep
+from companion.settings import Probability, Size, Sizes
 from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {"du2019-thm4.1-eta": "outside-regime"}
@@ -45,16 +47,12 @@ class Settings(BaseSettings):
         40,
         80,
     )
-    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=3)] = (
-        250,
-        1000,
-        4000,
-    )
-    dimension: Annotated[int, Field(ge=1)] = 20
-    seeds: Annotated[int, Field(ge=1)] = 3
+    widths: Annotated[Sizes, Field(min_length=3)] = (250, 1000, 4000)
+    dimension: Size = 20
+    seeds: Size = 3
     steps: Annotated[int, Field(ge=2)] = 40
     resolution: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    delta: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    delta: Probability = 0.1
 
 
 QUICK = Settings()
@@ -88,17 +86,14 @@ def _cells(settings: Settings) -> list[tuple[int, int]]:
 def run(settings: Settings, device: str) -> Result:
     """Bisect for the largest stable step size of every network, and try the theorem's."""
     cells = _cells(settings)
-    jobs = [(seed, n, m) for seed in range(settings.seeds) for n, m in cells]
-    parts = [
-        checkpoint(f"seed{seed}-n{n}-m{m}", partial(_one_network, settings, n, m, seed, device))
-        for seed, n, m in progress(jobs, "step size")
-    ]
-    arrays = {
-        name: np.stack([part[name] for part in parts]).reshape(settings.seeds, len(cells))
-        for name in parts[0]
-    }
+    arrays = sweep(
+        "cells",
+        partial(_one_network, settings, device),
+        seed=range(settings.seeds),
+        cell=range(len(cells)),
+    )
     arrays |= {"counts": np.array([n for n, _ in cells]), "widths": np.array([m for _, m in cells])}
-    sweep = len(settings.counts)
+    first_width = len(settings.counts)
     ratio = arrays["largest"] / arrays["edge"]
     lambda_0 = float(arrays["lambda_0"][:, 0].mean())
     n = settings.counts[0]
@@ -110,10 +105,10 @@ def run(settings: Settings, device: str) -> Result:
             "least_count": n,
             "most_count": settings.counts[-1],
             "least_slack": float((arrays["largest"] / arrays["theorem"])[:, 0].mean()),
-            "most_slack": float((arrays["largest"] / arrays["theorem"])[:, sweep - 1].mean()),
+            "most_slack": float((arrays["largest"] / arrays["theorem"])[:, first_width - 1].mean()),
             "edge_ratio": float(ratio.mean()),
             "edge_ratio_widest": float(ratio[:, -1].mean()),
-            "edge_ratio_narrowest": float(ratio[:, sweep].mean()),
+            "edge_ratio_narrowest": float(ratio[:, first_width].mean()),
             "final_edge_ratio": float((arrays["largest"] / arrays["final_edge"]).mean()),
             "least_over_trace": float((arrays["largest"] * arrays["counts"] / 4).min()),
             "needed_width": theorem_4_1_width(n, lambda_0, settings.delta, misfit_bound),
@@ -125,9 +120,8 @@ def run(settings: Settings, device: str) -> Result:
     )
 
 
-def _one_network(
-    settings: Settings, count: int, width: int, seed: int, device: str
-) -> dict[str, np.ndarray]:
+def _one_network(settings: Settings, device: str, *, seed: int, cell: int) -> dict[str, np.ndarray]:
+    count, width = _cells(settings)[cell]
     dtype = getattr(torch, settings.dtype)
     data = sphere(count, settings.dimension, seed).to(dtype, device)
     network = draw_two_layer(width, settings.dimension, seed, dtype, device)
@@ -217,9 +211,8 @@ def judge(result: Result) -> list[Verdict]:
             f"1, exactly; the floor within the bisection's resolution, {s['resolution']:g}",
             "The theorem's step size is enough at every width, by a factor of "
             f"{result.values['least_slack']:.0f} at n = {result.values['least_count']} and "
-            f"{result.values['most_slack']:.0f} at n = {result.values['most_count']}; but the "
-            f"explicit width is {result.values['needed_width']:.1g}, at most "
-            f"{result.values['largest_width']} was run."
+            f"{result.values['most_slack']:.0f} at n = {result.values['most_count']}; but "
+            f"{unmet_width(result)}."
             if seen
             else "The theorem's step size is not enough, or the stable range shrinks with width.",
         )

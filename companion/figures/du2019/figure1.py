@@ -7,7 +7,18 @@ import numpy as np
 
 from companion.catalog import published
 from companion.figures import Drawing
-from companion.figures.style import BLUE, FAINT, INK, RED, Table, band, by_size, label_line, new
+from companion.figures.style import (
+    BLUE,
+    FAINT,
+    INK,
+    RED,
+    Table,
+    band,
+    by_size,
+    label_line,
+    name_sizes,
+    new,
+)
 from companion.results import Result
 
 # Conventions of the experiment, in the order of its arrays.
@@ -79,8 +90,7 @@ def fig1_expl(result: Result) -> Drawing:
     label_line(axes, widths, ratio, r"$\propto\sqrt{m}$", FAINT)
     table["square root of m"] = ratio
     axes.set_xscale("log")
-    axes.set_xticks(widths, [str(width) for width in widths])
-    axes.minorticks_off()
+    name_sizes(axes, widths)
     axes.set_xlabel("width m")
     axes.set_ylabel(f"relative to m = {widths[0]}")
     return Drawing(

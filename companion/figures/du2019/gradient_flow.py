@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from companion.figures import Drawing
-from companion.figures.style import BLUE, FAINT, INK, RED, band, by_size, label_line, new, stack
+from companion.figures.du2019._flows import misfit_panel, width_panel
+from companion.figures.style import BLUE, FAINT, RED, band, by_size, label_line, new, stack
 from companion.results import Result
 
 
@@ -17,15 +18,10 @@ def gradient_flow(result: Result) -> Drawing:
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
         ratios = a["misfit"][:, index] / a["misfit"][:, index, :1]
         series[f"m={width}"] = (clock, band(left, clock, ratios, color, label=f"m = {width}"))
-    frozen = (a["linearised_limit"][:, -1] / a["linearised_limit"][:, -1, :1]).mean(axis=0)
-    bound = np.exp(-clock)
-    left.plot(clock, frozen, color=INK, ls=":", label=r"$H^\infty$, linearised")
-    left.plot(clock, bound, color=FAINT, ls="--", label="Theorem 3.2")
+    frozen, bound = misfit_panel(
+        left, clock, a["linearised_limit"][:, -1], r"$H^\infty$", "Theorem 3.2"
+    )
     series |= {"H-infinity, linearised": (clock, frozen), "Theorem 3.2": (clock, bound)}
-    left.set_yscale("log")
-    left.set_xlabel(r"time $\lambda_0t$")
-    left.set_ylabel(r"$\|u(t)-y\|^2\,/\,\|u(0)-y\|^2$")
-    left.legend(loc="lower left")
     for name, key, color in (
         (r"$\max_r\|w_r-w_r(0)\|$", "distance", BLUE),
         (r"$\|H(t)-H(0)\|_2$", "drift", RED),
@@ -35,12 +31,7 @@ def gradient_flow(result: Result) -> Drawing:
             name, (widths[0], series[key][1][0]), xytext=(8, 6), textcoords="offset points",
             color=color, fontsize=9,
         )  # fmt: skip
-    guide = series["drift"][1][0] * 2 * (np.array(widths) / widths[0]) ** -0.5
-    right.plot(widths, guide, color=FAINT, ls="--")
-    label_line(right, widths, guide, r"$m^{-1/2}$", FAINT)
-    right.set(xscale="log", yscale="log", xlabel="width m", ylabel="largest over time")
-    right.set_xticks(widths, [str(width) for width in widths])
-    right.minorticks_off()
+    width_panel(right, widths, 2 * series["drift"][1][0])
     return Drawing(
         figure,
         f"Gradient flow, mean and range over {len(a['misfit'])} seeds. Left: the misfit falls "

@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from companion.figures import Drawing
-from companion.figures.style import BLUE, FAINT, INK, RED, band, label_line, new, stack
+from companion.figures.du2019._flows import misfit_panel, width_panel
+from companion.figures.style import BLUE, RED, band, new, stack
 from companion.results import Result
 
 
@@ -20,15 +21,10 @@ def joint_training(result: Result) -> Drawing:
     ):
         ratios = a[key][:, -1] / a[key][:, -1, :1]
         series[name] = (clock, band(left, clock, ratios, color, label=name))
-    frozen = (a["linearised"][:, -1] / a["linearised"][:, -1, :1]).mean(axis=0)
-    bound = np.exp(-clock)
-    left.plot(clock, frozen, color=INK, ls=":", label=r"$H^\infty+\kappa_1/2$, linearised")
-    left.plot(clock, bound, color=FAINT, ls="--", label="Theorem 3.3")
+    frozen, bound = misfit_panel(
+        left, clock, a["linearised"][:, -1], r"$H^\infty+\kappa_1/2$", "Theorem 3.3"
+    )
     series |= {"limit kernel, linearised": (clock, frozen), "Theorem 3.3": (clock, bound)}
-    left.set_yscale("log")
-    left.set_xlabel(r"time $\lambda_0t$")
-    left.set_ylabel(r"$\|u(t)-y\|^2\,/\,\|u(0)-y\|^2$")
-    left.legend(loc="lower left")
     for name, key, color in (
         (r"$\max_r\|w_r-w_r(0)\|$", "distance", BLUE),
         (r"$\max_r|a_r-a_r(0)|$", "output_distance", RED),
@@ -36,12 +32,7 @@ def joint_training(result: Result) -> Drawing:
         farthest = a[key].max(axis=-1)
         series[key] = (widths, band(right, widths, farthest, color, marker="o", label=name))
     least = min(series["distance"][1][0], series["output_distance"][1][0])
-    guide = 0.7 * least * (np.array(widths) / widths[0]) ** -0.5
-    right.plot(widths, guide, color=FAINT, ls="--")
-    label_line(right, widths, guide, r"$m^{-1/2}$", FAINT)
-    right.set(xscale="log", yscale="log", xlabel="width m", ylabel="largest over time")
-    right.set_xticks(widths, [str(width) for width in widths])
-    right.minorticks_off()
+    width_panel(right, widths, 0.7 * least)
     right.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     right.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     right.legend(loc="upper right")

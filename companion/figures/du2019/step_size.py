@@ -3,7 +3,7 @@
 import numpy as np
 
 from companion.figures import Drawing
-from companion.figures.style import BLUE, FAINT, RED, band, new, stack
+from companion.figures.style import BLUE, FAINT, RED, band, name_sizes, new, stack
 from companion.results import Result
 
 
@@ -30,8 +30,7 @@ def step_size(result: Result) -> Drawing:
             series[f"{name} against {letter}"] = (sizes, values)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xticks(sizes, [str(size) for size in sizes])
-        axes.minorticks_off()
+        name_sizes(axes, sizes)
     middle_width, middle_count = a["widths"][0], a["counts"][-1]
     panels[0].set_xlabel(f"inputs n, at m = {middle_width}")
     panels[1].set_xlabel(f"width m, at n = {middle_count}")

@@ -1,6 +1,6 @@
 """Per-layer Gram matrices against automatic differentiation, and a verdict that can fail."""
 
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,9 +12,11 @@ from companion.experiments.du2019 import deep_gram
 from companion.experiments.du2019.deep_gram import QUICK, Settings, derivative_mismatch, judge, run
 from companion.kernels import layer_grams
 from companion.networks import DeepNetwork, draw_deep
+from tests.doctoring import doctored, outcomes
 from tests.oracles import deep_jacobians, deep_predictions, layer_grams_by_autograd
 
 TINY = Settings(count=5, dimension=4, depth=3, widths=(8, 16, 32), seeds=2, steps=4, every=2)
+judged = partial(outcomes, judge)
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +87,10 @@ def test_recorded_drift_starts_at_zero_and_misfit_falls(result):
 @pytest.mark.parametrize("name", ["mismatch", "least", "drift"])
 def test_verdict_can_fail(result, name):
     falling = np.array([1.0, 0.5, 0.25])[None, :, None, None] * np.ones((2, 1, 3, 3))
-    good = {**result.arrays, "drift": falling, "mismatch": np.zeros((2, 3))}
-    assert judge(replace(result, arrays=good))[0].outcome == "holds"
+    good = doctored(result, drift=falling, mismatch=np.zeros((2, 3)))
+    assert judged(good)["du2019-deep-conj"] == "holds"
     bad = {"mismatch": np.full((2, 3), 0.1), "least": -result.arrays["least"], "drift": falling**0}
-    doctored = replace(result, arrays={**good, name: bad[name]})
-    assert judge(doctored)[0].outcome == "fails"
+    assert judged(good, **{name: bad[name]})["du2019-deep-conj"] == "fails"
 
 
 def test_two_widths_make_no_exponent():

@@ -1,7 +1,7 @@
 """Explicit widths: the constants by another road, one run against its closed form, and failing."""
 
 import math
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from companion import bounds
 from companion.errors import InputError
 from companion.experiments.du2019 import explicit_width
 from companion.experiments.du2019.explicit_width import Settings, judge, run
+from tests.doctoring import outcomes
 
 TINY = Settings(
     spheres=(5, 8), digits_per_class=5, delta=0.8, label_norm=0.1, seeds=2, duration=1.0
@@ -21,6 +22,7 @@ TINY = Settings(
 counts = st.integers(1, 2000)
 eigenvalues = st.floats(1e-4, 0.5)
 deltas = st.floats(1e-3, 0.99)
+judged = partial(outcomes, judge)
 
 
 @pytest.fixture(scope="module")
@@ -91,27 +93,26 @@ def test_descent_contracts_by_its_gram_matrix(result):
 
 
 def test_verdict_holds_and_can_fail(result):
-    assert judge(result)[0].outcome == "holds"
+    assert judged(result)["du2019-width-explicit"] == "holds"
     for name, factor in (
         ("flow1_distance", 100.0),
         ("descent1_lambda_min", 0.1),
         ("flow1_misfit", np.linspace(1, 50, 9)),
     ):
-        arrays = dict(result.arrays)
-        changed = arrays[name] * factor
-        changed[:, 0] = arrays[name][:, 0]
-        doctored = replace(result, arrays={**arrays, name: changed})
-        assert judge(doctored)[0].outcome == "fails", name
+        changed = result.arrays[name] * factor
+        changed[:, 0] = result.arrays[name][:, 0]
+        assert judged(result, **{name: changed})["du2019-width-explicit"] == "fails", name
 
 
 def test_events_that_always_fail_refute_the_probability(result):
-    settings = {**result.settings, "seeds": 20, "delta": 0.5}
+    settings = {"seeds": 20, "delta": 0.5}
     arrays = {
         name: np.repeat(array, 10, axis=0) if name.startswith(("flow", "descent")) else array
         for name, array in result.arrays.items()
     }
     arrays["flow1_near"] = np.full(20, 1e9)
-    assert judge(replace(result, settings=settings, arrays=arrays))[0].outcome == "fails"
+    found = judged(result, settings=settings, **arrays)
+    assert found["du2019-width-explicit"] == "fails"
 
 
 def test_tail_is_the_binomial_one():

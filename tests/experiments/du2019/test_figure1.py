@@ -1,7 +1,5 @@
 """Figure 1 by other roads: autograd, matrix powers, sampled networks, doctored results."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,8 @@ from companion.datasets import sphere
 from companion.experiments.du2019 import figure1
 from companion.kernels import infinite_width_gram
 from companion.networks import draw_two_layer
-from companion.results import Result
+from companion.results import Outcome, Result
+from tests.doctoring import outcomes
 from tests.oracles import (
     descent_by_autograd,
     max_distance_by_loops,
@@ -62,32 +61,30 @@ def test_ensemble_has_the_covariance_of_drawn_networks() -> None:
     torch.testing.assert_close(ensemble, networks, atol=0.08, rtol=0)  # 5 standard errors
 
 
-def doctored(result: Result, **arrays: np.ndarray) -> dict[str, str]:
-    """Outcomes after some arrays were replaced."""
-    changed = {**result.arrays, **arrays}
-    values = figure1._summary(changed, SETTINGS.widths)
-    made = dataclasses.replace(result, arrays=changed, values=values)
-    return {verdict.claim: verdict.outcome for verdict in figure1.judge(made)}
+def judged(result: Result, **arrays: np.ndarray) -> dict[str, Outcome]:
+    """Outcomes after some arrays were replaced, and with them the values."""
+    values = figure1._summary({**result.arrays, **arrays}, SETTINGS.widths)
+    return outcomes(figure1.judge, result, values=values, **arrays)
 
 
 def test_verdicts_follow_the_numbers(result: Result) -> None:
     backwards = result.arrays["flips"][:, ::-1]
-    assert doctored(result, flips=backwards)["du2019-fig1b"] == "fails"
+    assert judged(result, flips=backwards)["du2019-fig1b"] == "fails"
     up = np.linspace(1, 3, 3)[None, :, None, None]
     distance = np.ones_like(result.arrays["distance"])
-    assert doctored(result, distance=distance * up)["du2019-fig1c"] == "fails"
-    assert doctored(result, distance=distance / up)["du2019-fig1c"] == "holds"
+    assert judged(result, distance=distance * up)["du2019-fig1c"] == "fails"
+    assert judged(result, distance=distance / up)["du2019-fig1c"] == "holds"
     misfit = np.exp(-up * np.arange(5.0)) * np.ones_like(result.arrays["misfit"])
-    assert doctored(result, misfit=misfit)["du2019-fig1a-stated"] == "holds"
+    assert judged(result, misfit=misfit)["du2019-fig1a-stated"] == "holds"
     eigenvalues = up * np.ones_like(result.arrays["lambda_min"])
-    explained = doctored(result, misfit=misfit, lambda_min=eigenvalues)
+    explained = judged(result, misfit=misfit, lambda_min=eigenvalues)
     assert explained["du2019-fig1-expl"] == "holds"
-    flat = doctored(result, misfit=misfit, lambda_min=np.ones_like(eigenvalues) + 0.01 * up)
+    flat = judged(result, misfit=misfit, lambda_min=np.ones_like(eigenvalues) + 0.01 * up)
     assert flat["du2019-fig1-expl"] == "fails"
 
 
 def test_curves_that_were_not_published_are_inconclusive(result: Result) -> None:
-    assert doctored(result)["du2019-fig1a"] == "inconclusive"
+    assert judged(result)["du2019-fig1a"] == "inconclusive"
 
 
 def test_a_drop_far_from_the_published_one_fails() -> None:

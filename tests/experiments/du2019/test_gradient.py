@@ -1,6 +1,6 @@
 """The experiment du2019/gradient against loops, SGD by autograd, and its own failure."""
 
-import dataclasses
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +12,7 @@ from companion.dynamics import gradient_descent
 from companion.experiments.du2019 import gradient
 from companion.kernels import empirical_gram, lambda_max
 from companion.networks import draw_two_layer
+from tests.doctoring import outcomes
 from tests.oracles import (
     descent_by_autograd,
     gram_by_loops,
@@ -25,23 +26,16 @@ TINY = gradient.Settings(
 )
 
 
+judged = partial(outcomes, gradient.judge)
+
+
 @pytest.fixture(scope="module")
 def result():
     return gradient.run(TINY, "cpu")
 
 
-def _doctored(result, **changes):
-    arrays = {name: changes.get(name, array) for name, array in result.arrays.items()}
-    values = {name: changes.get(name, value) for name, value in result.values.items()}
-    return dataclasses.replace(result, arrays=arrays, values=values)
-
-
-def _outcomes(result):
-    return {verdict.claim: verdict.outcome for verdict in gradient.judge(result)}
-
-
 def test_tiny_run_holds(result):
-    assert _outcomes(result) == gradient.EXPECTED
+    assert judged(result) == gradient.EXPECTED
 
 
 def test_recorded_steps_are_those_of_loops(result):
@@ -74,20 +68,20 @@ def test_descent_is_sgd_on_the_autograd_loss():
 @pytest.mark.parametrize(
     ("claim", "changes"),
     [
-        ("du2019-eq1-4", {"autograd_gap": 1e-3}),
-        ("du2019-eq1-4", {"gram_gap": 1e-3}),
-        ("du2019-eq1-4", {"difference_gap": 1e-3}),
-        ("du2019-algo-gd", {"still_gap": 1e-6}),
+        ("du2019-eq1-4", {"values": {"autograd_gap": 1e-3}}),
+        ("du2019-eq1-4", {"values": {"gram_gap": 1e-3}}),
+        ("du2019-eq1-4", {"values": {"difference_gap": 1e-3}}),
+        ("du2019-algo-gd", {"values": {"still_gap": 1e-6}}),
         ("du2019-algo-gd", {"flip_excess": np.full((2, 2, 2, 6), 1e-6)}),
         ("du2019-algo-gd", {"repeats": np.array(False)}),
     ],
 )
 def test_each_disagreement_fails(result, claim, changes):
-    assert _outcomes(_doctored(result, **changes))[claim] == "fails"
+    assert judged(result, **changes)[claim] == "fails"
 
 
 def test_without_a_still_step_nothing_is_decided(result):
-    assert _outcomes(_doctored(result, still_steps=0))["du2019-algo-gd"] == "inconclusive"
+    assert judged(result, values={"still_steps": 0})["du2019-algo-gd"] == "inconclusive"
 
 
 def test_a_wrong_gradient_is_noticed(monkeypatch):
@@ -98,9 +92,9 @@ def test_a_wrong_gradient_is_noticed(monkeypatch):
         return right(self, *args) * self.width**0.5
 
     monkeypatch.setattr(gradient.TwoLayer, "weight_gradient", wrong)
-    assert set(_outcomes(gradient.run(TINY, "cpu")).values()) == {"fails"}
+    assert set(judged(gradient.run(TINY, "cpu")).values()) == {"fails"}
 
 
 def test_single_precision_is_judged_by_its_own_rounding():
     single = TINY.override({"dtype": "float32"})
-    assert _outcomes(gradient.run(single, "cpu")) == gradient.EXPECTED
+    assert judged(gradient.run(single, "cpu")) == gradient.EXPECTED

@@ -1,8 +1,8 @@
 """Gradient flow: the identities its experiment uses, and that its judge can say no."""
 
-import dataclasses
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from companion.errors import InputError
 from companion.experiments.du2019 import gradient_flow as experiment
 from companion.networks import draw_two_layer
 from companion.results import Result
+from tests.doctoring import outcomes
 from tests.oracles import descent_by_autograd, gram_by_loops, predictions_by_loops
 
 TINY = experiment.QUICK.override(
@@ -28,7 +29,7 @@ TINY = experiment.QUICK.override(
         "euler_steps": (4, 12, 36),
     }
 )
-CLAIMS = {"thm3.2", "eq5-7", "rem3.1b", "lem3.3", "lem3.4"}
+judged = partial(outcomes, experiment.judge)
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +37,8 @@ def result() -> Result:
     return experiment.run(TINY, "cpu")
 
 
-def outcomes(result: Result, **arrays: np.ndarray) -> dict[str, str]:
-    changed = dataclasses.replace(result, arrays={**result.arrays, **arrays})
-    return {v.claim.removeprefix("du2019-"): v.outcome for v in experiment.judge(changed)}
-
-
 def test_every_claim_is_judged(result):
-    assert set(outcomes(result)) == CLAIMS
-    assert {f"du2019-{claim}" for claim in CLAIMS} == set(experiment.EXPECTED)
+    assert judged(result).keys() == experiment.EXPECTED.keys()
 
 
 def test_steps_agree_with_autograd_and_loops():
@@ -90,38 +85,38 @@ def test_order_of_an_exact_power():
 def test_misfit_above_the_bound_fails(result):
     misfits = result.arrays["misfit"].copy()
     misfits[1, 0, 4] = misfits[1, 0, 0]
-    found = outcomes(result, misfit=misfits)
-    assert found["thm3.2"] == "fails"
-    assert found["lem3.4"] == "fails"
+    found = judged(result, misfit=misfits)
+    assert found["du2019-thm3.2"] == "fails"
+    assert found["du2019-lem3.4"] == "fails"
 
 
 def test_dynamics_can_hold_and_fail(result):
     eta = 1 / np.array(TINY.euler_steps)
     shape = result.arrays["share"].shape
     first_order, level = np.broadcast_to(eta, shape), np.full(shape, 0.01)
-    assert outcomes(result, share=first_order)["eq5-7"] == "holds"
-    assert outcomes(result, share=level)["eq5-7"] == "fails"
+    assert judged(result, share=first_order)["du2019-eq5-7"] == "holds"
+    assert judged(result, share=level)["du2019-eq5-7"] == "fails"
     wrong = result.arrays["velocity_error"] + 0.1
-    assert outcomes(result, share=first_order, velocity_error=wrong)["eq5-7"] == "fails"
+    assert judged(result, share=first_order, velocity_error=wrong)["du2019-eq5-7"] == "fails"
 
 
 def test_drift_that_does_not_fall_fails(result):
     drift = np.ones_like(result.arrays["drift"])
-    assert outcomes(result, drift=drift)["rem3.1b"] == "fails"
+    assert judged(result, drift=drift)["du2019-rem3.1b"] == "fails"
 
 
 def test_distance_verdict(result):
     a, widths = result.arrays, np.array(TINY.widths)
     near = np.broadcast_to((widths**-0.5)[:, None], a["distance"].shape)
-    assert outcomes(result, distance=near)["lem3.3"] == "holds"
-    assert outcomes(result, distance=1e6 * near)["lem3.3"] == "fails"
-    assert outcomes(result, distance=near**3)["lem3.3"] == "fails"
+    assert judged(result, distance=near)["du2019-lem3.3"] == "holds"
+    assert judged(result, distance=1e6 * near)["du2019-lem3.3"] == "fails"
+    assert judged(result, distance=near**3)["du2019-lem3.3"] == "fails"
     bad = a["lambda_min"] * 0
-    assert outcomes(result, lambda_min=bad + 1e-9)["lem3.3"] == "inconclusive"
+    assert judged(result, lambda_min=bad + 1e-9)["du2019-lem3.3"] == "inconclusive"
 
 
 def test_small_eigenvalue_fails_the_bootstrap(result):
-    assert outcomes(result, lambda_min=result.arrays["lambda_min"] * 0.4)["lem3.4"] == "fails"
+    assert judged(result, lambda_min=result.arrays["lambda_min"] * 0.4)["du2019-lem3.4"] == "fails"
 
 
 @pytest.mark.parametrize(

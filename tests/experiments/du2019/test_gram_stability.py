@@ -1,8 +1,8 @@
 """Lemmas 3.2 and 4.1: the certified ceiling against brute force, the counts against integrals."""
 
-import dataclasses
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,27 +20,18 @@ from companion.datasets import sphere
 from companion.experiments.du2019 import gram_stability
 from companion.kernels import empirical_gram, gram_change_bound, near_boundary
 from companion.networks import draw_two_layer
+from tests.doctoring import outcomes
 from tests.oracles import gram_by_loops
 
 SMALL = {"count": 4, "dimension": 12, "width": 30000, "seeds": 2}
 
 
+judged = partial(outcomes, gram_stability.judge)
+
+
 @pytest.fixture(scope="module")
 def result():
     return gram_stability.run(gram_stability.QUICK.override(SMALL), "cpu")
-
-
-def outcomes(result):
-    return {verdict.claim: verdict.outcome for verdict in gram_stability.judge(result)}
-
-
-def doctored(result, settings=None, **changes):
-    arrays = {name: change(result.arrays[name].copy()) for name, change in changes.items()}
-    return dataclasses.replace(
-        result,
-        arrays={**result.arrays, **arrays},
-        settings={**result.settings, **(settings or {})},
-    )
 
 
 @pytest.mark.parametrize("radius", [1e-3, 0.1, 0.7, 3.0])
@@ -117,11 +108,11 @@ def test_count_of_one_unit_integrates_the_normal_density(result):
 
 
 def test_all_three_hold_on_a_small_run(result):
-    assert outcomes(result) == gram_stability.EXPECTED
+    assert judged(result) == gram_stability.EXPECTED
 
 
 def test_width_below_lemma_3_1_is_outside_the_regime(result):
-    assert outcomes(doctored(result, {"width": 100}))["du2019-lem3.2"] == "outside-regime"
+    assert judged(result, settings={"width": 100})["du2019-lem3.2"] == "outside-regime"
 
 
 @pytest.mark.parametrize(
@@ -136,14 +127,14 @@ def test_width_below_lemma_3_1_is_outside_the_regime(result):
     ids=["moves too far", "least eigenvalue", "not linear", "sum above bound", "sample above it"],
 )
 def test_judge_sees_a_gram_matrix_that_moves_too_far(result, changes):
-    assert outcomes(doctored(result, **changes))["du2019-lem3.2"] == "fails"
+    assert judged(result, **changes)["du2019-lem3.2"] == "fails"
 
 
 def test_judge_sees_a_wrong_count(result):
-    lied = outcomes(doctored(result, fraction=lambda a: 1.2 * a))
+    lied = judged(result, fraction=lambda a: 1.2 * a)
     assert lied["du2019-lem3.2-prob"] == lied["du2019-lem4.1"] == "fails"
 
 
 def test_judge_refuses_the_drafts_definition_of_s_i(result):
-    lied = outcomes(doctored(result, fraction=lambda a: 1 - a))
+    lied = judged(result, fraction=lambda a: 1 - a)
     assert lied["du2019-lem4.1"] == "fails"

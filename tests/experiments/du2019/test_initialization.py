@@ -1,7 +1,7 @@
 """The experiment du2019/initialization against quadrature, exact variances, and its own failure."""
 
-import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from companion.errors import InputError
 from companion.experiments.du2019 import initialization
 from companion.kernels import empirical_gram, infinite_width_gram
 from companion.networks import draw_two_layer
+from tests.doctoring import outcomes
 from tests.oracles import pair_expectation
 
 TINY = initialization.Settings(
@@ -23,6 +24,7 @@ TINY = initialization.Settings(
     misfit_width=20,
     seeds=3,
 )
+judged = partial(outcomes, initialization.judge)
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +32,8 @@ def result():
     return initialization.run(TINY, "cpu")
 
 
-def _outcomes(result, **arrays):
-    changed = dataclasses.replace(result, arrays={**result.arrays, **arrays})
-    return {verdict.claim: verdict.outcome for verdict in initialization.judge(changed)}
-
-
 def test_tiny_run_is_as_expected(result):
-    found = _outcomes(result)
+    found = judged(result)
     assert found["du2019-def-Hinf"] == found["du2019-lem3.1"] == "holds"
     assert found["du2019-init-misfit"] == "fails"
 
@@ -94,19 +91,19 @@ def test_success_is_both_events(result):
 def test_wrong_inputs_to_judge_fail(result):
     a = result.arrays
     flat = np.ones_like(a["distance"])
-    assert _outcomes(result, error=10 * a["error"])["du2019-def-Hinf"] == "fails"
-    assert _outcomes(result, distance=flat)["du2019-rem3.1a"] == "fails"
-    assert _outcomes(result, explicit_good=np.zeros(20, bool))["du2019-lem3.1"] == "fails"
+    assert judged(result, error=10 * a["error"])["du2019-def-Hinf"] == "fails"
+    assert judged(result, distance=flat)["du2019-rem3.1a"] == "fails"
+    assert judged(result, explicit_good=np.zeros(20, bool))["du2019-lem3.1"] == "fails"
 
 
 def test_the_printed_misfit_would_be_recognised(result):
     a = result.arrays
     as_printed = a["misfit"] + (a["printed"] - a["misfit"].mean(axis=1))[:, None]
-    assert _outcomes(result, misfit=as_printed)["du2019-init-misfit"] == "holds"
+    assert judged(result, misfit=as_printed)["du2019-init-misfit"] == "holds"
     blurred = a["misfit"].mean(axis=1)[:, None] + 100 * (np.arange(200) % 2 - 0.5)
-    assert _outcomes(result, misfit=blurred)["du2019-init-misfit"] == "inconclusive"
+    assert judged(result, misfit=blurred)["du2019-init-misfit"] == "inconclusive"
 
 
 def test_too_few_sizes_to_fit_are_refused():
-    with pytest.raises(InputError, match="at least 3 numbers to fit an exponent"):
+    with pytest.raises(InputError, match=r"counts.*at least 3"):
         initialization.QUICK.override({"counts": (10, 20)})

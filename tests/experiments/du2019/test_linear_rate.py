@@ -1,7 +1,7 @@
 """Theorem 4.1, Condition 4.1, Corollary 4.1: the run against autograd, the judge against lies."""
 
-import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from companion.errors import InputError
 from companion.experiments.du2019 import linear_rate
 from companion.kernels import infinite_width_gram, lambda_max, lambda_min
 from companion.networks import draw_two_layer
+from tests.doctoring import outcomes
 from tests.oracles import (
     descent_by_autograd,
     half_sum_loss,
@@ -24,19 +25,12 @@ from tests.oracles import (
 SMALL = {"count": 6, "dimension": 8, "widths": [50, 100, 200], "seeds": 2, "steps": 12}
 
 
+judged = partial(outcomes, linear_rate.judge)
+
+
 @pytest.fixture(scope="module")
 def result():
     return linear_rate.run(linear_rate.QUICK.override(SMALL), "cpu")
-
-
-def outcomes(result):
-    return {verdict.claim: verdict.outcome for verdict in linear_rate.judge(result)}
-
-
-def with_array(result, name, change):
-    return dataclasses.replace(
-        result, arrays={**result.arrays, name: change(result.arrays[name].copy())}
-    )
 
 
 def test_misfit_and_distance_are_those_of_autograd_descent(result):
@@ -97,7 +91,7 @@ def test_judge_sees_a_step_that_contracts_too_little(result):
         misfit[0, 0, 1, 5] = misfit[0, 0, 1, 4]
         return misfit
 
-    assert outcomes(with_array(result, "misfit", stall))["du2019-thm4.1"] == "fails"
+    assert judged(result, misfit=stall)["du2019-thm4.1"] == "fails"
 
 
 def test_judge_sees_a_rate_that_grows_with_the_width():
@@ -108,15 +102,14 @@ def test_judge_sees_a_rate_that_grows_with_the_width():
     misfit = np.broadcast_to(
         ratio[None, :, None, None] ** np.arange(13), result.arrays["misfit"].shape
     )
-    lied = with_array(result, "misfit", lambda _: misfit)
-    lied = with_array(lied, "lambda_0", lambda a: 0.01 * a)
-    assert outcomes(lied)["du2019-cond4.1"] == "outside-regime"
-    assert outcomes(lied)["du2019-thm4.1"] == "fails"
+    lied = judged(result, misfit=misfit, lambda_0=lambda a: 0.01 * a)
+    assert lied["du2019-cond4.1"] == "outside-regime"
+    assert lied["du2019-thm4.1"] == "fails"
 
 
 def test_judge_sees_a_residual_above_the_induction_hypothesis(result):
     slow = 0.9999999 ** np.arange(13)
-    lied = outcomes(with_array(result, "misfit", lambda a: a[..., :1] * slow))
+    lied = judged(result, misfit=lambda a: a[..., :1] * slow)
     assert lied["du2019-cond4.1"] == "fails"
     assert lied["du2019-cor4.1"] == "inconclusive"
 
@@ -127,7 +120,7 @@ def test_judge_sees_a_residual_above_the_induction_hypothesis(result):
     ids=["beyond the ball", "another power of m"],
 )
 def test_judge_sees_weights_that_move_too_far(result, change):
-    assert outcomes(with_array(result, "distance", change))["du2019-cor4.1"] == "fails"
+    assert judged(result, distance=change)["du2019-cor4.1"] == "fails"
 
 
 def test_too_few_widths_for_an_exponent_are_refused():

@@ -1,6 +1,6 @@
 """Output-layer training against automatic differentiation and NumPy; a verdict that can fail."""
 
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,9 +17,11 @@ from companion.experiments.du2019.output_layer import (
 )
 from companion.kernels import empirical_gram, empirical_output_gram, lambda_max
 from companion.networks import draw_two_layer
+from tests.doctoring import doctored, outcomes
 from tests.oracles import half_sum_loss
 
 TINY = Settings(count=10, dimension=3, widths=(4, 10, 40), seeds=2, steps=60, fresh=20)
+judged = partial(outcomes, judge)
 
 
 @pytest.fixture(scope="module")
@@ -106,18 +108,11 @@ def test_limit_changes_interpolate_the_targets():
 
 def good(result):
     """The result as it would be after many more steps at a much greater width."""
-    return replace(
-        result,
-        arrays={
-            **result.arrays,
-            "limit_error": 0 * result.arrays["limit_error"],
-            "gd_output_exact": result.arrays["gd_output"],
-        },
-    )
+    return doctored(result, limit_error=np.zeros_like, gd_output_exact=result.arrays["gd_output"])
 
 
 def test_verdict_holds_where_it_should(result):
-    assert judge(good(result))[0].outcome == "holds"
+    assert judged(good(result))["du2019-fn-outputlayer"] == "holds"
 
 
 @pytest.mark.parametrize(
@@ -132,9 +127,8 @@ def test_verdict_holds_where_it_should(result):
     ],
 )
 def test_verdict_can_fail(result, name, value):
-    arrays = {**good(result).arrays}
-    arrays[name] = np.full_like(arrays[name], value)
-    assert judge(replace(result, arrays=arrays))[0].outcome == "fails"
+    lied = judged(good(result), **{name: lambda a: np.full_like(a, value)})
+    assert lied["du2019-fn-outputlayer"] == "fails"
 
 
 def test_first_layer_width_is_where_all_runs_fit(result):

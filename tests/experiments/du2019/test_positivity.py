@@ -1,7 +1,7 @@
 """The experiment du2019/positivity against explicit spans, another solver, and its own failure."""
 
-import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import torch
 from companion.datasets import sphere, with_antipodes
 from companion.experiments.du2019 import positivity
 from companion.kernels import infinite_width_gram, lambda_min
+from tests.doctoring import outcomes
 from tests.oracles import pair_expectation
 
 TINY = positivity.Settings(
@@ -22,6 +23,7 @@ TINY = positivity.Settings(
     pair_count=5,
     antipodal_dimension=3,
 )
+judged = partial(outcomes, positivity.judge)
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +31,8 @@ def result():
     return positivity.run(TINY, "cpu")
 
 
-def _outcomes(result, **arrays):
-    changed = dataclasses.replace(result, arrays={**result.arrays, **arrays})
-    return {verdict.claim: verdict.outcome for verdict in positivity.judge(changed)}
-
-
 def test_tiny_run_holds(result):
-    assert _outcomes(result) == positivity.EXPECTED
+    assert judged(result) == positivity.EXPECTED
 
 
 def test_least_eigenvalue_by_quadrature_and_another_solver(result):
@@ -91,7 +88,7 @@ def test_duplicates_have_no_positive_least_eigenvalue():
 
 def test_single_precision_is_judged_by_its_own_rounding():
     single = TINY.override({"dtype": "float32"})
-    assert _outcomes(positivity.run(single, "cpu")) == positivity.EXPECTED
+    assert judged(positivity.run(single, "cpu")) == positivity.EXPECTED
 
 
 @pytest.mark.parametrize(
@@ -107,4 +104,4 @@ def test_single_precision_is_judged_by_its_own_rounding():
     ],
 )
 def test_each_disagreement_fails(result, claim, name, value):
-    assert _outcomes(result, **{name: value})[claim] == "fails"
+    assert judged(result, **{name: value})[claim] == "fails"

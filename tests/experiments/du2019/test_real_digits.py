@@ -1,6 +1,6 @@
 """Digits: spectrum and linearised decay by NumPy, the source named, and a verdict that can fail."""
 
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,8 +10,10 @@ from companion.catalog import constant
 from companion.datafiles import digits_source, read_digits
 from companion.errors import InputError
 from companion.experiments.du2019.real_digits import Settings, judge, run
+from tests.doctoring import outcomes
 
 TINY = Settings(per_class=10, widths=(40, 4000), seeds=2, steps=5)
+judged = partial(outcomes, judge)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +89,6 @@ def test_a_class_that_is_no_digit_is_refused():
 
 
 def test_verdict_can_fail(result):
-    assert judge(result)[0].outcome == "outside-regime"
-    slow = {**result.arrays, "misfit": np.ones_like(result.arrays["misfit"])}
-    assert judge(replace(result, arrays=slow))[0].outcome == "fails"
-    degenerate = {**result.values, "lambda_0": 0.0}
-    assert judge(replace(result, values=degenerate))[0].outcome == "fails"
+    assert judged(result)["du2019-digits"] == "outside-regime"
+    assert judged(result, misfit=np.ones_like)["du2019-digits"] == "fails"
+    assert judged(result, values={"lambda_0": 0.0})["du2019-digits"] == "fails"

@@ -1,7 +1,7 @@
 """Theorem 4.1's step size: the bisection against problems whose edge is known."""
 
-import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,24 +12,18 @@ from companion.errors import InputError
 from companion.experiments.du2019 import step_size
 from companion.kernels import empirical_gram, lambda_max
 from companion.networks import draw_two_layer
+from tests.doctoring import outcomes
 from tests.oracles import descent_by_autograd, half_sum_loss
 
 SMALL = {"counts": [4, 6, 8], "widths": [50, 100, 200], "dimension": 8, "seeds": 2, "steps": 12}
 
 
+judged = partial(outcomes, step_size.judge)
+
+
 @pytest.fixture(scope="module")
 def result():
     return step_size.run(step_size.QUICK.override(SMALL), "cpu")
-
-
-def outcome(result):
-    return step_size.judge(result)[0].outcome
-
-
-def with_array(result, name, change):
-    return dataclasses.replace(
-        result, arrays={**result.arrays, name: change(result.arrays[name].copy())}
-    )
 
 
 @pytest.mark.parametrize("largest_eigenvalue", [0.5, 2.0, 9.0])
@@ -67,17 +61,17 @@ def test_one_input_is_stable_up_to_the_edge():
 
 
 def test_small_run_agrees(result):
-    assert outcome(result) == "outside-regime"
+    assert judged(result) == step_size.EXPECTED
     assert (result.arrays["largest"] > result.arrays["theorem"]).all()
 
 
 def test_judge_sees_a_theorem_step_that_contracts_too_little(result):
-    assert outcome(with_array(result, "theorem_ratio", np.ones_like)) == "fails"
+    assert judged(result, theorem_ratio=np.ones_like)["du2019-thm4.1-eta"] == "fails"
 
 
 def test_judge_sees_a_stable_range_that_shrinks_with_width(result):
     factor = 1 / np.sqrt(result.arrays["widths"])
-    assert outcome(with_array(result, "largest", lambda a: a * factor)) == "fails"
+    assert judged(result, largest=lambda a: a * factor)["du2019-thm4.1-eta"] == "fails"
 
 
 def test_too_few_widths_for_an_exponent_are_refused():
