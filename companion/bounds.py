@@ -5,6 +5,7 @@ displayed proof yields; such a function says "derived". Plain numbers and arrays
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -104,6 +105,29 @@ def theorem_4_1_width(count: int, lambda_0: float, delta: float, misfit: float) 
     """Width at which R' < R for descent, 16 n ||y - u(0)||^2 / (lambda_0 R)^2 (derived)."""
     radius = lemma_3_2_radius(count, lambda_0, delta)
     return 16 * count * misfit / (lambda_0 * radius) ** 2
+
+
+def explicit_width(
+    theorem: Callable[[int, float, float, float], float],
+    count: int,
+    lambda_0: float,
+    delta: float,
+    labels_squared: float,
+) -> float:
+    """Width that suffices with probability 1 - delta for a theorem that needs two events (derived).
+
+    One half of delta pays for the misfit at initialisation, by Markov's inequality from its exact
+    mean, the other for the units near a boundary.
+
+    Args:
+        theorem: `theorem_3_2_width`, `theorem_4_1_width` or `theorem_3_3_width`.
+        count: n.
+        lambda_0: least eigenvalue of H-infinity.
+        delta: failure probability.
+        labels_squared: ||y||^2, or its expectation.
+    """
+    half = delta / 2
+    return theorem(count, lambda_0, half, initial_misfit(labels_squared, count) / half)
 
 
 def theorem_4_1_step_size(count: int, lambda_0: float) -> float:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -138,16 +139,20 @@ def gradient_flow(
         raise InputError("times must start at 0 and increase, with at least two of them.")
     notebook = _Notebook(record)
     initial = InitialState(network, x)
-    solution = odeint(
-        _velocity(network, x, y, layers),
-        (network.weights, network.outputs),
-        grid,
-        rtol=tolerance,
-        atol=tolerance,
-        method="dopri5",
-    )
-    for time, weights, outputs in zip(times, *solution, strict=True):
-        state = State(network.moved(weights, outputs), initial, x, y, time)
+    state = State(network, initial, x, y, 0)
+    notebook.note(state, last=True)
+    velocity = _velocity(network, x, y, layers)
+    # One interval at a time: recorded states are steps of the solver, not its interpolation, which
+    # overshoots where a unit switches, and no more than one of them is in memory.
+    for start, end in pairwise(grid):
+        parameters = (state.network.weights, state.network.outputs)
+        span = torch.stack([start, end])
+        solution = odeint(
+            velocity, parameters, span, rtol=tolerance, atol=tolerance, method="dopri5",
+            options={"step_t": span[1:]},
+        )  # fmt: skip
+        moved = network.moved(*(values[-1] for values in solution))
+        state = State(moved, initial, x, y, float(end))
         notebook.note(state, last=True)
     return notebook.trajectory(state.network)
 

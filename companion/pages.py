@@ -108,7 +108,10 @@ class PageWriter:
         return figure_block(page, stem, result, self._captions[stem])
 
     def _ledger(self, paper: str, page: str) -> str:
-        lines = ["| claim | outcome | statement, predicted | measured, tolerance |", "|---|---|---|---|"]
+        lines = [
+            "| claim | outcome | statement, predicted | measured, tolerance |",
+            "|---|---|---|---|",
+        ]
         lines += [_ledger_line(row) for row in self._findings.rows() if row["paper"] == paper]
         return "\n".join(["````{table}", ":class: ledger", "", *lines, "````"])
 

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 
 from companion.bounds import (
-    initial_misfit,
+    explicit_width,
     lemma_3_3_distance,
     theorem_3_2_width,
 )
@@ -100,7 +100,6 @@ def run(settings: Settings, device: str) -> Result:
     s = settings
     arrays = sweep("runs", partial(_train, s, device), seed=range(s.seeds), width=s.widths)
     lambda_0 = float(arrays["lambda_0"][:, 0].mean())
-    start = initial_misfit(settings.count, settings.count) / settings.delta
     example, printed, draft = _one_input(getattr(torch, settings.dtype), device)
     return Result(
         experiment="du2019/gradient_flow",
@@ -108,7 +107,9 @@ def run(settings: Settings, device: str) -> Result:
         values={
             "lambda_0": lambda_0,
             "delta": settings.delta,
-            "needed_width": theorem_3_2_width(settings.count, lambda_0, settings.delta, start),
+            "needed_width": explicit_width(
+                theorem_3_2_width, settings.count, lambda_0, settings.delta, settings.count
+            ),
             "largest_width": max(settings.widths),
             "euler_order": _order(settings.euler_steps, arrays["euler_error"])[0],
             "share_exponent": log_log_slope(settings.widths, arrays["share"][..., -1])[0],

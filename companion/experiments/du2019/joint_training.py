@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from companion.bounds import (
-    initial_misfit,
+    explicit_width,
     lemma_a3_gram_changes,
     lemma_a3_radii,
     lemma_a4_distance,
@@ -145,7 +145,7 @@ def run(settings: Settings, device: str) -> Result:
             "delta": delta,
             "lambda_joint": float(a["lambda_joint"].mean()),
             "lambda_output": float(a["lambda_output"].mean()),
-            "needed_width": theorem_3_3_width(n, lambda_0, delta, initial_misfit(n, n) / delta),
+            "needed_width": explicit_width(theorem_3_3_width, n, lambda_0, delta, n),
             "largest_width": max(widths),
             "weight_radius": lemma_a3_radii(n, lambda_0, delta)[0],
             "output_radius": lemma_a3_radii(n, lambda_0, delta)[1],

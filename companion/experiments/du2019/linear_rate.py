@@ -15,7 +15,7 @@ from pydantic import Field
 
 from companion.bounds import (
     corollary_4_1_distance,
-    initial_misfit,
+    explicit_width,
     theorem_4_1_step_size,
     theorem_4_1_width,
 )
@@ -131,12 +131,11 @@ def _train(settings: Settings, device: str, *, seed: int, width: int) -> dict[st
 
 def _values(settings: Settings, arrays: dict[str, np.ndarray]) -> dict[str, float | int]:
     misfits, eta, lambda_0 = arrays["misfit"], arrays["step_sizes"], arrays["lambda_0"].mean()
-    expected = initial_misfit(settings.count, settings.count) / settings.delta
     ratios = _ratios(settings.model_dump(), arrays)[:, -1, -1]  # largest width and step size
     return {
         "lambda_0": float(lambda_0),
-        "needed_width": theorem_4_1_width(
-            settings.count, float(lambda_0), settings.delta, expected
+        "needed_width": explicit_width(
+            theorem_4_1_width, settings.count, float(lambda_0), settings.delta, settings.count
         ),
         "largest_width": max(settings.widths),
         "steps": settings.steps,

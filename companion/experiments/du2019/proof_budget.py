@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from companion.bounds import initial_misfit, theorem_4_1_step_size, theorem_4_1_width
+from companion.bounds import explicit_width, theorem_4_1_step_size, theorem_4_1_width
 from companion.datasets import sphere
 from companion.dynamics import gradient_descent
 from companion.fits import log_log_slope
@@ -210,11 +210,12 @@ def _quotient(value: Tensor, bound: Tensor) -> float:
 def _values(settings: Settings, a: dict[str, np.ndarray]) -> dict[str, float | int]:
     """Extremes over seeds and steps at the largest width, for both step sizes."""
     lambda_0 = float(a["lambda_0"].mean())
-    misfit = initial_misfit(settings.count, settings.count) / settings.delta
     values: dict[str, float | int] = {
         "lambda_0": lambda_0,
         "largest_width": max(settings.widths),
-        "needed_width": theorem_4_1_width(settings.count, lambda_0, settings.delta, misfit),
+        "needed_width": explicit_width(
+            theorem_4_1_width, settings.count, lambda_0, settings.delta, settings.count
+        ),
         "perp_exponent": log_log_slope(settings.widths, a["perp_bound"][:, :, 1, -1])[0],
         "perp_quotient": float(a["perp_quotient"].max()),
         "i_2_quotient": float(a["i_2_quotient"].max()),

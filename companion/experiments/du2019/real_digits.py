@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from companion.bounds import initial_misfit, theorem_4_1, theorem_4_1_width
+from companion.bounds import explicit_width, theorem_4_1, theorem_4_1_width
 from companion.datafiles import digits_source
 from companion.datasets import DataSet, digits
 from companion.dynamics import gradient_descent, linearised_misfit
@@ -133,11 +133,10 @@ def _coordinates(network: TwoLayer, data: DataSet, vectors: Tensor) -> Tensor:
 def _values(
     settings: Settings, data: DataSet, limit: Tensor, arrays: dict[str, np.ndarray]
 ) -> dict[str, float | int]:
-    count, half = len(data.y), settings.delta / 2
+    count, squares = len(data.y), float(data.y.square().sum())
     lambda_0, largest = float(arrays["eigenvalues"][0]), float(arrays["eigenvalues"][-1])
     cosines = (data.x @ data.x.T).fill_diagonal_(0)
     off_diagonal = limit.abs() - torch.diag(limit.diagonal())
-    start = initial_misfit(float(data.y.square().sum()), count)
     misfits = arrays["misfit"]
     step_size = settings.step_size / largest
     return {
@@ -152,7 +151,7 @@ def _values(
         "step_size": step_size,
         "bound_left": float(theorem_4_1(np.array(settings.steps), step_size, lambda_0, 1.0)),
         "misfit_left": float((misfits[:, -1, -1] / misfits[:, -1, 0]).mean()),
-        "needed_width": theorem_4_1_width(count, lambda_0, half, start / half),
+        "needed_width": explicit_width(theorem_4_1_width, count, lambda_0, settings.delta, squares),
         "largest_width": max(settings.widths),
     }
 

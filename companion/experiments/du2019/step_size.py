@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from companion.bounds import initial_misfit, theorem_4_1_step_size, theorem_4_1_width
+from companion.bounds import explicit_width, theorem_4_1_step_size, theorem_4_1_width
 from companion.datasets import sphere
 from companion.dynamics import gradient_descent
 from companion.experiments.du2019._regime import unmet_width
@@ -97,7 +97,6 @@ def run(settings: Settings, device: str) -> Result:
     ratio = arrays["largest"] / arrays["edge"]
     lambda_0 = float(arrays["lambda_0"][:, 0].mean())
     n = settings.counts[0]
-    misfit_bound = initial_misfit(n, n) / settings.delta
     return Result(
         experiment="du2019/step_size",
         settings=settings.model_dump(mode="json"),
@@ -111,7 +110,7 @@ def run(settings: Settings, device: str) -> Result:
             "edge_ratio_narrowest": float(ratio[:, first_width].mean()),
             "final_edge_ratio": float((arrays["largest"] / arrays["final_edge"]).mean()),
             "least_over_trace": float((arrays["largest"] * arrays["counts"] / 4).min()),
-            "needed_width": theorem_4_1_width(n, lambda_0, settings.delta, misfit_bound),
+            "needed_width": explicit_width(theorem_4_1_width, n, lambda_0, settings.delta, n),
             "largest_width": max(settings.widths),
             "steps": settings.steps,
         },
