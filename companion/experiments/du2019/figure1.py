@@ -205,8 +205,8 @@ def judge(result: Result) -> list[Verdict]:
     return [
         _judge_reproduction(result, drops(arrays)),
         _judge_stated(result, drops(arrays)),
-        _judge_order(result, "du2019-fig1b", "flips", "share of activations flipped at the end"),
-        _judge_order(result, "du2019-fig1c", "distance", "largest distance at the end"),
+        _judge_order(result, "b", "flips", 1, "share of activations flipped at the end"),
+        _judge_order(result, "c", "distance", 2, "largest distance at the end"),
         _judge_explanation(result),
     ]
 
@@ -266,19 +266,26 @@ def _judge_stated(result: Result, drop: np.ndarray) -> Verdict:
     )
 
 
-def _judge_order(result: Result, claim: str, name: str, what: str) -> Verdict:
-    """Falling with the width in every seed, under both conventions."""
+def _judge_order(result: Result, panel: str, name: str, power: int, what: str) -> Verdict:
+    """Falling with the width in every seed, under both conventions; told beside the published."""
     ends = result.arrays[name][..., -1]
     falls = bool((np.diff(ends, axis=1) < 0).all())
     told = "; ".join(
         f"{convention} step size: {spread(ends[:, 0, i])} to {spread(ends[:, -1, i])}"
         for i, convention in enumerate(CONVENTIONS)
     )
+    curves = published(f"du2019_fig1{panel}")
+    shares = [
+        f"{(ends[:, i, INFERRED] ** power).mean() / curves[f'width_{width}'][-1]:.2f} (m={width})"
+        for i, width in enumerate(result.settings["widths"])
+        if f"width_{width}" in curves and result.settings["steps"] == len(curves["epoch"])
+    ]
+    beside = f"; the inferred, over the published: {', '.join(shares)}" if shares else ""
     return Verdict(
-        claim,
+        f"du2019-fig1{panel}",
         "holds" if falls else "fails",
         f"{what} falls with $m$",
-        f"m={result.values['narrowest']} to {result.values['widest']}, {told}",
+        f"m={result.values['narrowest']} to {result.values['widest']}, {told}{beside}",
         "falls from each width to the next, in every seed, under both conventions",
         "Wider networks change less, whichever step size is meant."
         if falls
