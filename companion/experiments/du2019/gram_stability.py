@@ -220,7 +220,7 @@ def _lemma_3_2(result: Result) -> Verdict:
         outcome,
         r"for every choice of weights within $R=\sqrt{2\pi}\,\delta\lambda_0/(16n^2)$: "
         r"$\lVert H-H(0)\rVert<\lambda_0/4$, $\lambda_{\min}(H)>\lambda_0/2$; "
-        r"$\mathbb E\sum_{ij}|H_{ij}-H_{ij}(0)|\le4n^2R/\sqrt{2\pi}$, linear in R",
+        r"$\mathbb E\sum_{ij}\lvert H_{ij}-H_{ij}(0)\rvert\le4n^2R/\sqrt{2\pi}$, linear in R",
         rf"certified for every choice: $\lVert H-H(0)\rVert\le{change.max():.1e}\,\lambda_0$, "
         rf"$\lambda_{{\min}}(H)\ge{least.min():.3f}\,\lambda_0$ over {len(change)} draws; "
         f"sum at most {share.max():.3f} of the printed bound; exponent in R {slope:.3f}; "
@@ -252,7 +252,7 @@ def _probability(result: Result) -> Verdict:
     return Verdict(
         "du2019-lem3.2-prob",
         "holds" if seen else "fails",
-        r"$P(|w_r(0)^\top x_i|\le R)=\operatorname{erf}(R/\sqrt2)\le2R/\sqrt{2\pi}$",
+        r"$P(\lvert w_r(0)^\top x_i\rvert\le R)=\operatorname{erf}(R/\sqrt2)\le2R/\sqrt{2\pi}$",
         f"{off.size} counts off by at most {np.abs(off).max():.1f} standard errors; at R = "
         f"{radii[-1]:g} the share {spread(a['fraction'][:, -1], '.4f')} against {exact[-1]:.4f}, "
         f"bound {bound[-1]:.4f}",
@@ -279,8 +279,8 @@ def _lemma_4_1(result: Result) -> Verdict:
     return Verdict(
         "du2019-lem4.1",
         "holds" if seen else "fails",
-        r"$\sum_i|S_i^\perp|\le2mnR/(\sqrt{2\pi}\,\delta)$ with probability $1-\delta$; mean "
-        r"$mn\operatorname{erf}(R/\sqrt2)$",
+        r"$\sum_i\lvert S_i^\perp\rvert\le2mnR/(\sqrt{2\pi}\,\delta)$ with probability $1-\delta$; "
+        r"mean $mn\operatorname{erf}(R/\sqrt2)$",
         f"above the bound in a share {failed:g} of the draws; largest count "
         f"{(counts / allowed).max():.3f} of it; means off by at most {off.max():.1f} standard "
         f"errors; exponent in R {slope:.3f}, the error function's {curved:.3f}",

@@ -401,7 +401,7 @@ def _judge_distances(result: Result) -> Verdict:
     return Verdict(
         "du2019-lemA.4-5",
         outcome,
-        r"$\max_r\lVert w_r-w_r(0)\rVert\le R_w'$, $\max_r|a_r-a_r(0)|\le R_a'$, "
+        r"$\max_r\lVert w_r-w_r(0)\rVert\le R_w'$, $\max_r\lvert a_r-a_r(0)\rvert\le R_a'$, "
         r"both $\tilde O(m^{-1/2})$",
         f"shares of the bounds at most {shares[0]:.3f} and {shares[1]:.3f}; exponents in m "
         f"{slope_w:.3f} (s.e. {error_w:.3f}) and {slope_a:.3f} (s.e. {error_a:.3f})",

@@ -229,8 +229,8 @@ def judge(result: Result) -> list[Verdict]:
             "du2019-lemA.1",
             "holds" if avoided else "fails",
             r"$D_i\not\subset\bigcup_{j\ne i}D_j$",
-            f"least $|w^\\top x_j|$ over all i, j for unit w in $D_i$: {clear:.1e}; with a "
-            f"parallel pair {blocked:.1e}",
+            f"least $\\lvert w^\\top x_j\\rvert$ over all i, j for unit w in $D_i$: {clear:.1e}; "
+            f"with a parallel pair {blocked:.1e}",
             f"{apart:.1e} (100 roundings of an inner product)",
             "One Gaussian draw in each hyperplane avoids all the others; with a parallel pair none "
             "does."

@@ -260,8 +260,8 @@ def judge(result: Result) -> list[Verdict]:
             "du2019-decomp",
             "holds" if seen else "fails",
             r"$u(k+1)-u(k)=I_1+I_2$, $I_1=-\eta(H-H^\perp)(u-y)$; "
-            r"$|I_2^i|\le\eta|S_i^\perp|\sqrt n\lVert u-y\rVert/m$, "
-            r"$\lVert H^\perp\rVert\le n\sum_i|S_i^\perp|/m$, "
+            r"$\lvert I_2^i\rvert\le\eta\lvert S_i^\perp\rvert\sqrt n\lVert u-y\rVert/m$, "
+            r"$\lVert H^\perp\rVert\le n\sum_i\lvert S_i^\perp\rvert/m$, "
             r"$\lVert u(k+1)-u(k)\rVert\le\eta n\lVert u-y\rVert$; net gain at least 1/2",
             f"identities off by {identity:.1e}; at most {quotients['i_2']:.2f}, "
             f"{quotients['perp']:.2f} and {quotients['square']:.4f} of the bounds; net gain at "

@@ -9,7 +9,7 @@ from companion.datasets import sphere
 from companion.experiments.du2019 import figure1
 from companion.kernels import infinite_width_gram
 from companion.networks import draw_two_layer
-from companion.results import Outcome, Result
+from companion.results import Outcome, Result, record_of
 from tests.doctoring import outcomes
 from tests.oracles import (
     descent_by_autograd,
@@ -105,3 +105,14 @@ def test_published_ends_are_those_of_the_paper() -> None:
     a, c = published("du2019_fig1a"), published("du2019_fig1c")
     assert [round(a[f"width_{m}"][-1], 2) for m in (500, 8000)] == [-1.60, -5.67]
     assert round(c["width_500"][-1], 2) == 2.78
+
+
+@pytest.mark.slow
+def test_the_record_starts_as_today_s_code_does() -> None:
+    """Prefix replay: a trajectory is deterministic, so its first steps check an hour's record."""
+    record = record_of("du2019/figure1")
+    assert record is not None
+    again = figure1.run(figure1.PAPER.override({"widths": [500], "seeds": 1, "steps": 3}), "cpu")
+    for name in ("misfit", "flips", "distance"):
+        known = record.arrays[name][:1, :1, :, :4]
+        np.testing.assert_allclose(again.arrays[name], known, rtol=1e-4, atol=2e-6)

@@ -1,0 +1,60 @@
+"""What README and the reproduce page tell a user to type works as it stands."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from companion import catalog
+from companion.results import load
+from companion.settings import Settings
+
+README = (catalog.PROJECT / "README.md").read_text(encoding="utf-8")
+REPRODUCE = (catalog.BOOK / "reproduce.md").read_text(encoding="utf-8")
+
+
+def commands(text: str, program: str) -> list[str]:
+    """Lines of bash blocks that start with `program`, comments cut off."""
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith(program)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", [README, REPRODUCE], ids=["README", "reproduce"])
+def test_the_two_papermill_lines_work(text: str, tmp_path: Path, store: Path) -> None:
+    lines = commands(text, "jupytext") + commands(text, "papermill")
+    assert len(lines) == 2
+    for line in lines:
+        placed = re.sub(r"\b(page|executed)\.ipynb", rf"{tmp_path}/\1.ipynb", line)
+        program, *words = shlex.split(placed)
+        command = [str(Path(sys.executable).parent / program), *words]
+        done = subprocess.run(command, cwd=catalog.PROJECT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert "du2019-thm4.1" in (tmp_path / "executed.ipynb").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", [README, REPRODUCE], ids=["README", "reproduce"])
+def test_python_examples_run(text: str, store: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "example", "exec"), {})
+
+
+@pytest.mark.parametrize("text", [README, REPRODUCE], ids=["README", "reproduce"])
+def test_commands_name_what_there_is(text: str) -> None:
+    for line in commands(text, "companion run"):
+        _, _, name, *options = shlex.split(line)
+        settings: Settings = load(name).QUICK
+        for option in options:
+            if "=" in option:
+                setting, value = option.split("=", 1)
+                settings = settings.override({setting: yaml.safe_load(value)})
+    for line in commands(text, "companion cite"):
+        catalog.check_figure(line.split()[2])
