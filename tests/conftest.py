@@ -32,7 +32,13 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
         yield book
 
 
-@pytest.fixture(scope="session")
-def built_site(small_book: Book) -> Path:
-    """The small book's site."""
-    return small_book.output / "html"
+@pytest.fixture(scope="session", params=["small", "whole"])
+def built_site(request: pytest.FixtureRequest) -> Path:
+    """The small book's site, and the whole book's where it has been built."""
+    if request.param == "small":
+        small: Book = request.getfixturevalue("small_book")
+        return small.output / "html"
+    whole = Book().output / "html"
+    if not (whole / "index.html").is_file():
+        pytest.skip("the book has not been built here; 'make book' does it")
+    return whole
