@@ -70,6 +70,7 @@ def run(
     overrides = dict(_setting(text) for text in set_ or [])
     if json is not None and not json.parent.is_dir():
         raise InputError(f"cannot write {json}: there is no folder {json.parent}.")
+    _tell_cost(experiment, profile, overrides)
     result = results.reproduce(experiment, profile, device, **overrides)
     if json is not None:
         results.write_result(json, result)
@@ -159,6 +160,13 @@ def _sentences() -> Iterator[None]:
     except BuildError as error:
         typer.secho(f"companion: {error}", fg="red", err=True)
         sys.exit(UNEXPECTED)
+
+
+def _tell_cost(name: str, profile: str, overrides: dict[str, Any]) -> None:
+    """Say what a run will take before it starts."""
+    experiment = results.load(name)
+    settings = results.settings_of(experiment, profile, overrides)
+    typer.echo(f"{name}: about {_told(experiment.cost(settings))}")
 
 
 def _setting(text: str) -> tuple[str, Any]:

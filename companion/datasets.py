@@ -1,7 +1,10 @@
 """Training sets of unit-norm inputs: drawn on the CPU from a seed, or real digits, then moved."""
 
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,6 +74,35 @@ def digits(source: Source, classes: tuple[int, int], per_class: int) -> DataSet:
     y = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(per_class)
     name = f"{source.name}, digits {classes[0]} and {classes[1]}, first {per_class} of each"
     return DataSet(x / x.norm(dim=1, keepdim=True), y, name)
+
+
+def own(path: Path) -> DataSet:
+    """A user's data: an .npz file with inputs `x`, shape (n, d), and labels `y`, shape (n,).
+
+    Raises:
+        InputError: the file cannot be read, lacks an array, shapes do not fit, a number is not
+            finite, an input is not of unit norm, or two inputs are equal.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            x, y = (torch.from_numpy(np.asarray(arrays[name], dtype=float)) for name in "xy")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        raise InputError(f"{path} is not an .npz file with numeric arrays x and y.") from None
+    if x.ndim != 2 or y.shape != x.shape[:1] or len(x) < 2:
+        raise InputError(
+            f"{path} has x of shape {tuple(x.shape)} and y of shape {tuple(y.shape)}; (n, d) and "
+            "(n,) with n at least 2 are needed."
+        )
+    if not bool(x.isfinite().all() and y.isfinite().all()):
+        raise InputError(f"{path} holds a number that is not finite.")
+    check_unit_norm(x)
+    pair = duplicate_inputs(x)
+    if pair is not None:
+        raise InputError(
+            f"inputs {pair[0]} and {pair[1]} of {path} are equal, so lambda_0 = 0 and no rate "
+            "follows; keep one of them."
+        )
+    return DataSet(x, y, f"{path.name}, n={x.shape[0]}, d={x.shape[1]}")
 
 
 def check_sizes(**sizes: int) -> None:

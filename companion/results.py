@@ -209,7 +209,7 @@ def fingerprint(name: str, settings: Settings, device: str) -> str:
         "experiment": name,
         "settings": settings.model_dump(mode="json"),
         "source": source_hash(name, ("run", "Settings")),
-        "data": data_identity(name),
+        "data": data_identity(name, settings),
         "device": device,
         "torch": ".".join(version("torch").split(".")[:2]),
     }
@@ -221,8 +221,11 @@ def source_hash(name: str, roots: Iterable[str]) -> str:
     return compute_hash(f"companion.experiments.{name.replace('/', '.')}", roots)
 
 
-def data_identity(name: str) -> str:
-    """Name and checksum of the real data that DATA declares, or `drawn from seeds`."""
+def data_identity(name: str, settings: Settings | None = None) -> str:
+    """Name and checksum of a user's file or of the data that DATA declares; or how it is drawn."""
+    file = getattr(settings, "file", None)
+    if file is not None:
+        return f"{file.name} (sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:12]})"
     declared = constant(name, "DATA")
     if declared is None:
         return "drawn from seeds"
@@ -377,7 +380,7 @@ def _compute(
         result,
         device=device,
         fingerprint=key,
-        provenance=_provenance(name, time.perf_counter() - started),
+        provenance=_provenance(data_identity(name, settings), time.perf_counter() - started),
     )
 
 
@@ -440,7 +443,7 @@ def _forget_parts(store: Store, name: str, key: str) -> None:
         folder.rmdir()
 
 
-def _provenance(name: str, seconds: float) -> dict[str, str | float | int]:
+def _provenance(data: str, seconds: float) -> dict[str, str | float | int]:
     return {
         "commit": commit(),
         "companion": __version__,
@@ -449,7 +452,7 @@ def _provenance(name: str, seconds: float) -> dict[str, str | float | int]:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "threads": importlib.import_module("torch").get_num_threads(),
-        "data": data_identity(name),
+        "data": data,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
     }

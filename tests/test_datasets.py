@@ -1,6 +1,7 @@
 """Data sets: unit norm, seeds, refusals, and the geometry of the constructed pairs."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from companion.datasets import (
     check_unit_norm,
     digits,
     duplicate_inputs,
+    own,
     pair_at_angle,
     sphere,
     with_antipodes,
@@ -102,3 +104,41 @@ def test_with_antipodes_appends_them():
 def test_a_sphere_without_points_or_dimensions_is_refused(count: int, dimension: int) -> None:
     with pytest.raises(InputError, match="is 0; it must be at least 1"):
         sphere(count, dimension, 0)
+
+
+def write(path: Path, **arrays: np.ndarray) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+GOOD = np.eye(3)
+
+
+def test_own_data_comes_as_it_is(tmp_path: Path) -> None:
+    data = own(write(tmp_path / "mine.npz", x=GOOD.astype(np.float32), y=np.array([1, -1, 1])))
+    assert data.x.dtype == torch.float64
+    assert data.y.tolist() == [1, -1, 1]
+    assert data.source == "mine.npz, n=3, d=3"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"x": GOOD}, "with numeric arrays x and y"),
+        ({"x": GOOD, "y": np.array(["a", "b", "c"])}, "with numeric arrays x and y"),
+        ({"x": GOOD, "y": np.ones(2)}, r"y of shape \(2,\)"),
+        ({"x": np.ones(3), "y": np.ones(3)}, r"x of shape \(3,\)"),
+        ({"x": GOOD * np.nan, "y": np.ones(3)}, "not finite"),
+        ({"x": 2 * GOOD, "y": np.ones(3)}, "input 0 has norm 2; every input must have norm 1"),
+        ({"x": GOOD[[0, 1, 0]], "y": np.ones(3)}, "inputs 0 and 2 of .* equal, so lambda_0 = 0"),
+    ],
+)
+def test_bad_own_data_is_refused(tmp_path: Path, arrays: dict, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        own(write(tmp_path / "mine.npz", **arrays))
+
+
+def test_a_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.npz").write_text("x,y")
+    with pytest.raises(InputError, match=r"is not an \.npz file"):
+        own(tmp_path / "mine.npz")

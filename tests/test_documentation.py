@@ -53,7 +53,7 @@ def test_commands_name_what_there_is(text: str) -> None:
         _, _, name, *options = shlex.split(line)
         settings: Settings = load(name).QUICK
         for option in options:
-            if "=" in option:
+            if "=" in option and not option.startswith("file="):
                 setting, value = option.split("=", 1)
                 settings = settings.override({setting: yaml.safe_load(value)})
     for line in commands(text, "companion cite"):

@@ -67,7 +67,7 @@ def test_real_data_enters_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> No
     name = next(n for n in catalog.experiments() if catalog.constant(n, "DATA") == "digits")
     settings = load(name).QUICK
     known = fingerprint(name, settings, "cpu")
-    monkeypatch.setattr(results, "data_identity", lambda _: "other digits")
+    monkeypatch.setattr(results, "data_identity", lambda *_: "other digits")
     assert fingerprint(name, settings, "cpu") != known
 
 

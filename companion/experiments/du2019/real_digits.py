@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, FilePath
 from torch import Tensor
 
 from companion.bounds import explicit_width, theorem_4_1, theorem_4_1_width
 from companion.datafiles import digits_source
-from companion.datasets import DataSet, digits
+from companion.datasets import DataSet, digits, own
 from companion.dynamics import gradient_descent, linearised_misfit
 from companion.experiments.du2019._regime import unmet_width
 from companion.fits import spread
@@ -34,6 +34,7 @@ class Settings(BaseSettings):
 
     Attributes:
         dtype: of the training; eigenvalues are always computed in float64.
+        file: an .npz file with your own inputs x (unit rows) and labels y, instead of digits.
         classes: the two digits, labelled +1 and -1.
         per_class: images of each; n is twice as many.
         widths: m, in increasing order.
@@ -44,6 +45,7 @@ class Settings(BaseSettings):
     """
 
     dtype: Literal["float32", "float64"] = "float32"
+    file: FilePath | None = None
     classes: tuple[
         Annotated[int, Field(ge=0, le=9)],
         Annotated[int, Field(ge=0, le=9)],
@@ -76,9 +78,9 @@ def run(settings: Settings, device: str) -> Result:
     """Spectrum of H_inf, then every width from every seed, against the linearised decay.
 
     Raises:
-        InputError: there are no digits here, or too few of them.
+        InputError: there are no digits here, too few of them, or the file is refused.
     """
-    data = digits(digits_source(), settings.classes, settings.per_class).to(torch.float64, device)
+    data = _data(settings).to(torch.float64, device)
     limit = infinite_width_gram(data.x)
     eigenvalues, vectors = torch.linalg.eigh(limit)
     step_size = settings.step_size / float(eigenvalues[-1])
@@ -92,6 +94,12 @@ def run(settings: Settings, device: str) -> Result:
         arrays=arrays,
         data=data.source,
     )
+
+
+def _data(settings: Settings) -> DataSet:
+    if settings.file is not None:
+        return own(settings.file)
+    return digits(digits_source(), settings.classes, settings.per_class)
 
 
 def _train(

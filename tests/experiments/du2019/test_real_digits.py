@@ -8,8 +8,10 @@ import pytest
 from companion import datafiles
 from companion.catalog import constant
 from companion.datafiles import digits_source, read_digits
+from companion.datasets import sphere
 from companion.errors import InputError
 from companion.experiments.du2019.real_digits import Settings, judge, run
+from companion.results import reproduce
 from tests.doctoring import outcomes
 
 TINY = Settings(per_class=10, widths=(40, 4000), seeds=2, steps=5)
@@ -92,3 +94,20 @@ def test_verdict_can_fail(result):
     assert judged(result)["du2019-digits"] == "outside-regime"
     assert judged(result, misfit=np.ones_like)["du2019-digits"] == "fails"
     assert judged(result, values={"lambda_0": 0.0})["du2019-digits"] == "fails"
+
+
+def test_own_data_takes_the_place_of_digits_and_of_their_fingerprint(tmp_path, store):
+    path = tmp_path / "mine.npz"
+    for label in (1.0, 2.0):
+        np.savez(path, x=sphere(6, 4, 0).x.numpy(), y=np.full(6, label))
+        mine = {"file": str(path), "widths": [30], "seeds": 1, "steps": 3}
+        results = [reproduce("du2019/real_digits", **mine) for _ in range(2)]
+        assert results[0].data == "mine.npz, n=6, d=4"
+        assert results[0].fingerprint == results[1].fingerprint
+        assert "mine.npz (sha256" in str(results[0].provenance["data"])
+    assert len(list(store.rglob("*.json"))) == 2
+
+
+def test_a_file_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="file="):
+        TINY.override({"file": "no/such.npz"})
