@@ -76,7 +76,8 @@ def run(
         results.write_result(json, result)
     _print_verdicts(result)
     record = results.record_of(experiment)
-    if record is not None and record.fingerprint == result.fingerprint:
+    same = record is not None and dict(record.settings) == dict(result.settings)
+    if record is not None and same and results.is_current(record):
         worst, where = results.largest_difference(result, record)
         typer.echo(
             f"record of commit {record.provenance['commit']}: largest difference {worst:.2g} of "

@@ -198,18 +198,18 @@ def check_device(device: str) -> str:
     return device
 
 
-def fingerprint(name: str, settings: Settings, device: str) -> str:
+def fingerprint(name: str, settings: Settings, device: str, data: str | None = None) -> str:
     """Everything that decides an experiment's numbers, in 16 hexadecimal digits.
 
     All settings with their defaults, the source that computes, the checksum of real data, the
     device class, and the minor version of torch. Figures, prose, comments and docstrings stay
-    outside.
+    outside. `data` stands for the data of this machine, where another machine's is meant.
     """
     parts = {
         "experiment": name,
         "settings": settings.model_dump(mode="json"),
         "source": source_hash(name, ("run", "Settings")),
-        "data": data_identity(name, settings),
+        "data": data or data_identity(name, settings),
         "device": device,
         "torch": ".".join(version("torch").split(".")[:2]),
     }
@@ -334,6 +334,13 @@ def recorded(name: str) -> Result:
     if result is None:
         raise InputError(f"{name} has no record in book/records; run it with --profile paper.")
     return dataclasses.replace(result, verdicts=tuple(experiment.judge(result)))
+
+
+def is_current(record: Result) -> bool:
+    """Whether today's code and paper-scale settings are those that a record was computed with."""
+    settings, data = load(record.experiment).PAPER, str(record.provenance["data"])
+    today = fingerprint(record.experiment, settings, record.device, data)
+    return today == record.fingerprint
 
 
 def largest_difference(result: Result, record: Result) -> tuple[float, str]:
