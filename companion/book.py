@@ -23,7 +23,7 @@ from companion.chapters import Chapter, Executed, execute, graft, read
 from companion.citing import bibtex
 from companion.errors import BuildError, InputError
 from companion.figures import save
-from companion.files import write_atomically
+from companion.files import check_writable, write_atomically
 from companion.ledger import Findings
 from companion.offline import copy_mathjax, mend_page, write_front_door
 from companion.pages import PageWriter
@@ -96,7 +96,7 @@ def build(
         raise InputError(f"jobs is {jobs}; it must be at least 1.")
     check_profile(profile)
     check_device(device)
-    write_atomically(book.output / ".writable", b"")
+    check_writable(book.output)
     chapters = [c for page in book.pages if (c := read(page, book.path(page)))]
     parameters = {"profile": profile, "device": device}
     done: dict[str, Executed] = {}

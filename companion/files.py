@@ -39,6 +39,17 @@ def write_atomically(path: Path, content: bytes) -> None:
         ) from None
 
 
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written before hours are spent, not after.
+
+    Raises:
+        InputError: as `write_atomically`.
+    """
+    probe = folder / ".writable"
+    write_atomically(probe, b"")
+    probe.unlink()
+
+
 def write_checked(path: Path, payload: Mapping[str, Any]) -> None:
     """Write a JSON object with its SHA-256, atomically."""
     body = canonical(payload)

@@ -28,10 +28,10 @@ from companion.datafiles import digits_source
 from companion.errors import InputError
 from companion.files import (
     canonical,
+    check_writable,
     decode,
     encode,
     read_checked,
-    write_atomically,
     write_checked,
 )
 from companion.settings import Settings
@@ -274,11 +274,6 @@ class Store:
         write_result(path, result)
         return path
 
-    def check_writable(self) -> None:
-        """Refuse a read-only folder before hours are spent, not after."""
-        write_atomically(self.root / ".writable", b"")
-        (self.root / ".writable").unlink()
-
 
 def record_path(experiment: str) -> Path:
     """Where the committed result at the paper's scale is, or would be."""
@@ -314,7 +309,7 @@ def reproduce(
     store = Store()
     result = store.find(name, key)
     if result is None:
-        store.check_writable()
+        check_writable(store.root)
         result = _compute(experiment, name, settings, device, key, store)
         base = experiment.QUICK if profile == "quick" else experiment.PAPER
         result = dataclasses.replace(result, profile=profile if settings == base else "custom")
