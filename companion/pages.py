@@ -1,6 +1,7 @@
 """Pages: everything that was computed, written into MyST before Sphinx sees it."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -108,12 +109,29 @@ class PageWriter:
         return figure_block(page, stem, result, self._captions[stem])
 
     def _ledger(self, paper: str, page: str) -> str:
-        lines = [
+        rows = [row for row in self._findings.rows() if row["paper"] == paper]
+        counts = Counter(row["outcome"] for row in rows)
+        told = ", ".join(
+            f"{counts[outcome]} [{words}]{{.verdict-{outcome}}}"
+            for outcome, words in OUTCOMES.items()
+            if counts[outcome]
+        )
+        table = [
             "| claim | outcome | statement, predicted | measured, tolerance |",
             "|---|---|---|---|",
+            *(_ledger_line(row) for row in rows),
         ]
-        lines += [_ledger_line(row) for row in self._findings.rows() if row["paper"] == paper]
-        return "\n".join(["````{table}", ":class: ledger", "", *lines, "````"])
+        return "\n".join(
+            [
+                f"{len(rows)} claims: {told}.",
+                "",
+                "````{table}",
+                ":class: ledger",
+                "",
+                *table,
+                "````",
+            ]
+        )
 
     def _gallery(self, paper: str, page: str) -> str:
         blocks = []

@@ -60,6 +60,7 @@ def test_the_ledger_says_everything_it_promises(small_book: Book) -> None:
     assert all((small_book.output / "html" / row["page"]).is_file() for row in rows)
     table = (small_book.output / "html" / "book" / "verdicts.html").read_text()
     assert table.count(">du2019/linear_rate<") == 3
+    assert "3 claims: " in table
 
 
 def test_figure_files_are_the_same_bytes_again(small_book: Book, copy: Book) -> None:
