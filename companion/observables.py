@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from companion.kernels import (
@@ -117,8 +116,3 @@ def output_gram_lambda_min(state: State) -> float:
 def gram_drift(state: State) -> float:
     """||H(k) - H(0)||_2."""
     return spectral_norm(state.gram - state.initial.gram)
-
-
-def residual_in_eigenbasis(state: State, vectors: Tensor) -> Tensor:
-    """Coordinates of u - y in the orthonormal columns of `vectors`, shape (n, n) -> (n,)."""
-    return torch.mv(vectors.T, state.residual.to(vectors.dtype))

@@ -20,7 +20,6 @@ from companion.observables import (
     misfit,
     output_gram_lambda_min,
     pattern_difference,
-    residual_in_eigenbasis,
 )
 from tests.oracles import (
     gram_by_autograd,
@@ -88,11 +87,3 @@ def test_output_gram_observable():
     gram = gram_by_autograd(AFTER, DATA.x, "outputs")
     expected = float(torch.linalg.eigvalsh(gram)[0])
     assert output_gram_lambda_min(state_of(AFTER)) == pytest.approx(expected, abs=1e-12)
-
-
-def test_residual_in_eigenbasis_keeps_its_length():
-    state = state_of(AFTER)
-    _, vectors = torch.linalg.eigh(state.gram)
-    found = residual_in_eigenbasis(state, vectors)
-    assert float(found.square().sum()) == pytest.approx(misfit(state), rel=1e-12)
-    torch.testing.assert_close(vectors @ found, state.residual)
