@@ -370,6 +370,11 @@ def _compute(
     token = _PARTS.set(store.root / name / f"{key}.parts")
     try:
         result = experiment.run(settings, device)
+    except ZeroDivisionError:
+        raise InputError(
+            f"with these settings a quantity that {name} divides by is 0; choose settings nearer "
+            "to the profile's."
+        ) from None
     finally:
         _PARTS.reset(token)
     for quantity, value in result.values.items():

@@ -18,6 +18,8 @@ def _increasing(sizes: tuple[float, ...]) -> tuple[float, ...]:
 
 Size = Annotated[int, Field(ge=1)]
 Sizes = Annotated[tuple[Size, ...], Field(min_length=1), AfterValidator(_increasing)]
+# In dimension 1 the sphere has two points: inputs repeat, and lambda_0 = 0.
+Dimension = Annotated[int, Field(ge=2)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 

@@ -25,6 +25,7 @@ def companion(*words: str) -> subprocess.CompletedProcess[str]:
         (["run", "du2019/figur1"], "there is no experiment 'du2019/figur1'; did you mean"),
         (["run", "du2019/figure1", "--set", "widht=3"], "did you mean 'widths'?"),
         (["run", "du2019/figure1", "--set", "widths=[0]"], "greater than or equal to 1"),
+        (["run", "du2019/linear_rate", "--set", "dimension=1"], "greater than or equal to 2"),
         (["run", "du2019/figure1", "--set", "widths"], "is not of the form name=value"),
         (["run", "du2019/figure1", "--profile", "slow"], "no profile 'slow'"),
         (["run", "du2019/figure1", "--device", "tpu"], "no device 'tpu'"),

@@ -121,6 +121,25 @@ def test_a_run_that_diverges_says_so_and_leaves_nothing(store: Path) -> None:
     assert not list(store.rglob("*.json"))
 
 
+def test_settings_that_divide_by_zero_are_refused_in_a_sentence(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load(NAME), "run", lambda settings, device: 1 / 0)
+    with pytest.raises(InputError, match="divides by is 0"):
+        reproduce(NAME, **TINY)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_refused(
+    store: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    empty = Result(NAME, {}, {"rate": value}, {}, "")
+    monkeypatch.setattr(load(NAME), "run", lambda settings, device: empty)
+    with pytest.raises(InputError, match="rate of du2019/linear_rate comes out as"):
+        reproduce(NAME, **TINY)
+    assert not list(store.rglob("*.json"))
+
+
 def test_an_unwritable_store_is_refused_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[str]
 ) -> None:

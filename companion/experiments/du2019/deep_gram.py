@@ -17,8 +17,8 @@ from companion.fits import log_log_slope, spread
 from companion.kernels import lambda_max, layer_grams, spectral_norm
 from companion.networks import DeepNetwork, draw_deep
 from companion.results import Cost, Outcome, Result, Verdict, sweep
+from companion.settings import Dimension, Size, Sizes
 from companion.settings import Settings as BaseSettings
-from companion.settings import Size, Sizes
 
 EXPECTED: dict[str, Outcome] = {"du2019-deep-conj": "holds"}
 
@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     """
 
     count: Annotated[int, Field(ge=2)] = 20
-    dimension: Size = 20
+    dimension: Dimension = 20
     depth: Size = 3
     widths: Annotated[Sizes, Field(min_length=3)] = (64, 256, 1024)
     seeds: Size = 3

@@ -20,8 +20,8 @@ from companion.fits import spread
 from companion.kernels import empirical_gram, lambda_max
 from companion.networks import TwoLayer, draw_two_layer
 from companion.results import Cost, Outcome, Result, Verdict, sweep
+from companion.settings import Dimension, Size, Sizes
 from companion.settings import Settings as BaseSettings
-from companion.settings import Size, Sizes
 
 EXPECTED: dict[str, Outcome] = {
     "du2019-eq1-4": "holds",
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     """
 
     count: Size = 20
-    dimension: Size = 10
+    dimension: Dimension = 10
     widths: Sizes = (100, 1000, 10000)
     seeds: Size = 3
     differences: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = tuple(

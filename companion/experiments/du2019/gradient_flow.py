@@ -38,7 +38,7 @@ from companion.kernels import (
 from companion.networks import TwoLayer, draw_two_layer
 from companion.observables import gram_drift, gram_lambda_min, max_distance, misfit
 from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Probability, Size, Sizes
+from companion.settings import Dimension, Probability, Size, Sizes
 from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     """
 
     count: Annotated[int, Field(ge=2)] = 50
-    dimension: Size = 50
+    dimension: Dimension = 50
     widths: Annotated[Sizes, Field(min_length=2)] = (200, 800, 3200)
     seeds: Size = 3
     horizon: Annotated[float, Field(ge=1)] = 4.0

@@ -37,7 +37,7 @@ from companion.kernels import (
 )
 from companion.networks import TwoLayer, draw_two_layer
 from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Positive, Probability, Size
+from companion.settings import Dimension, Positive, Probability, Size
 from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     """
 
     count: Annotated[int, Field(ge=2)] = 10
-    dimension: Size = 40
+    dimension: Dimension = 40
     width: Size = 65536
     radii: Annotated[tuple[Positive, ...], Field(min_length=3)] = (0.003, 0.01, 0.03, 0.1)
     seeds: Size = 5

@@ -59,7 +59,7 @@ from companion.observables import (
     output_gram_lambda_min,
 )
 from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Probability, Size
+from companion.settings import Dimension, Probability, Size
 from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     """
 
     count: Annotated[int, Field(ge=2)] = 50
-    dimension: Size = 50
+    dimension: Dimension = 50
     widths: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=2)] = (
         200,
         800,

@@ -27,7 +27,7 @@ from companion.kernels import empirical_gram, infinite_width_gram, lambda_max, l
 from companion.networks import draw_two_layer
 from companion.observables import max_distance, mean_distance, misfit
 from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Positive, Probability, Size, Sizes
+from companion.settings import Dimension, Positive, Probability, Size, Sizes
 from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     """
 
     count: Annotated[int, Field(ge=2)] = 50
-    dimension: Size = 50
+    dimension: Dimension = 50
     widths: Annotated[Sizes, Field(min_length=3)] = (400, 1600, 6400)
     seeds: Size = 3
     step_sizes: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.5, 1.0)

@@ -27,8 +27,8 @@ from companion.kernels import (
 from companion.networks import TwoLayer, draw_two_layer
 from companion.observables import misfit
 from companion.results import Cost, Outcome, Result, Verdict, sweep
+from companion.settings import Dimension, Size, Sizes
 from companion.settings import Settings as BaseSettings
-from companion.settings import Size, Sizes
 
 EXPECTED: dict[str, Outcome] = {"du2019-fn-outputlayer": "holds"}
 
@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     """
 
     count: Annotated[int, Field(ge=10)] = 30
-    dimension: Size = 10
+    dimension: Dimension = 10
     widths: Annotated[Sizes, Field(min_length=2)] = (
         2, 4, 8, 15, 30, 60, 250, 2000,
     )  # fmt: skip

@@ -26,7 +26,7 @@ from companion.kernels import (
 )
 from companion.networks import TwoLayer, draw_two_layer
 from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Positive, Probability, Size, Sizes
+from companion.settings import Dimension, Positive, Probability, Size, Sizes
 from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {"du2019-decomp": "holds"}
@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     """
 
     count: Annotated[int, Field(ge=2)] = 20
-    dimension: Size = 20
+    dimension: Dimension = 20
     widths: Annotated[Sizes, Field(min_length=3)] = (500, 2000, 8000)
     seeds: Size = 3
     multiple: Positive = 0.25

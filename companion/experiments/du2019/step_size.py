@@ -22,7 +22,7 @@ from companion.kernels import empirical_gram, infinite_width_gram, lambda_max, l
 from companion.networks import TwoLayer, draw_two_layer
 from companion.observables import misfit
 from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Probability, Size, Sizes
+from companion.settings import Dimension, Probability, Size, Sizes
 from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {"du2019-thm4.1-eta": "outside-regime"}
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         80,
     )
     widths: Annotated[Sizes, Field(min_length=3)] = (250, 1000, 4000)
-    dimension: Size = 20
+    dimension: Dimension = 20
     seeds: Size = 3
     steps: Annotated[int, Field(ge=2)] = 40
     resolution: Annotated[float, Field(gt=0, lt=1)] = 0.02
