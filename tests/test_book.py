@@ -83,6 +83,19 @@ def test_a_code_edit_runs_the_chapter(copy: Book) -> None:
     assert any("ran in" in line for line in rebuild(copy))
 
 
+def test_a_result_and_a_figure_shown_twice_stand_once_under_their_labels(copy: Book) -> None:
+    """As on a page whose record and whose run are the same result."""
+    cell = "```{code-cell} python\n:tags: [hide-input]\nfrom companion.figures"
+    twice = f"```{{code-cell}} python\nresult\n```\n\n{cell}"
+    edit(copy, "book/chapter", cell, twice)
+    again = '```{code-cell} python\nshow("du2019-linear-rate", result)\n```\n\nIn {numref}'
+    edit(copy, "book/chapter", "In {numref}", again)
+    rebuild(copy)
+    page = (copy.output / "html" / "book" / "chapter.html").read_text()
+    assert page.count('id="fig-du2019-linear-rate"') == 1
+    assert page.count('id="verdict-du2019-cor4-1"') == 1
+
+
 def test_a_page_that_left_the_contents_leaves_the_site(copy: Book) -> None:
     toc = copy.root / "_toc.yml"
     toc.write_text(toc.read_text().replace("  - file: book/verdicts\n", ""))
