@@ -17,7 +17,7 @@ from companion.datafiles import digits_source
 from companion.datasets import DataSet, digits, own
 from companion.dynamics import gradient_descent, linearised_misfit
 from companion.experiments.du2019._regime import unmet_width
-from companion.fits import spread
+from companion.fits import contraction, spread
 from companion.kernels import infinite_width_gram
 from companion.networks import TwoLayer, draw_two_layer
 from companion.observables import misfit
@@ -168,11 +168,14 @@ def judge(result: Result) -> list[Verdict]:
     """Worst ratio of successive misfits to the bound; distance from the linearised decay."""
     a, v = result.arrays, result.values
     misfits, lambda_0 = a["misfit"], float(v["lambda_0"])
-    contraction = 1 - float(v["step_size"]) * lambda_0 / 2
-    worst = float((misfits[..., 1:] / misfits[..., :-1]).max()) / contraction
+    widths = np.array(result.settings["widths"])[:, None]
+    ratios = contraction(misfits, widths, result.settings["dtype"])
+    worst = float(np.nanmax(ratios)) / (1 - float(v["step_size"]) * lambda_0 / 2)
     # eigh returns the eigenvalues of a matrix that differs by about n eps lambda_max.
     rounding = int(v["count"]) * np.finfo(float).eps * float(v["lambda_max"])
-    off = np.abs(misfits / a["linearised"] - 1).max(axis=-1)
+    gone = np.isnan(ratios).any(axis=-1)[..., None] | (a["linearised"] == 0)
+    off = np.abs(np.divide(misfits, a["linearised"], out=np.ones_like(misfits), where=~gone) - 1)
+    off = off.max(axis=-1)
     seen = worst <= 1 and lambda_0 > rounding
     return [
         Verdict(
