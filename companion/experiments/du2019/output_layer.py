@@ -239,7 +239,7 @@ def judge(result: Result) -> list[Verdict]:
             f"{float(optimum[:, widths < s['count']].min(initial=1)):.2g}; predictions differ by "
             f"{spread(gap)} of their change at m={widths[-1]}",
             f"rounding ({rounding:.0e}, along descent {accumulated:.0e}); 1e-12; difference "
-            f"above twice the distance ({float(noise.max()):.2g}) from the infinite-width predictors",
+            f"above twice the distance ({float(noise.max()):.2g}) from the infinite-width limits",
             "Training the output layer only is a linear least-squares problem; it fits all labels "
             "from m = n on, and finds another function than training the first layer does."
             if good
