@@ -1,12 +1,16 @@
-"""Gram matrices of Du et al. (2019): at finite width, at infinite width, layer by layer."""
+"""Gram matrices of the gradients: at finite width, at infinite width, layer by layer."""
 
 import math
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from companion.datasets import check_unit_norm
-from companion.networks import DeepNetwork, TwoLayer
+from companion.errors import InputError
+from companion.matmul import product
+from companion.networks import ReLUNetwork, TwoLayer, check_inputs, relu_network
 
 # Distances by subtraction: the default, by inner products, would lose the digits asked for here.
 _BY_COORDINATES = "donot_use_mm_for_euclid_dist"
@@ -37,20 +41,35 @@ def infinite_width_output_gram(x: Tensor) -> Tensor:
     return (angle.sin() + rho * (math.pi - angle)) / (2 * math.pi)
 
 
-def empirical_gram(network: TwoLayer, x: Tensor) -> Tensor:
-    """Gram matrix H of the first layer: inner products of the gradients df(x_i)/dW.
+def empirical_gram(
+    network: TwoLayer | ReLUNetwork,
+    x: Tensor,
+    other: Tensor | None = None,
+    *,
+    memory_budget: float | None = None,
+) -> Tensor:
+    """Gram matrix of the gradients df(x_i)/dtheta in all trained parameters: the empirical NTK.
 
-    H_ij = x_i . x_j / m * sum_r a_r^2 1{w_r . x_i >= 0, w_r . x_j >= 0}: Du et al. (2019),
-    section 3, with the factor a_r^2 of its section 3.2 (1 for signs).
+    Exact and without a Jacobian: K = sum_l (H_{l-1} H_{l-1}^T) o (B_l B_l^T), with the inputs of
+    layer l and its back-propagated signals, since each gradient is an outer product. For a
+    `TwoLayer` it is H of Du et al. (2019), section 3, with the factor a_r^2 of section 3.2.
 
     Args:
-        network: of width m.
-        x: inputs, shape (n, d).
+        network: its convention decides which parameters are trained.
+        x: inputs, shape (n, d), float32 or float64.
+        other: inputs, shape (k, d), for the cross matrix; without it the matrix of x with itself,
+            of which only one triangle is computed.
+        memory_budget: bytes that result and working memory may take together; without it, what
+            `gram_memory` says.
 
     Returns:
-        Shape (n, n), symmetric positive semidefinite.
+        Shape (n, n), symmetric positive semidefinite, or (n, k).
+
+    Raises:
+        InputError: shapes or dtypes that do not fit, or a budget that not even small tiles meet.
     """
-    return empirical_gram_from(network, x, network.preactivations(x))
+    network = relu_network(network) if isinstance(network, TwoLayer) else network
+    return _layer_sums(network, x, other, 1, memory_budget)[0]
 
 
 def empirical_gram_from(network: TwoLayer, x: Tensor, preactivations: Tensor) -> Tensor:
@@ -102,17 +121,139 @@ def gram_change_bound(x: Tensor, preactivations: Tensor, radius: float) -> Tenso
     return (x @ x.T).abs() * torch.maximum(most - now, now - least) / preactivations.shape[1]
 
 
-def layer_grams(network: DeepNetwork, x: Tensor) -> list[Tensor]:
-    """Per-layer Gram matrices G^(h) of Du et al. (2019), section 6, without forming a Jacobian.
+def layer_grams(
+    network: ReLUNetwork,
+    x: Tensor,
+    other: Tensor | None = None,
+    *,
+    memory_budget: float | None = None,
+) -> list[Tensor]:
+    """The terms of `empirical_gram`, one for each trained tensor; same arguments and errors.
 
-    G^(h) = (X_{h-1} X_{h-1}^T) o (B_h B_h^T), each of shape (n, n).
+    G^(h) of Du et al. (2019), section 6; K^(l) of Zou et al. and Chen et al.
     """
-    layers, patterns = network.hidden(x)
-    signals = network.backward_signals(patterns)
-    return [
-        (below @ below.T) * (signal @ signal.T)
-        for below, signal in zip(layers[:-1], signals, strict=True)
-    ]
+    return list(_layer_sums(network, x, other, len(network.parameters), memory_budget))
+
+
+def gram_memory(
+    network: ReLUNetwork, count: int, other: int | None = None, matrices: int = 1
+) -> int:
+    """Bytes that `empirical_gram` takes for n = `count` inputs, said before it runs.
+
+    Args:
+        network: whose Gram matrix.
+        count: n.
+        other: k, for the cross matrix.
+        matrices: how many are kept: 1 for `empirical_gram`, one per trained tensor for
+            `layer_grams`.
+    """
+    rows = count + (other or 0)
+    kept = _numbers_per_input(network) * rows
+    return network.outputs.element_size() * (
+        matrices * count * (other or count) + kept + 2 * min(_TILE, count) ** 2
+    )
+
+
+def _numbers_per_input(network: ReLUNetwork) -> int:
+    """Hidden outputs, gates where they are apart, signals, and one of either in passing."""
+    copies = 3 if network.on_at_zero else 2
+    return copies * sum(network.widths) + 2 * max(network.widths)
+
+
+# Rows of a tile: its factors and products stay in the cache, and little of the matrix's other
+# triangle is computed along.
+_TILE = 256
+
+
+def _layer_sums(
+    network: ReLUNetwork,
+    x: Tensor,
+    other: Tensor | None,
+    matrices: int,
+    memory_budget: float | None,
+) -> Tensor:
+    """The terms of the empirical NTK, or with one matrix their sum; shape (matrices, n, k)."""
+    y = x if other is None else other
+    for inputs in (x, y):
+        check_inputs(network, inputs)
+    rows, whole = _tiling(
+        network, len(x), None if other is None else len(y), matrices, memory_budget
+    )
+    left = _Factors(network, x, whole)
+    right = left if other is None else _Factors(network, y, whole)
+    sums = x.new_zeros(matrices, len(x), len(y))
+    for i in _row_blocks(len(x), rows):
+        factors = left[i]
+        for j in _row_blocks(len(y), rows):
+            if other is None and j.start > i.start:
+                break
+            for layer, (a, b) in enumerate(zip(factors, right[j], strict=True)):
+                tile = sums[layer % matrices, i, j]
+                tile.addcmul_(product(a.hidden, b.hidden.T), product(a.signal, b.signal.T))
+            if other is None and j.start < i.start:
+                sums[:, j, i] = sums[:, i, j].mT
+    return sums
+
+
+@dataclass(frozen=True)
+class _Factor:
+    """Row i of either is a factor of the gradient df(x_i)/dW_l, an outer product."""
+
+    hidden: Tensor
+    signal: Tensor
+
+
+class _Factors:
+    """The factors of all layers for blocks of inputs: all kept, or computed where they are used."""
+
+    def __init__(self, network: ReLUNetwork, x: Tensor, whole: bool) -> None:
+        self._network, self._x = network, x
+        self._kept = self._of(x) if whole else None
+
+    def __getitem__(self, rows: slice) -> list[_Factor]:
+        if self._kept is None:
+            return self._of(self._x[rows])
+        return [_Factor(factor.hidden[rows], factor.signal[rows]) for factor in self._kept]
+
+    def _of(self, x: Tensor) -> list[_Factor]:
+        forward = self._network.run(x)
+        signals = list(self._network.signals(forward))[::-1]
+        factors = [_Factor(*pair) for pair in zip(forward.hidden[:-1], signals, strict=True)]
+        if self._network.trained == "all":
+            gain = x.new_full((len(x), 1), self._network.output_gain)
+            factors.append(_Factor(forward.hidden[-1], gain))
+        return factors
+
+
+def _row_blocks(count: int, rows: int) -> list[slice]:
+    """Slices of about `rows`, all of nearly one length."""
+    blocks = math.ceil(count / rows)
+    ends = [count * block // blocks for block in range(blocks + 1)]
+    return [slice(*pair) for pair in pairwise(ends)]
+
+
+def _tiling(
+    network: ReLUNetwork, count: int, other: int | None, matrices: int, budget: float | None
+) -> tuple[int, bool]:
+    """Rows of a tile, and whether the factors of all inputs are kept."""
+    rows = min(_TILE, count)
+    if budget is None or gram_memory(network, count, other, matrices) <= budget:
+        return rows, True
+    size = network.outputs.element_size()
+    result = size * matrices * count * (other or count)
+    while True:
+        needed = result + size * (2 * rows * _numbers_per_input(network) + 2 * rows**2)
+        if needed <= budget:
+            return rows, False
+        if rows <= _LEAST_TILE:
+            raise InputError(
+                f"memory_budget is {budget:.3g} bytes; the matrix of {count} x {other or count} "
+                f"inputs and one tile of {rows} rows need {needed:.3g}."
+            )
+        rows = max(_LEAST_TILE, rows // 2)
+
+
+_LEAST_TILE = 16
 
 
 def lambda_min(matrix: Tensor) -> float:

@@ -1,13 +1,19 @@
 """ReLU networks in the papers' parameterisations: drawn on the CPU from a seed, exact gradients."""
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from companion.datasets import check_sizes
 from companion.draws import cpu_generator
+from companion.errors import InputError
+from companion.matmul import product
+
+Trained = Literal["hidden", "all"]
 
 
 @dataclass(frozen=True)
@@ -86,75 +92,304 @@ def draw_two_layer(
 
 
 @dataclass(frozen=True)
-class DeepNetwork:
-    """A fully connected ReLU net in the NTK normalisation; with one layer it is `TwoLayer`.
-
-    h_0 = x, h_l = sqrt(2/m) relu(W_l h_{l-1}), f = a . h_L / sqrt(2).
+class Pass:
+    """What one forward pass of a `ReLUNetwork` computed.
 
     Attributes:
-        weights: (W_1, ..., W_L), shapes (m, d), (m, m), ...; entries N(0, 1) at initialisation.
-        outputs: a, shape (m,).
+        hidden: [h_0, ..., h_D], the inputs and every layer's outputs, shapes (n, d), (n, m_1), ...
+        gates: one tensor of shape (n, m_l) per hidden layer, from which `ReLUNetwork.pattern`
+            reads which units are on: the layer's outputs, or its preactivations where the
+            derivative of relu at 0 is 1.
+        predictions: f(x_i), shape (n,).
+    """
+
+    hidden: list[Tensor]
+    gates: list[Tensor]
+    predictions: Tensor
+
+
+@dataclass(frozen=True)
+class ReLUNetwork:
+    """A fully connected ReLU network without biases, in any of the papers' parameterisations.
+
+    h_0 = x, h_l = gain_l relu(W_l h_{l-1}), f(x) = output_gain a . h_D, with D hidden layers.
+    The papers differ in the gains, the initial variances, what is trained, and relu'(0):
+    `draw_du`, `draw_zou`, `draw_chen`.
+
+    Attributes:
+        weights: (W_1, ..., W_D), shapes (m_1, d), (m_2, m_1), ...
+        outputs: a, shape (m_D,).
+        gains: gain_1, ..., gain_D.
+        output_gain: the factor at the output.
+        trained: `hidden` for W_1, ..., W_D, `all` for the output weights too.
+        on_at_zero: whether relu'(0) is 1, as in Du et al. (2019); in the others it is 0.
     """
 
     weights: tuple[Tensor, ...]
     outputs: Tensor
+    gains: tuple[float, ...]
+    output_gain: float
+    trained: Trained = "hidden"
+    on_at_zero: bool = False
 
     @property
-    def scale(self) -> float:
-        """sqrt(2/m): keeps the norm of hidden outputs at 1 on average."""
-        return math.sqrt(2 / self.outputs.shape[0])
+    def depth(self) -> int:
+        """D, the number of hidden layers. Chen et al. (2021) count matrices: their L is D + 1."""
+        return len(self.weights)
 
-    def hidden(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Inputs of each layer [h_0, ..., h_L], shapes (n, d), (n, m), ..., and the patterns."""
-        layers, patterns = [x], []
-        for weight in self.weights:
-            preactivations = layers[-1] @ weight.T
-            patterns.append(preactivations >= 0)
-            layers.append(self.scale * preactivations.relu())
-        return layers, patterns
+    @property
+    def dimension(self) -> int:
+        """d, the length of an input."""
+        return self.weights[0].shape[1]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """m_1, ..., m_D."""
+        return tuple(weight.shape[0] for weight in self.weights)
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The trained tensors: the weights and, where it is trained, the output vector."""
+        return self.weights if self.trained == "hidden" else (*self.weights, self.outputs)
+
+    def moved(self, parameters: Sequence[Tensor]) -> "ReLUNetwork":
+        """The network with other trained tensors of the same shapes."""
+        outputs = self.outputs if self.trained == "hidden" else parameters[-1]
+        return replace(self, weights=tuple(parameters[: self.depth]), outputs=outputs)
+
+    def to(
+        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> "ReLUNetwork":
+        """The same network on another device or in another precision."""
+        weights = tuple(weight.to(device, dtype) for weight in self.weights)
+        return replace(self, weights=weights, outputs=self.outputs.to(device, dtype))
+
+    def run(self, x: Tensor) -> Pass:
+        """Forward pass over inputs of shape (n, d)."""
+        hidden, gates = [x], []
+        for weight, gain in zip(self.weights, self.gains, strict=True):
+            scaled = weight if gain == 1 else gain * weight
+            gate = product(hidden[-1], scaled.T, relu=not self.on_at_zero)
+            gates.append(gate)
+            hidden.append(gate.relu() if self.on_at_zero else gate)
+        return Pass(hidden, gates, torch.mv(hidden[-1], self.output_gain * self.outputs))
 
     def predict(self, x: Tensor) -> Tensor:
-        """Predictions, shape (n,)."""
-        return self.hidden(x)[0][-1] @ self.outputs / math.sqrt(2)
+        """Predictions f(x_i), shape (n,), from inputs of shape (n, d)."""
+        return self.run(x).predictions
 
-    def backward_signals(self, patterns: list[Tensor]) -> list[Tensor]:
-        """B_l with df(x_i)/dW_l = outer(B_l[i], h_{l-1}[i]); shapes (n, m), first layer first."""
-        dtype = self.outputs.dtype
-        signal = (self.scale / math.sqrt(2)) * self.outputs * patterns[-1].to(dtype)
-        signals = [signal]
-        for weight, pattern in zip(self.weights[:0:-1], patterns[-2::-1], strict=True):
-            signal = self.scale * (signal @ weight) * pattern.to(dtype)
-            signals.append(signal)
-        return signals[::-1]
+    def pattern(self, gate: Tensor) -> Tensor:
+        """Which units of a layer are on, boolean, shape (n, m_l), from one of `Pass.gates`."""
+        # Outputs of relu are positive or 0, and conversion is the quickest comparison with 0.
+        return gate >= 0 if self.on_at_zero else gate.bool()
 
-    def gradients(self, x: Tensor, residual: Tensor) -> list[Tensor]:
-        """Gradients of the half-sum squared loss in W_1, ..., W_L, from residual u - y."""
-        layers, patterns = self.hidden(x)
-        signals = self.backward_signals(patterns)
-        return [
-            (residual[:, None] * signal).T @ below
-            for signal, below in zip(signals, layers[:-1], strict=True)
-        ]
+    def signals(self, forward: Pass, coefficients: Tensor | None = None) -> Iterator[Tensor]:
+        """Back-propagated signals, the last layer's first: B_D, ..., B_1.
+
+        df(x_i)/dW_l is the outer product of B_l[i] and h_{l-1}[i]: Zou et al. (2018), section 3.
+
+        Args:
+            forward: of this network.
+            coefficients: c, shape (n,), to multiply row i of every B_l with.
+
+        Yields:
+            B_l, shape (n, m_l).
+        """
+        top = self.gains[-1] * self.output_gain * self.outputs
+        rows = torch.ones_like(forward.predictions) if coefficients is None else coefficients
+        # Laid out as the layer's outputs are, so that the products that follow copy nothing.
+        signal = torch.empty_like(forward.gates[-1])
+        signal = self._gated(torch.mul(rows[:, None], top, out=signal), forward.gates[-1])
+        yield signal
+        for layer in range(self.depth - 1, 0, -1):
+            signal = self._gated(product(signal, self.weights[layer]), forward.gates[layer - 1])
+            if self.gains[layer - 1] != 1:
+                signal.mul_(self.gains[layer - 1])
+            yield signal
+
+    def gradients(self, forward: Pass, coefficients: Tensor) -> list[Tensor]:
+        """sum_i c_i df(x_i)/dtheta for every trained tensor theta, in the order of `parameters`.
+
+        Args:
+            forward: of this network.
+            coefficients: c, shape (n,); the derivatives of the loss in the predictions.
+        """
+        below = forward.hidden[-2::-1]
+        found = [
+            product(signal.T, hidden)
+            for signal, hidden in zip(self.signals(forward, coefficients), below, strict=True)
+        ][::-1]
+        if self.trained == "all":
+            found.append(torch.mv(forward.hidden[-1].T, self.output_gain * coefficients))
+        return found
+
+    def _gated(self, signal: Tensor, gate: Tensor) -> Tensor:
+        """`signal` with the entries of units that are off set to 0, in place and in one pass."""
+        threshold = -torch.finfo(gate.dtype).smallest_normal * torch.finfo(gate.dtype).eps
+        torch.ops.aten.threshold_backward.grad_input(
+            signal, gate, threshold if self.on_at_zero else 0.0, grad_input=signal
+        )
+        return signal
 
 
-def draw_deep(
-    width: int,
-    dimension: int,
-    depth: int,
-    seed: int,
-    dtype: torch.dtype = torch.float64,
-    device: str | torch.device = "cpu",
-) -> DeepNetwork:
-    """A `DeepNetwork` with `depth` hidden layers, drawn on the CPU in float64, then moved.
+def relu_network(network: TwoLayer) -> ReLUNetwork:
+    """The same function with its first layer trained, as a `ReLUNetwork`."""
+    gain = math.sqrt(2 / network.width)
+    return ReLUNetwork(
+        (network.weights,), network.outputs, (gain,), 1 / math.sqrt(2), on_at_zero=True
+    )
+
+
+def check_inputs(network: ReLUNetwork, x: Tensor) -> None:
+    """Refuse inputs that the network does not take.
 
     Raises:
-        InputError: width, dimension or depth below 1.
+        InputError: x is not of shape (n, d) with n >= 1, not float32 or float64, or of another
+            dtype or device than the weights.
     """
-    check_sizes(width=width, dimension=dimension, depth=depth)
+    weight = network.weights[0]
+    if x.dim() != 2 or len(x) == 0 or x.shape[1] != network.dimension:
+        raise InputError(
+            f"inputs have shape {tuple(x.shape)}; the network takes (n, {network.dimension})."
+        )
+    if x.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"inputs are {x.dtype}; they must be torch.float32 or torch.float64.")
+    if x.dtype != weight.dtype or x.device != weight.device:
+        raise InputError(
+            f"inputs are {x.dtype} on {x.device} but weights {weight.dtype} on {weight.device}; "
+            "move one to the other."
+        )
+
+
+def draw_du(
+    width: int,
+    dimension: int,
+    seed: int,
+    *,
+    depth: int = 1,
+    trained: Trained = "hidden",
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+) -> ReLUNetwork:
+    """Du et al. (2019), section 3, and for more layers the NTK normalisation of its section 6.
+
+    h_l = sqrt(2/m) relu(W_l h_{l-1}), f = a . h_D / sqrt(2): with one layer that is
+    a . relu(W x) / sqrt(m). W_l ~ N(0, 1), a uniform on {-1, +1}, relu'(0) = 1. With one layer
+    the numbers are those of `draw_two_layer`.
+
+    Raises:
+        InputError: a size below 1.
+    """
+    _check_architecture([width] * depth, dimension, depth)
+    weights = _normal_weights([width] * depth, dimension, seed, [1.0] * depth)
+    signs = torch.randint(0, 2, (width,), generator=weights.generator).double().mul_(2).sub_(1)
+    return ReLUNetwork(
+        weights.tensors, signs, (math.sqrt(2 / width),) * depth, 1 / math.sqrt(2), trained, True
+    ).to(device, dtype)
+
+
+def draw_zou(
+    width: int | Sequence[int],
+    dimension: int,
+    seed: int,
+    *,
+    depth: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+) -> ReLUNetwork:
+    """Zou et al. (2018, 2020), section 3: f = v . h_D, h_l = relu(W_l^T h_{l-1}).
+
+    Columns of their W_l, rows of ours, are N(0, 2/m_l I); v is fixed, half +1 and half -1 (in
+    that order: the units are exchangeable); relu'(0) = 0.
+
+    Args:
+        width: m for every layer, then `depth` is needed; or the widths m_1, ..., m_D.
+        dimension: d.
+        seed: of the draw.
+        depth: D, the number of hidden layers.
+        dtype: of the network; the draw is in float64.
+        device: where it is moved after the draw.
+
+    Raises:
+        InputError: a size below 1, m_D odd, or the largest width above twice the smallest
+            (Assumption 3.6 of 2018, 4.3 of 2020).
+    """
+    if isinstance(width, int) and depth is None:
+        raise InputError("depth is missing; give it, or the widths of all hidden layers.")
+    widths = [width] * (depth or 0) if isinstance(width, int) else list(width)
+    _check_architecture(widths, dimension, len(widths) if depth is None else depth)
+    if max(widths) > 2 * min(widths):
+        raise InputError(
+            f"widths run from {min(widths)} to {max(widths)}; Zou et al. assume that the largest "
+            "is at most twice the smallest."
+        )
+    if widths[-1] % 2:
+        raise InputError(
+            f"the last width is {widths[-1]}; it must be even, as half of the output weights are "
+            "+1 and half are -1."
+        )
+    weights = _normal_weights(widths, dimension, seed, [math.sqrt(2 / m) for m in widths])
+    signs = torch.ones(widths[-1], dtype=torch.float64)
+    signs[widths[-1] // 2 :] = -1
+    return ReLUNetwork(weights.tensors, signs, (1.0,) * len(widths), 1.0).to(device, dtype)
+
+
+def draw_chen(
+    width: int,
+    dimension: int,
+    seed: int,
+    *,
+    depth: int,
+    alpha: float = 0.5,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+) -> ReLUNetwork:
+    """Chen et al. (2021), section 3: f = m^alpha W_L h_D, all L = D + 1 matrices trained.
+
+    Entries of the hidden layers are N(0, 2/m), of W_L N(0, 1/m); relu'(0) = 0.
+
+    Args:
+        width: m.
+        dimension: d.
+        seed: of the draw.
+        depth: D, the number of hidden layers; the paper's L is D + 1.
+        alpha: in (0, 1/2].
+        dtype: of the network; the draw is in float64.
+        device: where it is moved after the draw.
+
+    Raises:
+        InputError: a size below 1, or alpha outside (0, 1/2].
+    """
+    _check_architecture([width] * depth, dimension, depth)
+    if not 0 < alpha <= 0.5:
+        raise InputError(f"alpha is {alpha}; it must lie in (0, 1/2].")
+    weights = _normal_weights([width] * depth, dimension, seed, [math.sqrt(2 / width)] * depth)
+    outputs = torch.randn(width, generator=weights.generator, dtype=torch.float64)
+    return ReLUNetwork(
+        weights.tensors, outputs / math.sqrt(width), (1.0,) * depth, float(width**alpha), "all"
+    ).to(device, dtype)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    tensors: tuple[Tensor, ...]
+    generator: torch.Generator
+
+
+def _normal_weights(
+    widths: Sequence[int], dimension: int, seed: int, deviations: Sequence[float]
+) -> _Drawn:
+    """Hidden weights in float64 from the CPU, and the generator for the output weights."""
     generator = cpu_generator("weights", seed)
-    shapes = [(width, dimension if layer == 0 else width) for layer in range(depth)]
-    weights = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
-    signs = torch.randint(0, 2, (width,), generator=generator).to(torch.float64).mul_(2).sub_(1)
-    return DeepNetwork(
-        tuple(weight.to(device, dtype) for weight in weights), signs.to(device, dtype)
+    shapes = zip(widths, [dimension, *widths], strict=False)
+    tensors = tuple(
+        torch.randn(shape, generator=generator, dtype=torch.float64).mul_(deviation)
+        for shape, deviation in zip(shapes, deviations, strict=True)
     )
+    return _Drawn(tensors, generator)
+
+
+def _check_architecture(widths: Sequence[int], dimension: int, depth: int) -> None:
+    check_sizes(dimension=dimension, depth=depth, width=min(widths, default=0) if depth > 0 else 1)
+    if len(widths) != depth:
+        raise InputError(f"{len(widths)} widths were given for depth {depth}; give one per layer.")

@@ -5,6 +5,7 @@ quadrature over angles, Monte Carlo, matrix exponentials. They take networks onl
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.integrate
@@ -12,7 +13,10 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from companion.networks import DeepNetwork, TwoLayer
+from companion.networks import ReLUNetwork, TwoLayer
+
+# Predictions f(x_i) from weights, output weights and inputs.
+Formula = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
 
 
 def predictions(weights: Tensor, outputs: Tensor, x: Tensor) -> Tensor:
@@ -107,7 +111,7 @@ def gram_by_loops(network: TwoLayer, x: Tensor) -> Tensor:
     return gram
 
 
-def deep_predictions(weights: list[Tensor], outputs: Tensor, x: Tensor) -> Tensor:
+def du_predictions(weights: Sequence[Tensor], outputs: Tensor, x: Tensor) -> Tensor:
     """h_0 = x, h_l = sqrt(2/m) relu(W_l h_{l-1}), f = a . h_L / sqrt(2), for autograd."""
     hidden = x
     for weight in weights:
@@ -115,19 +119,38 @@ def deep_predictions(weights: list[Tensor], outputs: Tensor, x: Tensor) -> Tenso
     return hidden @ outputs / math.sqrt(2)
 
 
-def deep_jacobians(network: DeepNetwork, x: Tensor) -> list[Tensor]:
-    """Per layer, row i is df(x_i)/dW_l by automatic differentiation, flattened."""
-    leaves = [weight.detach().clone().requires_grad_() for weight in network.weights]
-    values = deep_predictions(leaves, network.outputs, x)
+def zou_predictions(weights: Sequence[Tensor], outputs: Tensor, x: Tensor) -> Tensor:
+    """Zou et al. (2018), section 3: v . relu(W_L^T ... relu(W_1^T x)), our W transposed."""
+    hidden = x
+    for weight in weights:
+        hidden = torch.relu(hidden @ weight.T)
+    return hidden @ outputs
+
+
+def chen_predictions(
+    weights: Sequence[Tensor], outputs: Tensor, x: Tensor, alpha: float = 0.5
+) -> Tensor:
+    """Chen et al. (2021), section 3: m^alpha W_L relu(W_{L-1} ... relu(W_1 x))."""
+    return len(outputs) ** alpha * zou_predictions(weights, outputs, x)
+
+
+def deep_jacobians(
+    network: ReLUNetwork, x: Tensor, formula: Formula = du_predictions
+) -> list[Tensor]:
+    """Per trained tensor, row i is df(x_i)/dtheta by automatic differentiation, flattened."""
+    weights = [weight.detach().clone().requires_grad_() for weight in network.weights]
+    outputs = network.outputs.detach().clone().requires_grad_()
+    leaves = weights if network.trained == "hidden" else [*weights, outputs]
+    values = formula(weights, outputs, x)
     rows = [torch.autograd.grad(value, leaves, retain_graph=True) for value in values]
-    return [
-        torch.stack([row[layer].flatten() for row in rows]) for layer in range(len(network.weights))
-    ]
+    return [torch.stack([row[k].flatten() for row in rows]) for k in range(len(leaves))]
 
 
-def layer_grams_by_autograd(network: DeepNetwork, x: Tensor) -> list[Tensor]:
-    """J_l J_l^T of each layer, each of shape (n, n)."""
-    return [rows @ rows.T for rows in deep_jacobians(network, x)]
+def layer_grams_by_autograd(
+    network: ReLUNetwork, x: Tensor, formula: Formula = du_predictions
+) -> list[Tensor]:
+    """J_l J_l^T of each trained tensor, each of shape (n, n)."""
+    return [rows @ rows.T for rows in deep_jacobians(network, x, formula)]
 
 
 def pair_expectation(rho: float, power: int, points: int = 200_000) -> float:

@@ -20,7 +20,7 @@ from companion.kernels import (
     layer_grams,
     spectral_norm,
 )
-from companion.networks import draw_deep, draw_two_layer
+from companion.networks import draw_du, draw_two_layer
 from tests.oracles import (
     gram_by_autograd,
     gram_by_loops,
@@ -49,14 +49,14 @@ def test_trained_outputs_weight_the_gram_matrix():
     network, x = draw_two_layer(10, 3, 0), sphere(4, 3, 0).x
     trained = network.moved(network.weights, network.outputs * torch.linspace(0.5, 2, 10))
     assert torch.allclose(empirical_gram(trained, x), gram_by_autograd(trained, x), atol=1e-13)
-    assert torch.equal(
+    torch.testing.assert_close(
         empirical_gram(trained, x), empirical_gram_from(trained, x, trained.preactivations(x))
     )
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_layer_grams_are_jacobian_grams(depth):
-    network, x = draw_deep(8, 3, depth, 0), sphere(5, 3, 0).x
+    network, x = draw_du(8, 3, 0, depth=depth, dtype=torch.float64), sphere(5, 3, 0).x
     found, known = layer_grams(network, x), layer_grams_by_autograd(network, x)
     assert len(found) == depth
     for ours, theirs in zip(found, known, strict=True):

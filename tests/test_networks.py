@@ -1,6 +1,7 @@
 """Networks against loops, finite differences and automatic differentiation."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -13,14 +14,34 @@ from torch.utils._pytree import tree_leaves
 from companion.datasets import sphere
 from companion.errors import InputError
 from companion.kernels import empirical_gram, empirical_output_gram, layer_grams
-from companion.networks import TwoLayer, draw_deep, draw_two_layer
+from companion.networks import (
+    TwoLayer,
+    check_inputs,
+    draw_chen,
+    draw_du,
+    draw_two_layer,
+    draw_zou,
+    relu_network,
+)
 from tests.oracles import (
+    chen_predictions,
     deep_jacobians,
-    deep_predictions,
+    du_predictions,
     finite_difference_gradient,
     gradient_by_loops,
     predictions_by_loops,
+    zou_predictions,
 )
+
+# Every parameterisation with the formula of its paper.
+NETWORKS = {
+    "du": (draw_du, du_predictions),
+    "du, all trained": (partial(draw_du, trained="all"), du_predictions),
+    "zou": (draw_zou, zou_predictions),
+    "chen": (draw_chen, chen_predictions),
+    "chen, alpha 0.3": (partial(draw_chen, alpha=0.3), partial(chen_predictions, alpha=0.3)),
+}
+EVERY = pytest.mark.parametrize(("draw", "formula"), NETWORKS.values(), ids=NETWORKS)
 
 
 def _case(count=4, dimension=3, width=6, seed=0):
@@ -103,47 +124,204 @@ def test_draws_are_cast_from_the_same_numbers():
     assert torch.equal(
         draw_two_layer(5, 3, 0, torch.float32).weights, draw_two_layer(5, 3, 0).weights.float()
     )
-    single, double = draw_deep(5, 3, 2, 0, torch.float32), draw_deep(5, 3, 2, 0)
-    for narrow, wide in zip(single.weights, double.weights, strict=True):
-        assert torch.equal(narrow, wide.float())
+    for draw in (draw_du, draw_zou, draw_chen):
+        single, double = (draw(6, 3, 0, depth=2, dtype=t) for t in (torch.float32, torch.float64))
+        for narrow, wide in zip(single.weights, double.weights, strict=True):
+            assert torch.equal(narrow, wide.float())
+        assert torch.equal(single.outputs, double.outputs.float())
 
 
 @pytest.mark.parametrize("sizes", [(0, 3), (-1, 3), (3, 0)])
 def test_sizes_below_one_are_refused(sizes):
     with pytest.raises(InputError, match="it must be at least 1"):
         draw_two_layer(*sizes, seed=0)
-    with pytest.raises(InputError, match="it must be at least 1"):
-        draw_deep(*sizes, depth=2, seed=0)
+    for draw in (draw_du, draw_zou, draw_chen):
+        with pytest.raises(InputError, match="it must be at least 1"):
+            draw(*sizes, depth=2, seed=0)
 
 
 def test_depth_below_one_is_refused():
-    with pytest.raises(InputError, match="depth is 0"):
-        draw_deep(3, 3, 0, seed=0)
+    for draw in (draw_du, draw_zou, draw_chen):
+        with pytest.raises(InputError, match="depth is 0"):
+            draw(4, 3, 0, depth=0)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 4])
-def test_deep_predictions_and_gradients_are_autograds(depth):
-    network, data = draw_deep(7, 3, depth, seed=depth), sphere(5, 3, depth)
-    assert torch.allclose(
-        network.predict(data.x), deep_predictions(network.weights, network.outputs, data.x)
+@EVERY
+@settings(max_examples=12, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 4), st.integers(0, 10**6))
+def test_predictions_and_gradients_are_those_of_autograd(
+    draw, formula, depth, dimension, half, seed
+):
+    network = draw(2 * half, dimension, seed, depth=depth, dtype=torch.float64)
+    x, c = sphere(4, dimension, seed).x, sphere(4, 2, seed).y
+    forward = network.run(x)
+    torch.testing.assert_close(
+        forward.predictions, formula(network.weights, network.outputs, x), rtol=1e-12, atol=1e-13
     )
-    residual = network.predict(data.x) - data.y
-    jacobians = deep_jacobians(network, data.x)
-    for gradient, jacobian in zip(network.gradients(data.x, residual), jacobians, strict=True):
-        assert torch.allclose(gradient.flatten(), residual @ jacobian, atol=1e-13)
+    known = [c @ jacobian for jacobian in deep_jacobians(network, x, formula)]
+    scale = max(float(gradient.norm()) for gradient in known)
+    for found, gradient in zip(network.gradients(forward, c), known, strict=True):
+        assert float((found.flatten() - gradient).norm()) <= 1e-10 * scale
+
+
+@EVERY
+def test_inputs_stored_by_columns_give_the_same(draw, formula):
+    network, data = draw(8, 3, 0, depth=3, dtype=torch.float64), sphere(5, 3, 0)
+    forward, other = network.run(data.x), network.run(data.x.T.contiguous().T)
+    assert other.hidden[-1].stride() == (1, 5)
+    torch.testing.assert_close(other.predictions, forward.predictions)
+    for ours, theirs in zip(
+        network.gradients(forward, data.y), network.gradients(other, data.y), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_patterns_signals_and_gradient_at_a_kink_follow_each_paper():
+    """A unit at 0 exactly: on in Du et al., off in Zou et al. and Chen et al."""
+    x = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    for draw, on in [(draw_du, True), (draw_zou, False), (draw_chen, False)]:
+        drawn = draw(2, 2, 0, depth=2, dtype=torch.float64)
+        trained = [torch.eye(2).double(), torch.tensor([[0.0, 1.0], [1.0, 2.0]]).double()]
+        if drawn.trained == "all":
+            trained.append(torch.ones(2).double())
+        network = drawn.moved(trained)
+        forward = network.run(x)
+        patterns = [torch.tensor(p) for p in ([[True, on], [on, True]], [[on, True], [True, True]])]
+        for gate, pattern in zip(forward.gates, patterns, strict=True):
+            assert torch.equal(network.pattern(gate), pattern)
+        top, below = network.signals(forward)
+        wanted = network.output_gain * network.gains[1] * network.outputs * patterns[1]
+        torch.testing.assert_close(top, wanted)
+        wanted = network.gains[0] * (wanted @ network.weights[1]) * patterns[0]
+        torch.testing.assert_close(below, wanted)
+
+
+@EVERY
+def test_euler_every_layer_gives_the_prediction_back(draw, formula):
+    network, x = draw(8, 3, 1, depth=4, dtype=torch.float64), sphere(5, 3, 1).x
+    forward = network.run(x)
+    for i, one in enumerate(torch.eye(5, dtype=torch.float64)):
+        for gradient, parameter in zip(
+            network.gradients(forward, one), network.parameters, strict=True
+        ):
+            inner = float((gradient * parameter).sum())
+            assert inner == pytest.approx(float(forward.predictions[i]), abs=1e-12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.floats(1e-3, 2))
+def test_exact_telescoping_identity_of_zou_2020(seed, depth, far):
+    """Appendix A.3: x_L' - x_L as a sum over layers, with the secant slopes of relu."""
+    before = draw_zou(8, 4, seed, depth=depth, dtype=torch.float64)
+    steps = draw_zou(8, 4, seed + 1, depth=depth, dtype=torch.float64).weights
+    after = before.moved([w + far * step for w, step in zip(before.weights, steps, strict=True)])
+    x = sphere(6, 4, seed).x
+    old, new = before.run(x).hidden, after.run(x).hidden
+    total = torch.zeros_like(old[-1])
+    for layer in range(depth):
+        change = old[layer] @ (after.weights[layer] - before.weights[layer]).T
+        carried = change * _secant_slopes(before, after, old, new, layer)
+        for above in range(layer + 1, depth):
+            slopes = _secant_slopes(before, after, old, new, above)
+            carried = (carried @ after.weights[above].T) * slopes
+        total += carried
+    scale = float(new[-1].abs().max() + old[-1].abs().max())
+    assert float((total - (new[-1] - old[-1])).abs().max()) <= 1e-12 * max(scale, 1)
+
+
+def _secant_slopes(before, after, old, new, layer):
+    """Sigma + Sigma-tilde: (relu(b) - relu(a)) / (b - a) from old to new preactivations."""
+    a = old[layer] @ before.weights[layer].T
+    b = new[layer] @ after.weights[layer].T
+    return torch.where(a == b, (a > 0).double(), (b.relu() - a.relu()) / (b - a))
 
 
 def test_one_hidden_layer_is_the_two_layer_network():
-    deep, shallow, data = draw_deep(9, 3, 1, 0), draw_two_layer(9, 3, 0), sphere(4, 3, 0)
-    assert torch.equal(deep.weights[0], shallow.weights)
-    assert torch.allclose(deep.predict(data.x), shallow.predict(data.x))
+    shallow, data = draw_two_layer(9, 3, 0), sphere(4, 3, 0)
+    for network in (draw_du(9, 3, 0, dtype=torch.float64), relu_network(shallow)):
+        assert torch.equal(network.weights[0], shallow.weights)
+        assert torch.equal(network.outputs, shallow.outputs)
+        forward = network.run(data.x)
+        assert torch.allclose(forward.predictions, shallow.predict(data.x))
+        residual = forward.predictions - data.y
+        torch.testing.assert_close(
+            network.gradients(forward, residual)[0],
+            shallow.weight_gradient(data.x, shallow.preactivations(data.x), residual),
+        )
 
 
-def test_hidden_norms_stay_near_one():
-    layers, _ = draw_deep(2000, 10, 3, 0).hidden(sphere(20, 10, 0).x)
-    for layer in layers:
+@EVERY
+def test_hidden_norms_stay_near_one(draw, formula):
+    network = draw(2000, 10, 0, depth=3, dtype=torch.float64)
+    for layer in network.run(sphere(20, 10, 0).x).hidden:
         # Var of the squared norm is 5/m per layer (He initialisation).
         assert float((layer.square().sum(dim=1) - 1).abs().max()) < 5 * math.sqrt(3 * 5 / 2000)
+
+
+def test_initial_scales_are_the_papers():
+    """Deviations within five standard errors of a sample variance, sqrt(2 / count)."""
+    for network, variances in [
+        (draw_du(400, 300, 0, depth=2), [1, 1]),
+        (draw_zou([400, 600], 300, 0), [2 / 400, 2 / 600]),
+        (draw_chen(400, 300, 0, depth=2), [2 / 400, 2 / 400]),
+    ]:
+        for weight, variance in zip(network.weights, variances, strict=True):
+            error = 5 * math.sqrt(2 / weight.numel())
+            assert float(weight.var()) == pytest.approx(variance, rel=error)
+            assert abs(float(weight.mean())) < 5 * math.sqrt(variance / weight.numel())
+    assert draw_du(400, 3, 0).outputs.abs().tolist() == [1.0] * 400
+    balanced = draw_zou([400, 600], 3, 0).outputs
+    assert (balanced == 1).sum() == (balanced == -1).sum() == 300
+    gaussian = draw_chen(4000, 3, 0, depth=1).outputs
+    assert float(gaussian.var()) == pytest.approx(1 / 4000, rel=5 * math.sqrt(2 / 4000))
+
+
+def test_what_is_trained_and_what_may_move():
+    for draw, count in [(draw_du, 2), (draw_zou, 2), (draw_chen, 3)]:
+        network = draw(4, 3, 0, depth=2)
+        assert len(network.parameters) == count
+        moved = network.moved([parameter + 1 for parameter in network.parameters])
+        for new, old in zip(moved.parameters, network.parameters, strict=True):
+            assert torch.equal(new, old + 1)
+        assert torch.equal(moved.outputs, network.outputs) == (count == 2)
+
+
+def test_widths_of_zou_may_differ_by_a_factor_of_two():
+    network = draw_zou([8, 4, 6], 3, 0, dtype=torch.float64)
+    assert (network.widths, network.depth, network.dimension) == ((8, 4, 6), 3, 3)
+    data = sphere(5, 3, 0)
+    torch.testing.assert_close(
+        network.predict(data.x), zou_predictions(network.weights, network.outputs, data.x)
+    )
+    for bad, told in [
+        (([9, 4], 3, 0), "widths run from 4 to 9"),
+        (([4, 5], 3, 0), "last width is 5"),
+        ((4, 3, 0), "depth is missing"),
+    ]:
+        with pytest.raises(InputError, match=told):
+            draw_zou(*bad)
+    with pytest.raises(InputError, match="2 widths were given for depth 3"):
+        draw_zou([4, 4], 3, 0, depth=3)
+
+
+@pytest.mark.parametrize("alpha", [0.0, -0.1, 0.51, math.nan])
+def test_alpha_outside_its_interval_is_refused(alpha):
+    with pytest.raises(InputError, match="it must lie in"):
+        draw_chen(4, 3, 0, depth=1, alpha=alpha)
+
+
+def test_inputs_that_do_not_fit_are_refused():
+    network = draw_zou(4, 3, 0, depth=2)
+    for x, told in [
+        (torch.ones(2, 4), r"shape \(2, 4\)"),
+        (torch.ones(3), r"shape \(3,\)"),
+        (torch.ones(0, 3), r"shape \(0, 3\)"),
+        (torch.ones(2, 3).half(), "must be torch.float32 or torch.float64"),
+        (torch.ones(2, 3).double(), "move one to the other"),
+        (torch.ones(2, 3, device="meta"), "move one to the other"),
+    ]:
+        with pytest.raises(InputError, match=told):
+            check_inputs(network, x)
 
 
 class _OneDevice(TorchDispatchMode):
@@ -164,15 +342,21 @@ def test_everything_stays_on_the_device_it_was_moved_to():
     with _OneDevice():
         data = sphere(4, 3, 0).to(torch.float32, "meta")
         network = draw_two_layer(6, 3, 0, torch.float32, "meta")
-        deep = draw_deep(6, 3, 3, 0, torch.float32, "meta")
+        deep = draw_du(6, 3, 0, depth=3, device="meta")
+        others = [
+            draw_zou(6, 3, 0, depth=3, device="meta"),
+            draw_chen(6, 3, 0, depth=3, device="meta"),
+        ]
         found = [
             network.predict(data.x),
             *_gradients(network, data),
             empirical_gram(network, data.x),
             empirical_output_gram(network, data.x),
-            *deep.gradients(data.x, deep.predict(data.x) - data.y),
-            *layer_grams(deep, data.x),
         ]
+        for net in (deep, *others):
+            forward = net.run(data.x)
+            found += [*net.gradients(forward, forward.predictions - data.y)]
+            found += layer_grams(net, data.x)
     assert {tensor.device.type for tensor in found} == {"meta"}
     assert {tensor.dtype for tensor in found} == {torch.float32}
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from companion.datasets import DataSet, sphere
 from companion.fits import log_log_slope, spread
 from companion.kernels import lambda_max, layer_grams, spectral_norm
-from companion.networks import DeepNetwork, draw_deep
+from companion.networks import ReLUNetwork, draw_du
 from companion.results import Cost, Outcome, Result, Verdict, sweep
 from companion.settings import Dimension, Size, Sizes
 from companion.settings import Settings as BaseSettings
@@ -88,7 +88,9 @@ def _train(settings: Settings, device: str, *, seed: int, width: int) -> dict[st
     """Gradient descent on all hidden layers, with the drift of each G^(h) along it."""
     dtype = getattr(torch, settings.dtype)
     data = sphere(settings.count, settings.dimension, seed).to(dtype, device)
-    network = draw_deep(width, settings.dimension, settings.depth, seed, dtype, device)
+    network = draw_du(
+        width, settings.dimension, seed, depth=settings.depth, dtype=dtype, device=device
+    )
     start = layer_grams(network, data.x)
     total = torch.stack(start).sum(dim=0)
     step_size = settings.step_size / lambda_max(total)
@@ -116,14 +118,15 @@ def _train(settings: Settings, device: str, *, seed: int, width: int) -> dict[st
     }
 
 
-def _stepped(network: DeepNetwork, x: Tensor, residual: Tensor, step_size: float) -> DeepNetwork:
+def _stepped(network: ReLUNetwork, x: Tensor, residual: Tensor, step_size: float) -> ReLUNetwork:
     """One step of gradient descent on W_1, ..., W_L."""
-    gradients = network.gradients(x, residual)
-    weights = [w - step_size * g for w, g in zip(network.weights, gradients, strict=True)]
-    return DeepNetwork(tuple(weights), network.outputs)
+    gradients = network.gradients(network.run(x), residual)
+    return network.moved(
+        [w - step_size * g for w, g in zip(network.weights, gradients, strict=True)]
+    )
 
 
-def derivative_mismatch(network: DeepNetwork, data: DataSet) -> float:
+def derivative_mismatch(network: ReLUNetwork, data: DataSet) -> float:
     """Relative distance between du/dt along the flow and sum_h G^(h) (y - u).
 
     The left side is the derivative of the predictions along minus the gradient, by automatic
@@ -131,14 +134,12 @@ def derivative_mismatch(network: DeepNetwork, data: DataSet) -> float:
     """
     residual = network.predict(data.x) - data.y
     weights = [weight.clone().requires_grad_() for weight in network.weights]
-    predictions = DeepNetwork(tuple(weights), network.outputs).predict(data.x)
+    predictions = network.moved(weights).predict(data.x)
     # J^T v is linear in v, so its product with a direction, differentiated in v, is J direction.
     v = torch.zeros_like(residual, requires_grad=True)
     transposed = torch.autograd.grad(predictions, weights, v, create_graph=True)
-    along = [
-        -(rows * gradient).sum()
-        for rows, gradient in zip(transposed, network.gradients(data.x, residual), strict=True)
-    ]
+    gradients = network.gradients(network.run(data.x), residual)
+    along = [-(rows * g).sum() for rows, g in zip(transposed, gradients, strict=True)]
     (velocity,) = torch.autograd.grad(torch.stack(along).sum(), v)
     predicted = -torch.stack(layer_grams(network, data.x)).sum(dim=0) @ residual
     return float((velocity - predicted).norm() / predicted.norm())

@@ -11,9 +11,9 @@ from companion.errors import InputError
 from companion.experiments.du2019 import deep_gram
 from companion.experiments.du2019.deep_gram import QUICK, Settings, derivative_mismatch, judge, run
 from companion.kernels import layer_grams
-from companion.networks import DeepNetwork, draw_deep
+from companion.networks import draw_du
 from tests.doctoring import doctored, outcomes
-from tests.oracles import deep_jacobians, deep_predictions, layer_grams_by_autograd
+from tests.oracles import deep_jacobians, du_predictions, layer_grams_by_autograd
 
 TINY = Settings(count=5, dimension=4, depth=3, widths=(8, 16, 32), seeds=2, steps=4, every=2)
 judged = partial(outcomes, judge)
@@ -27,7 +27,7 @@ def result():
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_layer_grams_are_those_of_the_jacobians(depth):
     data = sphere(5, 4, seed=depth)
-    network = draw_deep(16, 4, depth, seed=3)
+    network = draw_du(16, 4, seed=3, depth=depth, dtype=torch.float64)
     for fast, slow in zip(
         layer_grams(network, data.x), layer_grams_by_autograd(network, data.x), strict=True
     ):
@@ -36,12 +36,14 @@ def test_layer_grams_are_those_of_the_jacobians(depth):
 
 def test_prediction_velocity_by_the_chain_rule_is_the_sum_of_grams():
     data = sphere(5, 4, seed=0)
-    network = draw_deep(16, 4, 3, seed=1)
+    network = draw_du(16, 4, seed=1, depth=3, dtype=torch.float64)
     residual = network.predict(data.x) - data.y
     velocity = sum(
         rows @ -gradient.flatten()
         for rows, gradient in zip(
-            deep_jacobians(network, data.x), network.gradients(data.x, residual), strict=True
+            deep_jacobians(network, data.x),
+            network.gradients(network.run(data.x), residual),
+            strict=True,
         )
     )
     total = torch.stack(layer_grams(network, data.x)).sum(dim=0)
@@ -56,21 +58,21 @@ def test_prediction_velocity_by_the_chain_rule_is_the_sum_of_grams():
 
 
 def test_a_missing_layer_would_be_noticed(monkeypatch):
-    data, network = sphere(5, 4, seed=0), draw_deep(16, 4, 3, seed=1)
+    data, network = sphere(5, 4, seed=0), draw_du(16, 4, seed=1, depth=3, dtype=torch.float64)
     monkeypatch.setattr(deep_gram, "layer_grams", lambda *a: layer_grams(*a)[1:])
     assert derivative_mismatch(network, data) > 0.01
 
 
 def test_descent_is_that_of_automatic_differentiation():
     data = sphere(TINY.count, TINY.dimension, seed=0)
-    network = draw_deep(16, TINY.dimension, 3, seed=0)
+    network = draw_du(16, TINY.dimension, seed=0, depth=3, dtype=torch.float64)
     leaves = [weight.clone().requires_grad_() for weight in network.weights]
     optimiser = torch.optim.SGD(leaves, lr=0.2)
     for _ in range(3):
         residual = network.predict(data.x) - data.y
         network = deep_gram._stepped(network, data.x, residual, 0.2)
         optimiser.zero_grad()
-        loss = 0.5 * (deep_predictions(leaves, network.outputs, data.x) - data.y).square().sum()
+        loss = 0.5 * (du_predictions(leaves, network.outputs, data.x) - data.y).square().sum()
         loss.backward()
         optimiser.step()
     for ours, theirs in zip(network.weights, leaves, strict=True):
@@ -100,7 +102,7 @@ def test_two_widths_make_no_exponent():
 
 def test_one_trained_layer_is_the_two_layer_matrix():
     data = sphere(5, 4, seed=0)
-    deep = draw_deep(16, 4, 1, seed=0)
-    (gram,) = layer_grams(DeepNetwork(deep.weights, deep.outputs), data.x)
+    deep = draw_du(16, 4, seed=0, dtype=torch.float64)
+    (gram,) = layer_grams(deep, data.x)
     active = (data.x @ deep.weights[0].T >= 0).double()
     torch.testing.assert_close(gram, (data.x @ data.x.T) * (active @ active.T) / 16)

@@ -1,0 +1,153 @@
+"""The product of two matrices, by the fastest road this machine has, found by a short measurement.
+
+Nothing else in the package knows which road it is. PyTorch's own product goes through MKL, which
+leaves half of some processors unused; the oneDNN that PyTorch carries along is reached by name.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from companion.errors import InputError
+
+Precision = Literal["float32", "tf32", "bfloat16"]
+PRECISIONS = ("float32", "tf32", "bfloat16")
+VARIABLE = "COMPANION_PRODUCT"
+# Below so many multiplications the call costs more than the product, and torch's call is cheaper.
+_WORTH_ONEDNN = 2**23
+
+
+def _torch(a: Tensor, b: Tensor, relu: bool) -> Tensor:
+    result = a @ b
+    return result.relu_() if relu else result
+
+
+def _onednn(a: Tensor, b: Tensor, relu: bool) -> Tensor:
+    if a.shape[0] * a.shape[1] * b.shape[1] < _WORTH_ONEDNN or not _onednn_takes(a, b):
+        return _torch(a, b, relu)
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(
+        a, b.T, None, "relu" if relu else "none", [], ""
+    )
+    return result
+
+
+def _onednn_takes(a: Tensor, b: Tensor) -> bool:
+    """It knows neither other devices, nor float64, nor derivatives."""
+    differentiated = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
+    known = a.device.type == "cpu" and a.dtype in (torch.float32, torch.bfloat16)
+    return known and not differentiated
+
+
+PRODUCTS: dict[str, Callable[[Tensor, Tensor, bool], Tensor]] = {"torch": _torch, "onednn": _onednn}
+
+
+@dataclass
+class _Choice:
+    """How products are computed now; no product means: not yet measured."""
+
+    product: str | None = None
+    precision: str = "float32"
+
+
+_choice = _Choice()
+
+
+def product(a: Tensor, b: Tensor, *, relu: bool = False) -> Tensor:
+    """A b, or relu(a b) in one pass.
+
+    The result is stored the way `a` is, by rows or by columns, so that a chain of products stays
+    in one layout and no operand is copied.
+
+    Args:
+        a: shape (p, q).
+        b: shape (q, r), of the same dtype and device.
+        relu: whether to clamp the result at 0.
+
+    Returns:
+        Shape (p, r).
+    """
+    compute = PRODUCTS[chosen_product()]
+    if _choice.precision == "bfloat16" and a.dtype == torch.float32:
+        return _by_layout(compute, a.bfloat16(), b.bfloat16(), relu).float()
+    return _by_layout(compute, a, b, relu)
+
+
+def _by_layout(
+    compute: Callable[[Tensor, Tensor, bool], Tensor], a: Tensor, b: Tensor, relu: bool
+) -> Tensor:
+    by_columns = a.stride(0) == 1 and a.stride(1) >= a.shape[0] > 1
+    return compute(b.T, a.T, relu).T if by_columns else compute(a, b, relu)
+
+
+def chosen_product() -> str:
+    """Name of the product in use: `using`, else COMPANION_PRODUCT, else the faster one measured.
+
+    Raises:
+        InputError: COMPANION_PRODUCT names none.
+    """
+    if _choice.product is None:
+        named = os.environ.get(VARIABLE)
+        _choice.product = _checked(named, VARIABLE) if named else _fastest()
+    return _choice.product
+
+
+def chosen_precision() -> str:
+    """Precision of products of float32 matrices now."""
+    return _choice.precision
+
+
+@contextmanager
+def using(product: str | None = None, precision: Precision = "float32") -> Iterator[None]:
+    """Compute products a named way for a while.
+
+    Args:
+        product: `torch` or `onednn` (float32 on the CPU; elsewhere torch's is used); None keeps
+            the present choice.
+        precision: of products of float32 matrices: `float32`; `bfloat16` rounds factors and
+            results to 8 significant bits; `tf32` rounds factors to 11 bits, on CUDA only.
+
+    Raises:
+        InputError: unknown product or precision, or tf32 without CUDA.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is '{precision}'; choose {', '.join(PRECISIONS)}.")
+    if precision == "tf32" and not torch.cuda.is_available():
+        raise InputError("precision 'tf32' needs a CUDA device; use float32 or bfloat16 here.")
+    before = (_choice.product, _choice.precision, torch.backends.cuda.matmul.fp32_precision)
+    _choice.product = before[0] if product is None else _checked(product, "product")
+    _choice.precision = precision
+    torch.backends.cuda.matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    try:
+        yield
+    finally:
+        _choice.product, _choice.precision, torch.backends.cuda.matmul.fp32_precision = before
+
+
+def _checked(name: str, what: str) -> str:
+    if name not in PRODUCTS:
+        raise InputError(f"{what} is '{name}'; choose {' or '.join(PRODUCTS)}.")
+    return name
+
+
+def _fastest() -> str:
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return "torch"
+    a, b = torch.ones(1024, 512), torch.ones(512, 512)
+    return min(PRODUCTS, key=lambda name: _seconds(PRODUCTS[name], a, b))
+
+
+def _seconds(compute: Callable[[Tensor, Tensor, bool], Tensor], a: Tensor, b: Tensor) -> float:
+    compute(a, b, False)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        compute(a, b, False)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
