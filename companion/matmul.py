@@ -53,7 +53,7 @@ class _Choice:
     """How products are computed now; no product means: not yet measured."""
 
     product: str | None = None
-    precision: str = "float32"
+    precision: Precision = "float32"
 
 
 _choice = _Choice()
@@ -98,36 +98,44 @@ def chosen_product() -> str:
     return _choice.product
 
 
-def chosen_precision() -> str:
+def chosen_precision() -> Precision:
     """Precision of products of float32 matrices now."""
     return _choice.precision
 
 
 @contextmanager
-def using(product: str | None = None, precision: Precision = "float32") -> Iterator[None]:
+def using(product: str | None = None, precision: Precision | None = None) -> Iterator[None]:
     """Compute products a named way for a while.
 
     Args:
-        product: `torch` or `onednn` (float32 on the CPU; elsewhere torch's is used); None keeps
-            the present choice.
+        product: `torch` or `onednn` (float32 on the CPU; elsewhere torch's is used).
         precision: of products of float32 matrices: `float32`; `bfloat16` rounds factors and
             results to 8 significant bits; `tf32` rounds factors to 11 bits, on CUDA only.
+
+    What is None stays as it is.
 
     Raises:
         InputError: unknown product or precision, or tf32 without CUDA.
     """
+    before = _choice.product, _choice.precision
+    if product is not None:
+        _choice.product = _checked(product, "product")
+    if precision is not None:
+        _set_precision(precision)
+    try:
+        yield
+    finally:
+        _choice.product = before[0]
+        _set_precision(before[1])
+
+
+def _set_precision(precision: Precision) -> None:
     if precision not in PRECISIONS:
         raise InputError(f"precision is '{precision}'; choose {', '.join(PRECISIONS)}.")
     if precision == "tf32" and not torch.cuda.is_available():
         raise InputError("precision 'tf32' needs a CUDA device; use float32 or bfloat16 here.")
-    before = (_choice.product, _choice.precision, torch.backends.cuda.matmul.fp32_precision)
-    _choice.product = before[0] if product is None else _checked(product, "product")
     _choice.precision = precision
     torch.backends.cuda.matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
-    try:
-        yield
-    finally:
-        _choice.product, _choice.precision, torch.backends.cuda.matmul.fp32_precision = before
 
 
 def _checked(name: str, what: str) -> str:

@@ -1,7 +1,7 @@
 """ReLU networks in the papers' parameterisations: drawn on the CPU from a seed, exact gradients."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -164,12 +164,19 @@ class ReLUNetwork:
         weights = tuple(weight.to(device, dtype) for weight in self.weights)
         return replace(self, weights=weights, outputs=self.outputs.to(device, dtype))
 
-    def run(self, x: Tensor) -> Pass:
-        """Forward pass over inputs of shape (n, d)."""
+    def run(self, x: Tensor, watch: Callable[[Tensor], None] | None = None) -> Pass:
+        """Forward pass over inputs of shape (n, d).
+
+        Args:
+            x: inputs.
+            watch: is shown each layer's gate, from the first on, while it is still in the cache.
+        """
         hidden, gates = [x], []
         for weight, gain in zip(self.weights, self.gains, strict=True):
             scaled = weight if gain == 1 else gain * weight
             gate = product(hidden[-1], scaled.T, relu=not self.on_at_zero)
+            if watch is not None:
+                watch(gate)
             gates.append(gate)
             hidden.append(gate.relu() if self.on_at_zero else gate)
         return Pass(hidden, gates, torch.mv(hidden[-1], self.output_gain * self.outputs))

@@ -153,6 +153,21 @@ def layer_grams_by_autograd(
     return [rows @ rows.T for rows in deep_jacobians(network, x, formula)]
 
 
+def gram_by_rows(network: ReLUNetwork, x: Tensor, other: Tensor | None = None) -> Tensor:
+    """Inner products of the gradients of f in all trained tensors, one input at a time."""
+
+    def rows(points: Tensor) -> Tensor:
+        found = []
+        for point in points:
+            leaves = [p.detach().clone().requires_grad_() for p in network.parameters]
+            value = network.moved(leaves).predict(point[None])[0]
+            gradients = torch.autograd.grad(value, leaves)
+            found.append(torch.cat([gradient.flatten() for gradient in gradients]))
+        return torch.stack(found)
+
+    return rows(x) @ rows(x if other is None else other).T
+
+
 def pair_expectation(rho: float, power: int, points: int = 200_000) -> float:
     """E[s(w.x) s(w.x')] for w ~ N(0, I), x . x' = rho, by quadrature over the angle of w.
 
