@@ -1,19 +1,23 @@
 """Gram matrices of the gradients: at finite width, at infinite width, layer by layer."""
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from companion.datasets import check_unit_norm
+from companion.datasets import check_sizes, check_unit_norm
 from companion.errors import InputError
 from companion.matmul import product
-from companion.networks import ReLUNetwork, TwoLayer, check_inputs, relu_network
+from companion.networks import ReLUNetwork, Trained, TwoLayer, check_inputs, relu_network
 
 # Distances by subtraction: the default, by inner products, would lose the digits asked for here.
 _BY_COORDINATES = "donot_use_mm_for_euclid_dist"
+
+Parameterisation = Literal["du", "zou", "chen"]
 
 
 def infinite_width_gram(x: Tensor) -> Tensor:
@@ -39,6 +43,300 @@ def infinite_width_output_gram(x: Tensor) -> Tensor:
     """
     rho, angle = _cosines_and_angles(x)
     return (angle.sin() + rho * (math.pi - angle)) / (2 * math.pi)
+
+
+def infinite_width_ntk(
+    x: Tensor,
+    other: Tensor | None = None,
+    *,
+    depth: int,
+    parameterisation: Parameterisation = "zou",
+    trained: Trained | None = None,
+    memory_budget: float | None = None,
+) -> Tensor:
+    """Limit of `empirical_gram` at initialisation for D = `depth` hidden layers of equal width m.
+
+    With rho^(0) = x_i . x_j and rho^(l) = kappa_1(rho^(l-1)), it is the sum of
+
+        K^(l) = 1/2 rho^(l-1) kappa_0(rho^(l-1)) ... kappa_0(rho^(D-1))    for W_l, l = 1, ..., D,
+        K^(D+1) = c rho^(D)                                                for the output weights,
+
+    the latter if they are trained. It is the limit, as m grows, of
+
+        K           for `du`: Du et al. (2019), section 3, for more layers `draw_du`; c = 1/2.
+        K / m       for `zou`: Zou et al. (2018, 2020), section 3; output weights are fixed.
+        K / m^(2 alpha)  for `chen`: Chen et al. (2021), section 3, whose L is D + 1; c = 1.
+
+    kappa_0 and kappa_1 are the arc-cosine kernels, Cho and Saul (2009), section 2.
+
+    Args:
+        x: unit-norm inputs, shape (n, d), float32 or float64.
+        other: unit-norm inputs, shape (k, d), for the cross matrix.
+        depth: D, at least 1. With D = 1, `zou` and `du` give `infinite_width_gram`.
+        parameterisation: whose.
+        trained: `hidden` or `all`; without it, what the paper trains. Only `du` has a choice.
+        memory_budget: bytes that result and working memory may take together; without it, what
+            `infinite_width_memory` says.
+
+    Returns:
+        Shape (n, n), symmetric positive semidefinite, diagonal D / 2 + c or D / 2; or (n, k).
+
+    Raises:
+        InputError: inputs that do not fit or are not of unit norm, depth below 1, a
+            parameterisation or a choice of `trained` that there is not, or a budget that not even
+            small tiles meet.
+    """
+    output_gain = _trained_output_gain(parameterisation, trained)
+
+    def fill(tile: Tensor, pairs: _Correlations) -> None:
+        ntk = tile[0].zero_()
+        for _ in pairs.layers(depth):
+            ntk.add_(pairs.rho()).mul_(pairs.both_on())
+        ntk.mul_(0.5)
+        if output_gain:
+            ntk.add_(pairs.rho(), alpha=output_gain)
+
+    return _over_tiles(x, other, depth, 1, memory_budget, fill)[0]
+
+
+def infinite_width_layer_ntks(
+    x: Tensor,
+    other: Tensor | None = None,
+    *,
+    depth: int,
+    parameterisation: Parameterisation = "zou",
+    trained: Trained | None = None,
+    memory_budget: float | None = None,
+) -> list[Tensor]:
+    """The terms of `infinite_width_ntk`, limits of those of `layer_grams`; same arguments, errors.
+
+    Unequal widths are allowed for `zou` here: the limit of K^(l) / m_l is still term l.
+    """
+    output_gain = _trained_output_gain(parameterisation, trained)
+
+    def fill(tile: Tensor, pairs: _Correlations) -> None:
+        for layer in pairs.layers(depth):
+            tile[layer] = pairs.rho()
+            tile[: layer + 1].mul_(pairs.both_on())
+        tile[:depth].mul_(0.5)
+        if output_gain:
+            torch.mul(pairs.rho(), output_gain, out=tile[depth])
+
+    matrices = depth + (output_gain > 0)
+    return list(_over_tiles(x, other, depth, matrices, memory_budget, fill))
+
+
+def infinite_width_nngp(
+    x: Tensor,
+    other: Tensor | None = None,
+    *,
+    depth: int,
+    parameterisation: Parameterisation = "zou",
+    memory_budget: float | None = None,
+) -> Tensor:
+    """Limit of E f(x_i) f(x_j) over initialisations, with `infinite_width_ntk`'s rho^(D).
+
+        rho^(D) / 2       for `du`.
+        rho^(D) - 1 / pi  for `zou`: the output weights are not drawn but half +1, half -1.
+        rho^(D)           for `chen`, after division by m^(2 alpha - 1).
+
+    The predictions become jointly Gaussian with mean 0. Same arguments and errors as
+    `infinite_width_ntk`, but nothing is trained.
+
+    Returns:
+        Shape (n, n), symmetric positive semidefinite, or (n, k).
+    """
+    gain = _output_gain(parameterisation)
+    shift = -1 / math.pi if parameterisation == "zou" else 0.0
+
+    def fill(tile: Tensor, pairs: _Correlations) -> None:
+        for _ in pairs.layers(depth):
+            pass
+        torch.mul(pairs.rho(), gain, out=tile[0]).add_(shift)
+
+    return _over_tiles(x, other, depth, 1, memory_budget, fill)[0]
+
+
+def infinite_width_memory(x: Tensor, other: Tensor | None = None, matrices: int = 1) -> int:
+    """Bytes that an infinite-width kernel takes, said before it runs.
+
+    Args:
+        x: inputs, shape (n, d).
+        other: inputs, shape (k, d), for the cross matrix.
+        matrices: how many are kept: 1, and for `infinite_width_layer_ntks` one per trained tensor.
+    """
+    count, columns = len(x), len(x if other is None else other)
+    return _pairs_memory(x, columns, matrices, _pair_tile(x, max(count, columns)))
+
+
+# Limit of E f(x_i) f(x_j) over rho^(D) for output weights drawn at random, and by the linearity
+# of f in them also of their term of the NTK; normalised as `infinite_width_ntk` says.
+_OUTPUT_GAINS = {"du": 0.5, "zou": 1.0, "chen": 1.0}
+_TRAINED: dict[str, tuple[Trained, ...]] = {
+    "du": ("hidden", "all"),
+    "zou": ("hidden",),
+    "chen": ("all",),
+}
+
+
+def _output_gain(parameterisation: str) -> float:
+    if parameterisation not in _OUTPUT_GAINS:
+        known = ", ".join(_OUTPUT_GAINS)
+        raise InputError(f"parameterisation is '{parameterisation}'; choose one of {known}.")
+    return _OUTPUT_GAINS[parameterisation]
+
+
+def _trained_output_gain(parameterisation: str, trained: str | None) -> float:
+    """The output weights' c, 0 if they are not trained."""
+    gain, choices = _output_gain(parameterisation), _TRAINED[parameterisation]
+    chosen = choices[0] if trained is None else trained
+    if chosen not in choices:
+        raise InputError(
+            f"trained is '{trained}'; for '{parameterisation}' it can be {' or '.join(choices)}."
+        )
+    return gain if chosen == "all" else 0.0
+
+
+def _over_tiles(
+    x: Tensor,
+    other: Tensor | None,
+    depth: int,
+    matrices: int,
+    budget: float | None,
+    fill: Callable[[Tensor, "_Correlations"], None],
+) -> Tensor:
+    """What `fill` makes of the correlations of every tile; shape (matrices, n, k)."""
+    y = x if other is None else other
+    _check_pairs(x, y)
+    check_sizes(depth=depth)
+    rows = _affordable_pair_tile(x, len(y), matrices, budget)
+    result = x.new_empty(matrices, len(x), len(y))
+    space = x.new_empty(_Correlations.BUFFERS + matrices, rows**2)
+    for i in _row_blocks(len(x), rows):
+        for j in _row_blocks(len(y), rows):
+            if other is None and j.start > i.start:
+                break
+            shape = (i.stop - i.start, j.stop - j.start)
+            buffers = space[:, : math.prod(shape)].view(-1, *shape)
+            tile = buffers[_Correlations.BUFFERS :]
+            diagonal = other is None and i == j
+            fill(tile, _Correlations(x[i], y[j], diagonal, buffers[: _Correlations.BUFFERS]))
+            result[:, i, j] = tile
+            if other is None and not diagonal:
+                result[:, j, i] = tile.mT
+    return result
+
+
+class _Correlations:
+    """The correlations rho^(l) of a tile of pairs of inputs, layer after layer.
+
+    Kept is z = (1 - rho) / 2 = sin(theta / 2)^2, since rho of close inputs would lose half of the
+    digits of their angle theta: at depth 15 all inputs are close. All is done in place, as
+    buffers of a tile stay in the cache.
+    """
+
+    BUFFERS = 5
+
+    def __init__(self, x: Tensor, y: Tensor, diagonal: bool, buffers: Tensor) -> None:
+        """The correlations rho^(0) of the rows of `x` and `y`; of one with itself if `diagonal`."""
+        self._z, self._half_angle, self._sin_cos, self._rho, self._both_on = buffers
+        self._one, self._right_angle = x.new_ones(()), x.new_full((), math.pi / 2)
+        torch.sub(self._one, product(x, y.T), out=self._z).mul_(0.5)
+        if diagonal:
+            self._z.copy_(torch.minimum(self._z, self._z.mT)).fill_diagonal_(0)
+        near = (self._z - 0.5).abs_() > 0.5 * _NEAR
+        if diagonal:
+            near.fill_diagonal_(False)
+        self._find_angles()
+        # Some pairs at a time, so that their differences take no more than two buffers.
+        for some in near.nonzero().split(1 + 2 * self._z.numel() // x.shape[1]):
+            self._take_from_differences(x, y, some[:, 0], some[:, 1])
+
+    def layers(self, depth: int) -> Iterator[int]:
+        """Be at rho^(0), ..., rho^(depth - 1) in turn, and in the end at rho^(depth)."""
+        for layer in range(depth):
+            if layer > 0:
+                self._find_angles()
+            yield layer
+            # (1 - kappa_1) / 2 = z - (sin(theta) - theta cos(theta)) / (2 pi)
+            excess = self._sin_cos.addcmul_(self._half_angle, self.rho(), value=-1)
+            self._z.sub_(excess, alpha=1 / math.pi)
+
+    def rho(self) -> Tensor:
+        """cos(theta), in a buffer that the next call overwrites."""
+        return torch.sub(self._one, self._z, alpha=2, out=self._rho)
+
+    def both_on(self) -> Tensor:
+        """kappa_0(rho) = 1 - theta / pi, in a buffer that the next call overwrites.
+
+        In this order it is exactly 0 for antipodes and 1 for equal inputs.
+        """
+        rest = torch.sub(self._right_angle, self._half_angle, out=self._both_on)
+        return rest.mul_(2 / math.pi)
+
+    def _find_angles(self) -> None:
+        """From z, theta / 2 and sin(theta / 2) cos(theta / 2)."""
+        torch.sqrt(self._z, out=self._half_angle).asin_()
+        torch.addcmul(self._z, self._z, self._z, value=-1, out=self._sin_cos).sqrt_()
+
+    def _take_from_differences(self, x: Tensor, y: Tensor, i: Tensor, j: Tensor) -> None:
+        """For nearly parallel inputs, all from the diagonals of the rhombus that they span.
+
+        The inner product has lost half of the digits of the angle between them or their lines.
+        """
+        left, right = x.index_select(0, i), y.index_select(0, j)
+        minus, plus = (left - right).norm(dim=1), left.add_(right).norm(dim=1)
+        square = minus.square() + plus.square()
+        self._half_angle[i, j] = torch.atan2(minus, plus)
+        self._sin_cos[i, j] = minus * plus / square
+        self._z[i, j] = minus.square() / square
+
+
+# |rho| from which on angles are taken from differences: there the inner product's rounding costs
+# an angle about one digit, and beyond it rounding could make a correlation more than 1.
+_NEAR = 0.99
+
+
+def _check_pairs(x: Tensor, y: Tensor) -> None:
+    for inputs in (x, y):
+        if inputs.dim() != 2 or 0 in inputs.shape:
+            raise InputError(f"inputs have shape {tuple(inputs.shape)}; they must be of (n, d).")
+        if inputs.dtype not in (torch.float32, torch.float64):
+            raise InputError(
+                f"inputs are {inputs.dtype}; they must be torch.float32 or torch.float64."
+            )
+        check_unit_norm(inputs)
+    if (x.shape[1], x.dtype, x.device) != (y.shape[1], y.dtype, y.device):
+        raise InputError(
+            f"x has inputs of length {x.shape[1]}, {x.dtype} on {x.device}, but other of length "
+            f"{y.shape[1]}, {y.dtype} on {y.device}; give both alike."
+        )
+
+
+def _pair_tile(x: Tensor, rows: int) -> int:
+    """Rows of a tile that keeps its buffers in a processor's cache, or a GPU busy."""
+    return min(rows, 256 if x.device.type == "cpu" else 2048)
+
+
+def _pairs_memory(x: Tensor, columns: int, matrices: int, rows: int) -> int:
+    """Bytes of the result, of the buffers, and of the pairs of a tile if all inputs are close."""
+    index = 2 * torch.int64.itemsize + torch.bool.itemsize
+    differences = 3 * (2 * rows**2 + x.shape[1]) + 5 * rows**2
+    buffers = (_Correlations.BUFFERS + matrices) * rows**2
+    numbers = matrices * len(x) * columns + buffers + differences
+    return x.element_size() * numbers + index * rows**2
+
+
+def _affordable_pair_tile(x: Tensor, columns: int, matrices: int, budget: float | None) -> int:
+    rows = _pair_tile(x, max(len(x), columns))
+    while budget is not None and (needed := _pairs_memory(x, columns, matrices, rows)) > budget:
+        if rows <= _LEAST_TILE:
+            raise InputError(
+                f"memory_budget is {budget:.3g} bytes; {matrices} matrices of {len(x)} x {columns} "
+                f"inputs and one tile of {rows} rows need {needed:.3g}."
+            )
+        rows = max(_LEAST_TILE, rows // 2)
+    return rows
 
 
 def empirical_gram(

@@ -79,6 +79,21 @@ def product(a: Tensor, b: Tensor, *, relu: bool = False) -> Tensor:
     return _by_layout(compute, a, b, relu)
 
 
+def batched_product(a: Tensor, b: Tensor) -> Tensor:
+    """A_k B_k for every k: torch's, as batches hold small matrices, in the chosen precision.
+
+    Args:
+        a: shape (k, p, q).
+        b: shape (k, q, r), of the same dtype and device.
+
+    Returns:
+        Shape (k, p, r).
+    """
+    if _choice.precision == "bfloat16" and a.dtype == torch.float32:
+        return torch.bmm(a.bfloat16(), b.bfloat16()).float()
+    return torch.bmm(a, b)
+
+
 def _by_layout(
     compute: Callable[[Tensor, Tensor, bool], Tensor], a: Tensor, b: Tensor, relu: bool
 ) -> Tensor:

@@ -1,6 +1,7 @@
 """What can be recorded while a `ReLUNetwork` trains. Each takes a `Moment` and returns a tensor.
 
-Nothing here waits for the device: numbers stay where they are computed until the run is over.
+Numbers stay where they are computed until the run is over, so that nothing waits for the device;
+`separations` and `gram_lambda_min` do, and cost more than a step.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -59,6 +60,12 @@ class Moment:
     def forward(self) -> Pass:
         """The forward pass over x."""
         return self.network.run(self.x, self._watch if self.watchers else None)
+
+    def adopt(self, forward: Pass) -> None:
+        """Take a forward pass that was made elsewhere, and show it to the watchers."""
+        self.__dict__["forward"] = forward
+        for gate in forward.gates:
+            self._watch(gate)
 
     @cached_property
     def losses(self) -> Tensor:

@@ -206,10 +206,10 @@ class ReLUNetwork:
         rows = torch.ones_like(forward.predictions) if coefficients is None else coefficients
         # Laid out as the layer's outputs are, so that the products that follow copy nothing.
         signal = torch.empty_like(forward.gates[-1])
-        signal = self._gated(torch.mul(rows[:, None], top, out=signal), forward.gates[-1])
+        signal = self.gated(torch.mul(rows[:, None], top, out=signal), forward.gates[-1])
         yield signal
         for layer in range(self.depth - 1, 0, -1):
-            signal = self._gated(product(signal, self.weights[layer]), forward.gates[layer - 1])
+            signal = self.gated(product(signal, self.weights[layer]), forward.gates[layer - 1])
             if self.gains[layer - 1] != 1:
                 signal.mul_(self.gains[layer - 1])
             yield signal
@@ -230,7 +230,7 @@ class ReLUNetwork:
             found.append(torch.mv(forward.hidden[-1].T, self.output_gain * coefficients))
         return found
 
-    def _gated(self, signal: Tensor, gate: Tensor) -> Tensor:
+    def gated(self, signal: Tensor, gate: Tensor) -> Tensor:
         """`signal` with the entries of units that are off set to 0, in place and in one pass."""
         threshold = -torch.finfo(gate.dtype).smallest_normal * torch.finfo(gate.dtype).eps
         torch.ops.aten.threshold_backward.grad_input(

@@ -111,7 +111,8 @@ class NormBounds:
         lower: ||A v||_2 for the best unit vector found, 0-dimensional.
         upper: no vector does better, up to rounding, 0-dimensional.
         frobenius: ||A||_F, 0-dimensional.
-        directions: orthonormal, shape (q, k), near the leading right singular vectors.
+        directions: orthonormal, shape (min(p, q), k), near the leading singular vectors of the
+            shorter side.
     """
 
     lower: Tensor
@@ -122,7 +123,7 @@ class NormBounds:
 
 def start_directions(matrix: Tensor, count: int = 8) -> Tensor:
     """Orthonormal directions for `norm_bounds` to start with, the same on every device."""
-    q = matrix.shape[1]
+    q = min(matrix.shape)
     drawn = torch.from_numpy(np.random.default_rng(q).standard_normal((q, min(count, q))))
     directions: Tensor = torch.linalg.qr(drawn).Q
     return directions.to(matrix.device, matrix.dtype)
@@ -137,10 +138,11 @@ def norm_bounds(matrix: Tensor, directions: Tensor) -> NormBounds:
     upper bound is tight once V holds the leading vector and most of the Frobenius norm.
 
     Args:
-        matrix: A, shape (p, q).
-        directions: V, orthonormal, shape (q, k), from `start_directions` or the last call on a
-            matrix that has changed little since.
+        matrix: A, shape (p, q); its transpose is used where it has more columns than rows.
+        directions: V, orthonormal, shape (min(p, q), k), from `start_directions` or the last call
+            on a matrix that has changed little since.
     """
+    matrix = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.mT
     image = matrix @ directions
     small = image.mT @ image
     back = matrix.mT @ image

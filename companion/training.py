@@ -43,14 +43,19 @@ class Stop:
     zero_error: bool = False
     every: int = 1
 
-    def ending(self, moment: Moment, start: float) -> Ending | None:
-        """How the run ends here, or None; `start` is the mean loss before the first step."""
-        loss = float(mean_loss(moment))
+    def ending(self, loss: float, error: float, start: float) -> Ending | None:
+        """How a run of that mean loss and training error ends, or None.
+
+        Args:
+            loss: mean loss over all examples.
+            error: share of them that are misclassified.
+            start: mean loss before the first step.
+        """
         if not loss <= max(start, 1e-12) * DIVERGENCE_FACTOR:  # nan is divergence too
             return "diverged"
         if self.loss_below is not None and loss < self.loss_below:
             return "loss"
-        if self.zero_error and float(training_error(moment)) == 0:
+        if self.zero_error and error == 0:
             return "zero-error"
         return None
 
@@ -130,13 +135,7 @@ def train(
         InputError: inputs, labels, step size, steps or batches that do not fit, or a checkpoint
             that is damaged or of another run.
     """
-    _check(network, x, y, loss)
-    if not 0 < step_size < float("inf"):
-        raise InputError(f"step_size is {step_size}; it must be a positive number.")
-    if steps < 0:
-        raise InputError(f"steps is {steps}; it must be at least 0.")
-    if batches is not None:
-        batches.check(len(x), steps)
+    check_run(network, x, y, loss, step_size, steps, batches)
     run = _Run(network, x, y, loss, Log(record or {}))
     kept = None if checkpoint is None else _Kept(checkpoint, run, [step_size, batches])
     ending: Ending | None = None
@@ -156,7 +155,7 @@ def train(
                     kept.save_when_due()
         if kept is not None:
             kept.save()
-        return run.history(ending)
+        return history_of(run.log, run.moment(last=True), ending)
 
 
 def flow(
@@ -184,7 +183,7 @@ def flow(
     Raises:
         InputError: inputs or labels that do not fit; times that do not start at 0 or increase.
     """
-    _check(network, x, y, loss)
+    _check_data(network, x, y, loss)
     grid = torch.tensor(times, dtype=torch.float64, device=x.device)
     if len(times) < 2 or times[0] != 0 or not bool((grid.diff() > 0).all()):
         raise InputError("times must start at 0 and increase, with at least two of them.")
@@ -205,7 +204,7 @@ def flow(
             run.parameters = [values[-1] for values in solution]
             run.step = float(span[1])
             run.log.note(run.moment(last=True), last=True)
-    return run.history("budget")
+    return history_of(run.log, run.moment(last=True), "budget")
 
 
 def training_memory(network: ReLUNetwork, count: int) -> int:
@@ -223,14 +222,44 @@ def training_memory(network: ReLUNetwork, count: int) -> int:
     return network.outputs.element_size() * (count * (network.dimension + units) + 2 * parameters)
 
 
-def _check(network: ReLUNetwork, x: Tensor, y: Tensor, loss: Loss) -> None:
+def history_of(log: Log, moment: Moment, ending: Ending) -> History:
+    """The history of a run that ends at `moment`, where all monitors are recorded once more."""
+    log.note(moment, last=True)
+    at = {name: np.array(steps) for name, steps in log.at.items()}
+    return History(at, log.arrays(), moment.network, moment.step, ending)
+
+
+def check_run(
+    network: ReLUNetwork,
+    x: Tensor,
+    y: Tensor,
+    loss: Loss,
+    step_size: float,
+    steps: int,
+    batches: Batches | None,
+) -> None:
+    """Refuse what `train` cannot run.
+
+    Raises:
+        InputError: inputs, labels, step size, steps or batches that do not fit.
+    """
+    _check_data(network, x, y, loss)
+    if not 0 < step_size < float("inf"):
+        raise InputError(f"step_size is {step_size}; it must be a positive number.")
+    if steps < 0:
+        raise InputError(f"steps is {steps}; it must be at least 0.")
+    if batches is not None:
+        batches.check(len(x), steps)
+
+
+def _check_data(network: ReLUNetwork, x: Tensor, y: Tensor, loss: Loss) -> None:
     check_inputs(network, x)
     if y.shape != x.shape[:1] or y.device != x.device or y.dtype != x.dtype:
         raise InputError(
             f"labels have shape {tuple(y.shape)}, {y.dtype} on {y.device}; ({len(x)},), {x.dtype} "
             f"on {x.device} is needed."
         )
-    if loss.of_margin and y.device.type != "meta":
+    if loss.of_margin:
         check_labels(y)
 
 
@@ -263,9 +292,10 @@ class _Run:
 
     def ending(self, moment: Moment, stop: Stop | None, steps: int) -> Ending | None:
         if stop is not None and self.step % stop.every == 0:
+            loss, error = float(mean_loss(moment)), float(training_error(moment))
             if self.step == 0:
-                self.start = float(mean_loss(moment))
-            found = stop.ending(moment, self.start)
+                self.start = loss
+            found = stop.ending(loss, error, self.start)
             if found is not None:
                 return found
         return "budget" if self.step >= steps else None
@@ -277,13 +307,6 @@ class _Run:
         for parameter, gradient in zip(self.parameters, moment.gradients, strict=True):
             parameter.sub_(gradient, alpha=step_size)
         self.step += 1
-
-    def history(self, ending: Ending) -> History:
-        if self.log.due(self.step, last=True):
-            self.log.note(self.moment(last=True), last=True)
-        network = self.initial.moved(self.parameters)
-        at = {name: np.array(steps) for name, steps in self.log.at.items()}
-        return History(at, self.log.arrays(), network, self.step, ending)
 
 
 class _Kept:

@@ -7,9 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from companion.datasets import sphere
 from companion.errors import InputError
@@ -23,6 +20,7 @@ from companion.networks import (
     draw_zou,
     relu_network,
 )
+from tests.devices import OneDevice
 from tests.oracles import (
     chen_predictions,
     deep_jacobians,
@@ -324,22 +322,8 @@ def test_inputs_that_do_not_fit_are_refused():
             check_inputs(network, x)
 
 
-class _OneDevice(TorchDispatchMode):
-    """Refuses every operation on tensors of two devices, as a GPU would; copies are allowed.
-
-    The other device is `meta`, which has shapes and no numbers, so that no GPU is needed.
-    """
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        devices = {tensor.device.type for tensor in tensors if tensor.dim()}
-        if len(devices) > 1 and "copy" not in func.__name__:
-            raise RuntimeError(f"{func} mixes {devices}")
-        return func(*args, **(kwargs or {}))
-
-
 def test_everything_stays_on_the_device_it_was_moved_to():
-    with _OneDevice():
+    with OneDevice():
         data = sphere(4, 3, 0).to(torch.float32, "meta")
         network = draw_two_layer(6, 3, 0, torch.float32, "meta")
         deep = draw_du(6, 3, 0, depth=3, device="meta")
@@ -363,5 +347,5 @@ def test_everything_stays_on_the_device_it_was_moved_to():
 
 def test_a_tensor_left_on_another_device_would_be_seen():
     network, data = draw_two_layer(6, 3, 0, device="meta"), sphere(4, 3, 0)
-    with _OneDevice(), pytest.raises(RuntimeError, match="mixes"):
+    with OneDevice(), pytest.raises(RuntimeError, match="mixes"):
         network.predict(data.x)

@@ -14,21 +14,36 @@ from hypothesis import strategies as st
 from companion.datasets import sphere
 from companion.draws import Batches
 from companion.errors import InputError
+from companion.fleets import train_fleet
 from companion.losses import CROSS_ENTROPY, EXPONENTIAL, LOSSES, QUADRATIC, SQUARED_HINGE
 from companion.monitors import (
     Distances,
     Every,
+    Moment,
     PatternDifference,
+    frobenius_distances,
     gradient_norms,
+    largest_loss,
+    largest_slope,
     mean_loss,
     training_error,
 )
 from companion.networks import draw_chen, draw_du, draw_zou
 from companion.training import Checkpoint, Stop, flow, train, training_memory
+from tests.devices import OneDevice
 from tests.oracles import chen_predictions, du_predictions, zou_predictions
 
 DRAWS = [draw_du, partial(draw_du, trained="all"), draw_zou, draw_chen]
 FORMULAS = [du_predictions, du_predictions, zou_predictions, chen_predictions]
+MONITORS = [
+    mean_loss,
+    largest_loss,
+    largest_slope,
+    training_error,
+    gradient_norms,
+    frobenius_distances,
+    Distances(),
+]
 RECORD = {
     "loss": mean_loss,
     "error": Every(3, training_error),
@@ -343,3 +358,18 @@ def test_quadratic_loss_takes_real_labels():
         record={"loss": mean_loss},
     )  # fmt: skip
     assert history["loss"][2] < history["loss"][0]
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+@pytest.mark.parametrize("batches", [None, Batches(3, "subsets")])
+def test_a_run_stays_on_its_device_and_never_waits_for_it(draw, batches):
+    """On `meta` there are no numbers to wait for: a look at one would raise."""
+    with OneDevice():
+        network, x, y = (item.to("meta") for item in case(draw, dtype=torch.float32))
+        options = {"loss": QUADRATIC, "step_size": 0.1, "steps": 2, "stop": None}
+        ended = train(network, x, y, **options, batches=batches).network
+        (fleet,) = train_fleet([network], x, y, **options, batches=batches)
+        moment = Moment(ended, network, x, y, QUADRATIC, 1, watchers=(PatternDifference(),))
+        found = [monitor(moment) for monitor in (*MONITORS, *moment.watchers)]
+    for tensor in (*ended.parameters, *fleet.network.parameters, *found):
+        assert tensor.device.type == "meta"

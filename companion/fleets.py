@@ -1,0 +1,321 @@
+"""Many networks trained together on the same data, each as it would be alone.
+
+Alone, narrow networks are rows of small matrix products. Here the first layers of all members are
+one tall matrix and the later ones a batch, narrower members padded with units of weight 0, which
+stay at 0. Everything is stored units first, so that no product copies a large factor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from tqdm import tqdm
+
+from companion.draws import Batches
+from companion.errors import InputError
+from companion.losses import Loss
+from companion.matmul import batched_product, product
+from companion.monitors import Log, Moment, Record
+from companion.networks import Pass, ReLUNetwork
+from companion.training import (
+    DIVERGENCE_ONLY,
+    Ending,
+    History,
+    Stop,
+    check_run,
+    history_of,
+)
+
+
+def train_fleet(
+    networks: Sequence[ReLUNetwork],
+    x: Tensor,
+    y: Tensor,
+    *,
+    loss: Loss,
+    step_size: float | Sequence[float],
+    steps: int,
+    batches: Batches | None = None,
+    record: Record | None = None,
+    stop: Stop | None = DIVERGENCE_ONLY,
+    rotate: bool = True,
+    progress: bool = False,
+) -> list[History]:
+    """`train` for many networks at once; each result is that of training the network alone.
+
+    Equal up to rounding, that is: sums run in another order. A member leaves the fleet when its
+    run ends. `fleet_memory` says beforehand what it takes.
+
+    Args:
+        networks: of one parameterisation and depth, of any widths; they are not changed.
+        x: inputs, shape (n, d), the same for all.
+        y: labels, shape (n,).
+        loss: of one example.
+        step_size: eta, for all members or one for each.
+        steps: the budget.
+        batches: of SGD, the same for all members; None for full batches.
+        record: as in `train`; every member has monitors of its own and pays for them.
+        stop: as in `train`, looked up for all members at once.
+        rotate: train in coordinates of the inputs' own span where that is smaller; see `span`.
+        progress: show a bar.
+
+    Returns:
+        One history a member, in the order given.
+
+    Raises:
+        InputError: as `train`; no member, or members of different kinds.
+    """
+    sizes = [step_size] * len(networks) if isinstance(step_size, int | float) else step_size
+    _check_alike(networks, sizes)
+    for network, size in zip(networks, sizes, strict=True):
+        check_run(network, x, y, loss, size, steps, batches)
+    basis = span(x) if rotate and len(x) < x.shape[1] else None
+    inside = [network if basis is None else _into(network, basis) for network in networks]
+    members = [
+        _Member(place, network, size, Log(record or {}))
+        for place, (network, size) in enumerate(zip(inside, sizes, strict=True))
+    ]
+    together = _Together(members, x if basis is None else (x.double() @ basis).to(x.dtype), y, loss)
+    with torch.no_grad(), tqdm(total=steps, disable=not progress) as bar:
+        while together.members:
+            if not together.part(stop, steps):
+                together.descend(batches)
+                bar.update()
+    ended = [together.ended[place] for place in range(len(networks))]
+    if basis is None:
+        return ended
+    return [_out_of(history, net, basis) for history, net in zip(ended, networks, strict=True)]
+
+
+def span(x: Tensor) -> Tensor:
+    """Orthonormal basis V of a space that holds the inputs, shape (d, n), in float64, for n < d.
+
+    f depends on W_1 only through W_1 x, and descent moves W_1 only along the inputs. So training
+    W_1 V on the inputs V^T x is training W_1 on x, exactly: V keeps all inner products of inputs,
+    and with them predictions, gradients' norms, distances and patterns.
+
+    Args:
+        x: inputs, shape (n, d).
+    """
+    basis: Tensor = torch.linalg.qr(x.double().T).Q
+    return basis
+
+
+def fleet_memory(networks: Sequence[ReLUNetwork], count: int, dimension: int) -> int:
+    """Bytes that `train_fleet` takes, monitors apart, for n = `count` inputs of that dimension."""
+    fleet = len(networks)
+    widest = [max(widths) for widths in zip(*(net.widths for net in networks), strict=True)]
+    copies = 2 if networks[0].on_at_zero else 1
+    inner = min(count, dimension)
+    weights = sum(m * below for m, below in zip(widest, [inner, *widest], strict=False))
+    numbers: int = fleet * count * (copies * sum(widest) + 2 * max(widest))
+    numbers += 2 * count * inner + 3 * fleet * weights
+    return networks[0].outputs.element_size() * numbers
+
+
+@dataclass
+class _Member:
+    """One network's place in the list, and what it keeps of its own."""
+
+    place: int
+    initial: ReLUNetwork
+    step_size: float
+    log: Log
+    start: float = float("nan")
+    memory: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _FleetPass:
+    """Hidden outputs and gates, shapes (F, m_l, n), and predictions, shape (F, n)."""
+
+    hidden: list[Tensor]
+    gates: list[Tensor]
+    predictions: Tensor
+
+
+class _Fleet:
+    """Networks of one kind as padded stacks: W_1 of shape (F, m_1, d), W_l (F, m_l, m_{l-1})."""
+
+    def __init__(self, networks: Sequence[ReLUNetwork]) -> None:
+        self._networks, self._kind = networks, networks[0]
+        self._widths = [net.widths for net in networks]
+        widest = [max(widths) for widths in zip(*self._widths, strict=True)]
+        shapes = list(zip(widest, [self._kind.dimension, *widest], strict=False))
+        self.weights = [
+            torch.stack([_padded(net.weights[layer], shape) for net in networks])
+            for layer, shape in enumerate(shapes)
+        ]
+        self.outputs = torch.stack(
+            [_padded(net.outputs[None], (1, widest[-1])) for net in networks]
+        )
+        self._gains = [
+            self._column(gains) for gains in zip(*(n.gains for n in networks), strict=True)
+        ]
+        self._output_gain = self._column([net.output_gain for net in networks])
+
+    def _column(self, numbers: Sequence[float]) -> Tensor:
+        return self.outputs.new_tensor(numbers)[:, None, None]
+
+    def run(self, x: Tensor) -> _FleetPass:
+        """Forward pass over inputs of shape (d, n)."""
+        on_at_zero = self._kind.on_at_zero
+        hidden: list[Tensor] = []
+        gates: list[Tensor] = []
+        for weight, gain in zip(self.weights, self._gains, strict=True):
+            scaled = gain * weight
+            if hidden:
+                gate = batched_product(scaled, hidden[-1])
+            else:
+                gate = product(scaled.flatten(0, 1), x).view(*weight.shape[:2], -1)
+            gates.append(gate if on_at_zero else gate.relu_())
+            hidden.append(gate.relu() if on_at_zero else gate)
+        outputs = self._output_gain * self.outputs
+        return _FleetPass(hidden, gates, batched_product(outputs, hidden[-1])[:, 0])
+
+    def descend(self, passed: _FleetPass, x: Tensor, coefficients: Tensor) -> None:
+        """Subtract sum_i c_i df(x_i)/dtheta from every trained theta; c of shape (F, n)."""
+        scaled = self._output_gain * coefficients[:, None]
+        signal = self.outputs.mT * scaled
+        if self._kind.trained == "all":
+            self.outputs = self.outputs - batched_product(scaled, passed.hidden[-1].mT)
+        for layer in range(len(self.weights) - 1, -1, -1):
+            signal = self._kind.gated(signal.mul_(self._gains[layer]), passed.gates[layer])
+            below = batched_product(self.weights[layer].mT, signal) if layer else signal
+            if layer:
+                step = batched_product(signal, passed.hidden[layer - 1].mT)
+            else:
+                step = product(signal.flatten(0, 1), x.T).view_as(self.weights[0])
+            self.weights[layer].sub_(step)
+            signal = below
+
+    def member(self, slot: int) -> ReLUNetwork:
+        """The network in that place, without its padding."""
+        widths = self._widths[slot]
+        shapes = zip(widths, [self._kind.dimension, *widths], strict=False)
+        weights = [
+            weight[slot, :rows, :columns].clone()
+            for weight, (rows, columns) in zip(self.weights, shapes, strict=True)
+        ]
+        outputs = self.outputs[slot, 0, : widths[-1]].clone()
+        return replace(self._networks[slot], weights=tuple(weights), outputs=outputs)
+
+    def member_pass(self, slot: int, passed: _FleetPass, x: Tensor) -> Pass:
+        """The forward pass of the network in that place, as it would compute it alone."""
+        widths = self._widths[slot]
+        hidden, gates = (
+            [layer[slot, :width].T for layer, width in zip(layers, widths, strict=True)]
+            for layers in (passed.hidden, passed.gates)
+        )
+        return Pass([x, *hidden], gates, passed.predictions[slot])
+
+
+def _padded(matrix: Tensor, shape: tuple[int, int]) -> Tensor:
+    rows, columns = matrix.shape
+    return pad(matrix, (0, shape[1] - columns, 0, shape[0] - rows))
+
+
+class _Together:
+    """The members still under way, and the histories of those that have ended."""
+
+    def __init__(self, members: list[_Member], x: Tensor, y: Tensor, loss: Loss) -> None:
+        self.members, self.ended = members, dict[int, History]()
+        self._fleet = _Fleet([member.initial for member in members])
+        self._x, self._y, self._loss = x, y, loss
+        self._by_units = x.T.contiguous()
+        self._passed: _FleetPass | None = None
+        self._step = 0
+
+    def part(self, stop: Stop | None, steps: int) -> bool:
+        """Record what is due and part with members whose run ends here; whether any did."""
+        if self._passed is None:
+            self._passed = self._fleet.run(self._by_units)
+        for slot, member in enumerate(self.members):
+            if member.log.due(self._step):
+                member.log.note(self._moment(slot, self._passed))
+        endings = self._endings(self._passed, stop, steps)
+        for slot, ending in enumerate(endings):
+            if ending is not None:
+                member = self.members[slot]
+                moment = self._moment(slot, self._passed, last=True)
+                self.ended[member.place] = history_of(member.log, moment, ending)
+        staying = [slot for slot, ending in enumerate(endings) if ending is None]
+        if len(staying) == len(self.members):
+            return False
+        networks = [self._fleet.member(slot) for slot in staying]
+        self.members = [self.members[slot] for slot in staying]
+        self._passed = None
+        if networks:
+            self._fleet = _Fleet(networks)
+        return True
+
+    def descend(self, batches: Batches | None) -> None:
+        """One step of all members."""
+        x, y, passed = self._by_units, self._y, self._passed
+        if batches is not None:
+            rows = batches.rows(self._step, len(y)).to(y.device)
+            x, y = self._x[rows].T.contiguous(), y[rows]
+            passed = self._fleet.run(x)
+        assert passed is not None
+        sizes = y.new_tensor([member.step_size for member in self.members])
+        slopes = self._loss.derivatives(passed.predictions, y)
+        self._fleet.descend(passed, x, slopes * (sizes[:, None] / len(y)))
+        self._passed = None
+        self._step += 1
+
+    def _moment(self, slot: int, passed: _FleetPass, last: bool = False) -> Moment:
+        member, network = self.members[slot], self._fleet.member(slot)
+        moment = Moment(
+            network, member.initial, self._by_units.T, self._y, self._loss, self._step,
+            member.memory, member.log.watchers(self._step, last),
+        )  # fmt: skip
+        moment.adopt(self._fleet.member_pass(slot, passed, self._by_units.T))
+        return moment
+
+    def _endings(self, passed: _FleetPass, stop: Stop | None, steps: int) -> list[Ending | None]:
+        budget: Ending | None = "budget" if self._step >= steps else None
+        if stop is None or self._step % stop.every:
+            return [budget] * len(self.members)
+        losses = self._loss.values(passed.predictions, self._y).mean(dim=1).tolist()
+        errors = (passed.predictions * self._y <= 0).to(self._y.dtype).mean(dim=1).tolist()
+        if self._step == 0:
+            for member, loss in zip(self.members, losses, strict=True):
+                member.start = loss
+        return [
+            stop.ending(loss, error, member.start) or budget
+            for loss, error, member in zip(losses, errors, self.members, strict=True)
+        ]
+
+
+def _check_alike(networks: Sequence[ReLUNetwork], step_sizes: Sequence[float]) -> None:
+    if not networks:
+        raise InputError("the fleet is empty; give at least one network.")
+    if len(step_sizes) != len(networks):
+        raise InputError(
+            f"{len(step_sizes)} step sizes were given for {len(networks)} networks; give one for "
+            "all or one for each."
+        )
+    first = networks[0]
+    for place, net in enumerate(networks):
+        kinds = [(n.depth, n.trained, n.on_at_zero) for n in (first, net)]
+        if kinds[0] != kinds[1]:
+            raise InputError(
+                f"network {place} differs from network 0 in depth or parameterisation; the members "
+                "of a fleet must be of one kind."
+            )
+
+
+def _into(network: ReLUNetwork, basis: Tensor) -> ReLUNetwork:
+    first = (network.weights[0].double() @ basis).to(network.weights[0].dtype)
+    return replace(network, weights=(first, *network.weights[1:]))
+
+
+def _out_of(history: History, initial: ReLUNetwork, basis: Tensor) -> History:
+    """The trained network in the inputs' own coordinates: what is off their span has not moved."""
+    start = initial.weights[0].double()
+    inside = history.network.weights[0].double() - start @ basis
+    first = (start + inside @ basis.T).to(initial.weights[0].dtype)
+    network = replace(history.network, weights=(first, *history.network.weights[1:]))
+    return replace(history, network=network)

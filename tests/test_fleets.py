@@ -1,0 +1,203 @@
+"""Members of a fleet against the same networks trained alone."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from companion.datasets import sphere
+from companion.draws import Batches
+from companion.errors import InputError
+from companion.fleets import fleet_memory, span, train_fleet
+from companion.losses import CROSS_ENTROPY, HINGE, QUADRATIC
+from companion.matmul import using
+from companion.monitors import (
+    Distances,
+    Every,
+    PatternDifference,
+    gradient_norms,
+    mean_loss,
+    training_error,
+)
+from companion.networks import draw_chen, draw_du, draw_zou
+from companion.training import Stop, train
+
+RECORD = {
+    "loss": mean_loss,
+    "error": Every(2, training_error),
+    "pattern": PatternDifference(),
+    "distance": Every(3, Distances()),
+    "gradient": gradient_norms,
+}
+DRAWS = {
+    "du": draw_du,
+    "du, all trained": partial(draw_du, trained="all"),
+    "zou": draw_zou,
+    "chen": draw_chen,
+}
+EVERY = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+
+
+def data(count=9, dimension=4, dtype=torch.float64):
+    drawn = sphere(count, dimension, 0)
+    return drawn.x.to(dtype), drawn.y.sign().to(dtype)
+
+
+def fleet_of(draw, widths=(6, 4, 10, 6), dimension=4, depth=3, dtype=torch.float64):
+    return [
+        draw(width, dimension, seed, depth=depth, dtype=dtype) for seed, width in enumerate(widths)
+    ]
+
+
+def assert_same(found, known, rtol=1e-9):
+    assert (found.steps, found.ending) == (known.steps, known.ending)
+    for a, b in zip(found.network.parameters, known.network.parameters, strict=True):
+        torch.testing.assert_close(a, b, rtol=rtol, atol=rtol)
+    assert found.network.gains == pytest.approx(known.network.gains)
+    for name in known.values:
+        assert np.array_equal(found.at[name], known.at[name])
+        if name == "distance":  # bounds of the norm depend on where their iteration started
+            for (f, low, high), (g, other_low, other_high) in zip(
+                found[name].reshape(-1, 3), known[name].reshape(-1, 3), strict=True
+            ):
+                assert f == pytest.approx(g, rel=rtol)
+                assert max(low, other_low) <= min(high, other_high) * (1 + rtol)
+        else:
+            np.testing.assert_allclose(found[name], known[name], rtol=rtol, atol=rtol)
+
+
+@EVERY
+@pytest.mark.parametrize("dimension", [4, 30])
+@pytest.mark.parametrize("batches", [None, Batches(4, "subsets")])
+def test_a_member_is_what_it_would_be_alone(draw, dimension, batches):
+    """With d = 30 > n the fleet trains on the span of the inputs; the results do not show it."""
+    x, y = data(dimension=dimension)
+    networks = fleet_of(draw, dimension=dimension)
+    options = {"loss": CROSS_ENTROPY, "steps": 7, "batches": batches, "record": RECORD}
+    sizes = [0.1, 0.2, 0.05, 0.1]
+    together = train_fleet(networks, x, y, step_size=sizes, **options)
+    for network, size, found in zip(networks, sizes, together, strict=True):
+        alone = train(network, x, y, step_size=size, **options)
+        assert_same(found, alone)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(1, 4), st.integers(0, 10**6)
+)
+def test_any_widths_and_depths(widths, depth, seed):
+    x, y = data()
+    networks = [
+        draw_chen(w, 4, seed + k, depth=depth, dtype=torch.float64) for k, w in enumerate(widths)
+    ]
+    options = {"loss": QUADRATIC, "step_size": 0.05, "steps": 4, "record": {"loss": mean_loss}}
+    for network, found in zip(networks, train_fleet(networks, x, y, **options), strict=True):
+        assert_same(found, train(network, x, y, **options))
+
+
+def test_unequal_widths_within_members():
+    x, y = data()
+    networks = [draw_zou(widths, 4, 0, dtype=torch.float64) for widths in ([8, 4, 6], [5, 9, 10])]
+    options = {"loss": HINGE, "step_size": 0.1, "steps": 5, "record": RECORD}
+    for network, found in zip(networks, train_fleet(networks, x, y, **options), strict=True):
+        history = train(network, x, y, **options)
+        assert_same(found, history)
+
+
+def test_members_leave_when_they_stop_and_the_others_go_on():
+    x, y = data(count=20)
+    networks = [
+        *fleet_of(draw_zou, (32, 4, 64, 8)),
+        draw_zou(16, 4, 9, depth=3, dtype=torch.float64),
+    ]
+    sizes = [0.05, 0.01, 0.05, 0.05, 1e6]
+    options = {"loss": CROSS_ENTROPY, "steps": 150, "record": {"loss": Every(10, mean_loss)}}
+    options["stop"] = Stop(loss_below=0.1, every=2)
+    together = train_fleet(networks, x, y, step_size=sizes, **options)
+    assert len({history.steps for history in together}) >= 3
+    assert {history.ending for history in together} == {"loss", "budget", "diverged"}
+    for network, size, found in zip(networks[:4], sizes, together, strict=False):
+        assert_same(found, train(network, x, y, step_size=size, **options), rtol=1e-7)
+
+
+def test_zero_error_ends_a_member():
+    x, y = data(count=20)
+    networks = fleet_of(draw_zou, (64, 4))
+    stop = Stop(zero_error=True, every=5)
+    for network, found in zip(
+        networks,
+        train_fleet(networks, x, y, loss=CROSS_ENTROPY, step_size=0.05, steps=60, stop=stop),
+        strict=True,
+    ):
+        assert_same(
+            found, train(network, x, y, loss=CROSS_ENTROPY, step_size=0.05, steps=60, stop=stop)
+        )
+        if found.ending == "zero-error":
+            assert bool((found.network.predict(x) * y > 0).all())
+
+
+def test_the_span_keeps_inner_products_and_the_rest_does_not_move():
+    x, y = data(count=5, dimension=12)
+    basis = span(x)
+    inside = x @ basis
+    torch.testing.assert_close(inside @ inside.T, x @ x.T)
+    torch.testing.assert_close(basis.T @ basis, torch.eye(5).double())
+    twice = torch.cat([x[:3], x[:2]])  # a rank below n
+    torch.testing.assert_close((twice @ span(twice)) @ span(twice).T, twice)
+    networks = fleet_of(draw_zou, dimension=12)
+    options = {"loss": CROSS_ENTROPY, "step_size": 0.3, "steps": 5}
+    rotated = train_fleet(networks, x, y, **options)
+    plain = train_fleet(networks, x, y, **options, rotate=False)
+    off_span = torch.eye(12).double() - basis @ basis.T
+    for a, b, start in zip(rotated, plain, networks, strict=True):
+        assert_same(a, b)
+        torch.testing.assert_close(
+            a.network.weights[0] @ off_span, start.weights[0] @ off_span, rtol=0, atol=1e-14
+        )
+
+
+@pytest.mark.parametrize("road", ["torch", "onednn"])
+def test_float32_members_agree_to_its_precision(road):
+    x, y = data(count=300, dimension=40, dtype=torch.float32)
+    networks = fleet_of(draw_chen, (24,) * 8, dimension=40, dtype=torch.float32)
+    options = {"loss": CROSS_ENTROPY, "step_size": 0.05, "steps": 5, "record": {"loss": mean_loss}}
+    with using(road):
+        together = train_fleet(networks, x, y, **options)
+        for network, found in zip(networks, together, strict=True):
+            assert_same(found, train(network, x, y, **options), rtol=2e-5)
+
+
+def test_fleet_memory_is_about_what_is_allocated():
+    x, y = data(count=1000, dimension=30, dtype=torch.float32)
+    networks = fleet_of(draw_chen, (16,) * 10, dimension=30, dtype=torch.float32)
+    told = fleet_memory(networks, 1000, 30)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        train_fleet(networks, x, y, loss=CROSS_ENTROPY, step_size=0.1, steps=3)
+    level = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            level += event.nbytes()
+            peak = max(peak, level)
+    assert 0.6 * told <= peak <= 1.2 * told
+
+
+@pytest.mark.parametrize(
+    ("networks", "changes", "told"),
+    [
+        ([], {}, "the fleet is empty"),
+        (fleet_of(draw_zou), {"step_size": [0.1]}, "1 step sizes were given for 4 networks"),
+        (fleet_of(draw_zou), {"step_size": [0.1, 0.1, 0.0, 0.1]}, "step_size is 0"),
+        (fleet_of(draw_zou) + fleet_of(draw_chen), {}, "network 4 differs from network 0"),
+        (fleet_of(draw_zou) + fleet_of(draw_zou, depth=2), {}, "network 4 differs"),
+        (fleet_of(draw_zou) + fleet_of(draw_zou, dimension=5), {}, r"takes \(n, 5\)"),
+        (fleet_of(draw_zou, dtype=torch.float32), {}, "move one to the other"),
+    ],
+)
+def test_bad_input_is_refused(networks, changes, told):
+    x, y = data()
+    options = {"loss": CROSS_ENTROPY, "step_size": 0.1, "steps": 3}
+    with pytest.raises(InputError, match=told):
+        train_fleet(networks, x, y, **{**options, **changes})
