@@ -445,11 +445,10 @@ def gram_memory(
         matrices: how many are kept: 1 for `empirical_gram`, one per trained tensor for
             `layer_grams`.
     """
-    rows = count + (other or 0)
-    kept = _numbers_per_input(network) * rows
-    return network.outputs.element_size() * (
-        matrices * count * (other or count) + kept + 2 * min(_TILE, count) ** 2
-    )
+    columns = other or count
+    kept = _numbers_per_input(network) * (count + (other or 0))
+    tile = min(_TILE, count) * min(_TILE, columns)
+    return network.outputs.element_size() * (matrices * count * columns + kept + 2 * tile)
 
 
 def _numbers_per_input(network: ReLUNetwork) -> int:
@@ -534,18 +533,20 @@ def _tiling(
     network: ReLUNetwork, count: int, other: int | None, matrices: int, budget: float | None
 ) -> tuple[int, bool]:
     """Rows of a tile, and whether the factors of all inputs are kept."""
-    rows = min(_TILE, count)
+    columns = other or count
+    rows = min(_TILE, max(count, columns))
     if budget is None or gram_memory(network, count, other, matrices) <= budget:
         return rows, True
-    size = network.outputs.element_size()
-    result = size * matrices * count * (other or count)
+    size, result = network.outputs.element_size(), matrices * count * columns
     while True:
-        needed = result + size * (2 * rows * _numbers_per_input(network) + 2 * rows**2)
+        left, right = min(rows, count), min(rows, columns)
+        factors = (left + right) * _numbers_per_input(network)
+        needed = size * (result + factors + 2 * left * right)
         if needed <= budget:
             return rows, False
         if rows <= _LEAST_TILE:
             raise InputError(
-                f"memory_budget is {budget:.3g} bytes; the matrix of {count} x {other or count} "
+                f"memory_budget is {budget:.3g} bytes; the matrix of {count} x {columns} "
                 f"inputs and one tile of {rows} rows need {needed:.3g}."
             )
         rows = max(_LEAST_TILE, rows // 2)

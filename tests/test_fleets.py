@@ -24,6 +24,7 @@ from companion.monitors import (
 )
 from companion.networks import draw_chen, draw_du, draw_zou
 from companion.training import Stop, train
+from tests.modes import PeakMemory
 
 RECORD = {
     "loss": mean_loss,
@@ -174,14 +175,9 @@ def test_fleet_memory_is_about_what_is_allocated():
     x, y = data(count=1000, dimension=30, dtype=torch.float32)
     networks = fleet_of(draw_chen, (16,) * 10, dimension=30, dtype=torch.float32)
     told = fleet_memory(networks, 1000, 30)
-    with torch.profiler.profile(profile_memory=True) as profile:
+    with PeakMemory() as memory:
         train_fleet(networks, x, y, loss=CROSS_ENTROPY, step_size=0.1, steps=3)
-    level = peak = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            level += event.nbytes()
-            peak = max(peak, level)
-    assert 0.6 * told <= peak <= 1.2 * told
+    assert 0.6 * told <= memory.peak <= 1.1 * told
 
 
 @pytest.mark.parametrize(

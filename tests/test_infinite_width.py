@@ -1,7 +1,6 @@
 """Infinite-width kernels of deep networks: expectations, wide networks, structure, digits."""
 
 import math
-import weakref
 from typing import Any
 
 import pytest
@@ -9,9 +8,6 @@ import scipy.integrate
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from companion.datasets import pair_at_angle, sphere, with_antipodes
 from companion.errors import InputError
@@ -28,6 +24,7 @@ from companion.kernels import (
 )
 from companion.matmul import chosen_product
 from companion.networks import ReLUNetwork, draw_chen, draw_du, draw_zou
+from tests.modes import PeakMemory
 
 KERNELS = [infinite_width_ntk, infinite_width_nngp]
 CHOICES: list[dict[str, Any]] = [
@@ -272,35 +269,6 @@ def test_float32_has_the_digits_of_float32_even_for_close_inputs(depth, spread):
     double = single.double() / single.double().norm(dim=1, keepdim=True)
     gap = infinite_width_ntk(single, depth=depth) - infinite_width_ntk(double, depth=depth)
     assert float(gap.abs().max()) <= 64 * torch.finfo(torch.float32).eps * depth / 2
-
-
-class PeakMemory(TorchDispatchMode):
-    """Bytes of the tensors that are alive at a time, the most there were while it was entered."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._alive: set[int] = set()
-
-    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
-        result = function(*arguments, **(keywords or {}))
-        given = {leaf.untyped_storage()._cdata for leaf in _tensors((arguments, keywords))}
-        for leaf in _tensors(result):
-            storage, key = leaf.untyped_storage(), leaf.untyped_storage()._cdata
-            if key not in self._alive | given:
-                self._alive.add(key)
-                self.now += storage.nbytes()
-                self.peak = max(self.peak, self.now)
-                weakref.finalize(storage, self._free, key, storage.nbytes())
-        return result
-
-    def _free(self, key: int, size: int) -> None:
-        self._alive.discard(key)
-        self.now -= size
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 @pytest.mark.parametrize("spread", [1e-2, 100.0], ids=["close", "apart"])

@@ -1,6 +1,7 @@
 """Gram matrices against autograd, loops, quadrature and Monte Carlo, and their structure."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from companion.kernels import (
     empirical_gram,
     empirical_gram_from,
     empirical_output_gram,
+    gram_memory,
     infinite_width_gram,
     infinite_width_output_gram,
     lambda_max,
@@ -20,10 +22,16 @@ from companion.kernels import (
     layer_grams,
     spectral_norm,
 )
-from companion.networks import draw_du, draw_two_layer
+from companion.losses import CROSS_ENTROPY
+from companion.matmul import chosen_product
+from companion.monitors import Every
+from companion.networks import draw_chen, draw_du, draw_two_layer, draw_zou
+from companion.training import train
+from tests.modes import PeakMemory
 from tests.oracles import (
     gram_by_autograd,
     gram_by_loops,
+    gram_by_rows,
     layer_grams_by_autograd,
     monte_carlo_infinite_gram,
     pair_expectation,
@@ -186,3 +194,132 @@ def test_eigenvalues_are_those_of_a_known_matrix():
     assert lambda_max(matrix) == pytest.approx(2)
     assert spectral_norm(matrix) == pytest.approx(3)
     assert lambda_min(matrix.float()) == pytest.approx(-3, rel=1e-6)
+
+
+DRAWS = {
+    "du": draw_du,
+    "du, all trained": partial(draw_du, trained="all"),
+    "zou": draw_zou,
+    "chen": draw_chen,
+}
+EVERY = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+
+
+@EVERY
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 7), st.integers(1, 5), st.integers(0, 10**6))
+def test_empirical_grams_are_inner_products_of_gradients(draw, depth, count, half, seed):
+    network = draw(2 * half, 4, seed, depth=depth, dtype=torch.float64)
+    x, other = sphere(count, 4, seed).x, sphere(3, 4, seed + 1).x
+    whole, cross = gram_by_rows(network, x), gram_by_rows(network, x, other)
+    scale = float(whole.diagonal().max()) + float(gram_by_rows(network, other).diagonal().max())
+    for found, known in [
+        (empirical_gram(network, x), whole),
+        (empirical_gram(network, x, other), cross),
+        (sum(layer_grams(network, x)), whole),
+        (sum(layer_grams(network, x, other)), cross),
+    ]:
+        assert float((found - known).abs().max()) <= 1e-10 * scale
+    gram = empirical_gram(network, x)
+    assert torch.equal(gram, gram.T) or torch.allclose(gram, gram.T, rtol=1e-14, atol=0)
+    assert lambda_min(gram) >= -1e-13 * max(1.0, lambda_max(gram))
+    assert len(layer_grams(network, x)) == len(network.parameters)
+
+
+@EVERY
+def test_layers_are_those_of_autograd(draw):
+    network, x = draw(8, 4, 0, depth=3, dtype=torch.float64), sphere(6, 4, 0).x
+    for k, gram in enumerate(layer_grams(network, x)):
+        rows = []
+        for point in x:
+            leaves = [p.clone().requires_grad_() for p in network.parameters]
+            value = network.moved(leaves).predict(point[None])[0]
+            rows.append(torch.autograd.grad(value, leaves)[k].flatten())
+        torch.testing.assert_close(gram, torch.stack(rows) @ torch.stack(rows).T)
+
+
+@EVERY
+def test_gradient_norms_at_initialisation(draw):
+    """oracles: ||df/dW_l||^2 / m^(2 alpha) is near 1/2 for hidden layers, 1 for the output."""
+    network, x = draw(4000, 5, 0, depth=2), sphere(4, 5, 0).x.float()
+    scale = 4000 if draw in (draw_zou, draw_chen) else 1
+    hidden = [1 / 2] * 2
+    output = {draw_chen: 1.0}.get(draw, 1 / 2)
+    wanted = hidden if network.trained == "hidden" else [*hidden, output]
+    for gram, value in zip(layer_grams(network, x), wanted, strict=True):
+        # Chi-square sums of 4000 units, two layers of them.
+        assert (gram.diagonal() / scale).tolist() == pytest.approx([value] * 4, rel=0.2)
+
+
+@EVERY
+@pytest.mark.parametrize("count", [40, 300, 600])
+def test_tiles_and_budgets_change_no_number(draw, count):
+    """Tiles of 256 rows; a budget too small for all factors; the smallest that is allowed."""
+    network, x = draw(16, 4, 0, depth=3, dtype=torch.float64), sphere(count, 4, 0).x
+    other = sphere(35, 4, 1).x
+    rows = [0, 1, count // 2, count - 1]
+    for second in (None, other):
+        known = gram_by_rows(network, x[rows], x[rows] if second is None else other)
+        for budget in _budgets(network, count, None if second is None else 35):
+            found = empirical_gram(network, x, second, memory_budget=budget)
+            block = found[rows][:, rows] if second is None else found[rows]
+            torch.testing.assert_close(block, known, rtol=1e-11, atol=1e-11)
+
+
+def _budgets(network, count, other):
+    result = 8 * count * (other or count)
+    full = gram_memory(network, count, other)
+    smaller = [result + (full - result) / 3, result + 70_000] if count > 100 else []
+    return [None, full, *smaller]
+
+
+@pytest.mark.parametrize("draw", [draw_du, draw_zou, draw_chen])
+@pytest.mark.parametrize("width", [16, 200])
+def test_memory_is_what_was_said_and_budgets_are_kept(draw, width):
+    chosen_product()  # its measurement takes memory of its own
+    network, x = draw(width, 4, 0, depth=3), sphere(600, 4, 0).x.float()
+    for other in (None, x[:50]):
+        count = None if other is None else 50
+        with PeakMemory() as memory:
+            empirical_gram(network, x, other)
+        told = gram_memory(network, 600, count)
+        assert 0.4 * told <= memory.peak <= told
+        for share in (0.8, 0.5, 0.3):
+            result = 4 * 600 * (count or 600)
+            budget = result + share * (told - result)
+            with PeakMemory() as memory:
+                empirical_gram(network, x, other, memory_budget=budget)
+            assert memory.peak <= budget
+    with PeakMemory() as memory:
+        layer_grams(network, x)
+    assert memory.peak <= gram_memory(network, 600, matrices=len(network.parameters))
+
+
+def test_bad_input_is_refused_before_anything_is_allocated():
+    network, x = draw_zou(8, 4, 0, depth=2), sphere(300, 4, 0).x.float()
+    for arguments, options, told in [
+        ((x[:, :3],), {}, r"the network takes \(n, 4\)"),
+        ((x.half(),), {}, "inputs are torch.float16"),
+        ((x.double(),), {}, "move one to the other"),
+        ((x, x[:5].double()), {}, "move one to the other"),
+        ((x,), {"memory_budget": 4 * 300**2}, "one tile of 16 rows need"),
+        ((x,), {"memory_budget": 0}, "memory_budget is 0 bytes"),
+    ]:
+        for kernel in (empirical_gram, layer_grams):
+            with PeakMemory() as memory, pytest.raises(InputError, match=told):
+                kernel(network, *arguments, **options)
+            assert memory.peak == 0
+
+
+def test_along_a_trajectory():
+    """The Gram matrix of the network that trained, not of the one that started."""
+    network, data = draw_zou(8, 4, 0, depth=2, dtype=torch.float64), sphere(6, 4, 0)
+    history = train(
+        network, data.x, data.y.sign(), loss=CROSS_ENTROPY, step_size=0.1, steps=4,
+        record={"gram": Every(2, lambda moment: empirical_gram(moment.network, moment.x))},
+    )  # fmt: skip
+    assert history["gram"].shape == (3, 6, 6)
+    first, last = gram_by_rows(network, data.x), gram_by_rows(history.network, data.x)
+    torch.testing.assert_close(torch.from_numpy(history["gram"][0]), first)
+    torch.testing.assert_close(torch.from_numpy(history["gram"][-1]), last)
+    assert float((first - last).abs().max()) > 1e-3

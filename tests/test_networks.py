@@ -20,7 +20,7 @@ from companion.networks import (
     draw_zou,
     relu_network,
 )
-from tests.devices import OneDevice
+from tests.modes import OneDevice
 from tests.oracles import (
     chen_predictions,
     deep_jacobians,

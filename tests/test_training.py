@@ -30,7 +30,7 @@ from companion.monitors import (
 )
 from companion.networks import draw_chen, draw_du, draw_zou
 from companion.training import Checkpoint, Stop, flow, train, training_memory
-from tests.devices import OneDevice
+from tests.modes import OneDevice, PeakMemory
 from tests.oracles import chen_predictions, du_predictions, zou_predictions
 
 DRAWS = [draw_du, partial(draw_du, trained="all"), draw_zou, draw_chen]
@@ -308,14 +308,10 @@ def test_one_and_two_threads_agree(draw):
 def test_training_memory_is_about_what_is_allocated(draw):
     network = draw(64, 30, 0, depth=4)
     x, y = sphere(2000, 30, 0).x.float(), sphere(2000, 30, 0).y.sign().float()
-    with torch.profiler.profile(profile_memory=True) as profile:
+    with PeakMemory() as memory:
         train(network, x, y, loss=CROSS_ENTROPY, step_size=0.1, steps=3)
-    level = peak = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            level += event.nbytes()
-            peak = max(peak, level)
-    assert 0.6 * training_memory(network, 2000) <= peak <= 1.2 * training_memory(network, 2000)
+    told = training_memory(network, 2000)
+    assert 0.6 * told <= memory.peak <= 1.1 * told
 
 
 @pytest.mark.parametrize(

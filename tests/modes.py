@@ -1,0 +1,50 @@
+"""Modes in which torch's operations are watched: a second device without a GPU; peak memory."""
+
+import weakref
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses every operation on tensors of two devices, as a GPU would; copies are allowed.
+
+    The other device is `meta`, which has shapes and no numbers, so that no GPU is needed.
+    """
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        devices = {tensor.device.type for tensor in _tensors((args, kwargs)) if tensor.dim()}
+        if len(devices) > 1 and "copy" not in func.__name__:
+            raise RuntimeError(f"{func} mixes {devices}")
+        return func(*args, **(kwargs or {}))
+
+
+class PeakMemory(TorchDispatchMode):
+    """Bytes of the tensors that are alive at a time, the most there were while it was entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._alive: set[int] = set()
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        result = function(*arguments, **(keywords or {}))
+        given = {leaf.untyped_storage()._cdata for leaf in _tensors((arguments, keywords))}
+        for leaf in _tensors(result):
+            storage, key = leaf.untyped_storage(), leaf.untyped_storage()._cdata
+            if key not in self._alive | given:
+                self._alive.add(key)
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(storage, self._free, key, storage.nbytes())
+        return result
+
+    def _free(self, key: int, size: int) -> None:
+        self._alive.discard(key)
+        self.now -= size
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
