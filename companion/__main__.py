@@ -1,4 +1,4 @@
-"""The command line: `companion list | run | book | cite | data`."""
+"""The command line: `companion list | run | book | cite | data | bench`."""
 
 import sys
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import yaml
 
 from companion import __version__, catalog, datafiles, results
 from companion.errors import BuildError, InputError
+from companion.files import check_writable, write_checked
 from companion.results import Result
 
 # Exit codes: 0 done, 1 a verdict was unexpected or a build failed, 2 wrong usage or bad input.
@@ -68,8 +69,7 @@ def run(
 ) -> None:
     """Run one experiment and judge it; a stored result is used if nothing it depends on changed."""
     overrides = dict(_setting(text) for text in set_ or [])
-    if json is not None and not json.parent.is_dir():
-        raise InputError(f"cannot write {json}: there is no folder {json.parent}.")
+    _check_folder(json)
     _tell_cost(experiment, profile, overrides)
     result = results.reproduce(experiment, profile, device, **overrides)
     if json is not None:
@@ -145,6 +145,33 @@ def data(
         raise InputError(f"{folder} does not hold the MNIST training files as published.")
 
 
+@app.command()
+def bench(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Rows whose names start so, e.g. gram or step-2000-jax."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    rounds: Annotated[int, typer.Option(help="Turns every side has.")] = 5,
+    cores: Annotated[int | None, typer.Option(help="Cores to use; all there are.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write what was measured to this file.")] = None,
+) -> None:
+    """Measure every promised ratio beside its peer, in one run."""
+    from companion import bench
+
+    if rounds < 1 or (cores is not None and cores < 1):
+        raise InputError(f"rounds is {rounds} and cores {cores}; both must be at least 1.")
+    _check_folder(json)
+    targets = bench.select(only or [], results.check_device(device))
+    used = cores or bench.cores_here()
+    rows = bench.measure(targets, device=device, rounds=rounds, cores=used, say=_aside)
+    if json is not None:
+        write_checked(json, bench.told(rows, device=device, cores=used))
+    typer.echo(bench.table(rows))
+    if len(rows) < len(targets) or any(row.met is False for row in rows):
+        raise typer.Exit(UNEXPECTED)
+
+
 def main() -> None:
     """Entry point: one sentence and an exit code instead of a traceback for what users can mend."""
     with _sentences():
@@ -161,6 +188,19 @@ def _sentences() -> Iterator[None]:
     except BuildError as error:
         typer.secho(f"companion: {error}", fg="red", err=True)
         sys.exit(UNEXPECTED)
+
+
+def _aside(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _check_folder(file: Path | None) -> None:
+    """Refuse a file that cannot be written before anything is computed, not after."""
+    if file is None:
+        return
+    if not file.parent.is_dir():
+        raise InputError(f"cannot write {file}: there is no folder {file.parent}.")
+    check_writable(file.parent)
 
 
 def _tell_cost(name: str, profile: str, overrides: dict[str, Any]) -> None:

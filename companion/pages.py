@@ -184,14 +184,15 @@ def verdict_box(verdict: Verdict) -> str:
 def run_box(result: Result) -> str:
     """What stands behind a page's numbers, and the command that computes them again."""
     told, name = result.provenance, Path(result.experiment)
+    products = f", products by {told['product']}" if "product" in told else ""
     return "\n".join(
         [
             f"````{{admonition}} Behind these numbers: profile {result.profile}, {result.device}",
             ":class: dropdown run-box",
             "",
             f"Computed in {told['seconds']} s ({told['machine']}, {told['threads']} threads, "
-            f"torch {told['torch']}) at commit `{told['commit']}`, {str(told['created'])[:10]}; "
-            f"fingerprint `{result.fingerprint}`.",
+            f"torch {told['torch']}{products}) at commit `{told['commit']}`, "
+            f"{str(told['created'])[:10]}; fingerprint `{result.fingerprint}`.",
             f"Data: {result.data}; {told['data']}.",
             "",
             f"Module `companion/experiments/{name}.py`, "

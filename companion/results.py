@@ -222,16 +222,18 @@ def source_hash(name: str, roots: Iterable[str]) -> str:
 
 
 def data_identity(name: str, settings: Settings | None = None) -> str:
-    """Name and checksum of a user's file or of the data that DATA declares; or how it is drawn."""
-    file = getattr(settings, "file", None)
-    if file is not None:
-        return f"{file.name} (sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:12]})"
+    """Name and checksum of a user's file or of the data that DATA declares; or how it is drawn.
+
+    DATA is `digits`, or the path of a file of this project.
+    """
     declared = constant(name, "DATA")
-    if declared is None:
+    file: Path | None = getattr(settings, "file", None)
+    if file is None and declared is None:
         return "drawn from seeds"
-    if declared != "digits":
-        raise TypeError(f"{name} declares DATA = {declared!r}; only 'digits' is known")
-    return digits_source().identity
+    if file is None and declared == "digits":
+        return digits_source().identity
+    file = file or PROJECT / str(declared)
+    return f"{file.name} (sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:12]})"
 
 
 class Store:
@@ -459,6 +461,7 @@ def _provenance(data: str, seconds: float) -> dict[str, str | float | int]:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "threads": importlib.import_module("torch").get_num_threads(),
+        "product": importlib.import_module("companion.matmul").chosen_product(),
         "data": data,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),

@@ -1,0 +1,1 @@
+"""What the engines promise themselves: speed beside peers, and what their precisions change."""

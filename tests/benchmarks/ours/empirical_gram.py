@@ -1,0 +1,27 @@
+"""The empirical NTK by the companion: sums of products of factors, one triangle."""
+
+import measuring
+import measuring_torch
+
+from companion.kernels import empirical_gram
+from companion.networks import ReLUNetwork
+
+
+def prepare(case: measuring.Case) -> measuring.Prepared:
+    """The Gram matrix of a chain of linear layers and ReLUs, every layer trained."""
+    network = ReLUNetwork(
+        tuple(measuring_torch.hidden_weights(case)),
+        measuring_torch.tensor(case, measuring.gaussian_outputs(case)),
+        gains=(1.0,) * case["depth"],
+        output_gain=1.0,
+        trained="all",
+    )
+    x, _ = measuring_torch.inputs(case)
+    return measuring.Prepared(
+        measuring_torch.finished(case, lambda: empirical_gram(network, x)),
+        measuring_torch.of_matrix,
+    )
+
+
+if __name__ == "__main__":
+    measuring_torch.report(prepare, "companion", "torch")

@@ -1,0 +1,53 @@
+"""Full-batch gradient descent by the companion, bare."""
+
+import itertools
+
+import measuring
+import measuring_torch
+import torch
+
+from companion.losses import CROSS_ENTROPY
+from companion.monitors import Moment, Record
+from companion.networks import ReLUNetwork
+from companion.training import History, train
+
+
+def prepare(case: measuring.Case, record: Record | None = None) -> measuring.Prepared:
+    """Steps on the mean cross-entropy in all hidden layers; the output signs are fixed."""
+    network = ReLUNetwork(
+        tuple(measuring_torch.hidden_weights(case)),
+        measuring_torch.tensor(case, measuring.sign_outputs(case)),
+        gains=(1.0,) * case["depth"],
+        output_gain=1.0,
+    )
+    x, y = measuring_torch.inputs(case)
+
+    def clock(_: Moment) -> torch.Tensor:
+        return torch.tensor(measuring_torch.now(case), dtype=torch.float64)
+
+    def run() -> History:
+        # The clock goes first: from one reading to the next there are one record and one step.
+        return train(
+            network,
+            x,
+            y,
+            loss=CROSS_ENTROPY,
+            step_size=case["step_size"],
+            steps=case["steps"],
+            record={"clock": clock, **(record or {})},
+            stop=None,
+        )
+
+    def check(history: History) -> list[float]:
+        loss = CROSS_ENTROPY.values(history.network.predict(x), y).mean()
+        return measuring_torch.of_descent(case, loss, history.network.weights)
+
+    return measuring.Prepared(
+        run,
+        check,
+        clocked=lambda history: [b - a for a, b in itertools.pairwise(history["clock"].tolist())],
+    )
+
+
+if __name__ == "__main__":
+    measuring_torch.report(prepare, "companion", "torch")
