@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import IO, Any, Literal
 
 from companion import __version__
@@ -418,7 +419,8 @@ def told(rows: Sequence[Row], *, device: str, cores: int) -> dict[str, Any]:
             "commit": commit(),
             "companion": __version__,
             "python": platform.python_version(),
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+            "processor": _processor(),
+            "system": f"{platform.system()} {platform.machine()}",
             "device": device,
             "cores": cores,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -428,3 +430,12 @@ def told(rows: Sequence[Row], *, device: str, cores: int) -> dict[str, Any]:
             for row in rows
         ],
     }
+
+
+def _processor() -> str:
+    """The processor's name where the system tells it, else its architecture."""
+    if Path("/proc/cpuinfo").is_file():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -18,13 +18,14 @@ from companion.errors import InputError
 from companion.losses import Loss
 from companion.matmul import batched_product, product
 from companion.monitors import Log, Moment, Record
-from companion.networks import Pass, ReLUNetwork
+from companion.networks import Pass, ReLUNetwork, check_inputs
 from companion.training import (
     DIVERGENCE_ONLY,
     Ending,
     History,
     Stop,
     check_run,
+    check_step_size,
     history_of,
 )
 
@@ -68,39 +69,41 @@ def train_fleet(
         InputError: as `train`; no member, or members of different kinds.
     """
     sizes = [step_size] * len(networks) if isinstance(step_size, int | float) else step_size
-    _check_alike(networks, sizes)
-    for network, size in zip(networks, sizes, strict=True):
-        check_run(network, x, y, loss, size, steps, batches)
-    basis = span(x) if rotate and len(x) < x.shape[1] else None
-    inside = [network if basis is None else _into(network, basis) for network in networks]
+    _check_alike(networks, sizes, x)
+    check_run(networks[0], x, y, loss, sizes[0], steps, batches)
+    basis, inside, coordinates = None, list(networks), x
+    if rotate and len(x) < x.shape[1]:
+        basis, coordinates = span(x)
+        inside = _into(networks, basis)
     members = [
         _Member(place, network, size, Log(record or {}))
         for place, (network, size) in enumerate(zip(inside, sizes, strict=True))
     ]
-    together = _Together(members, x if basis is None else (x.double() @ basis).to(x.dtype), y, loss)
+    together = _Together(members, coordinates.to(x.dtype), y, loss)
     with torch.no_grad(), tqdm(total=steps, disable=not progress) as bar:
         while together.members:
             if not together.part(stop, steps):
                 together.descend(batches)
                 bar.update()
     ended = [together.ended[place] for place in range(len(networks))]
-    if basis is None:
-        return ended
-    return [_out_of(history, net, basis) for history, net in zip(ended, networks, strict=True)]
+    return ended if basis is None else _out_of(ended, networks, basis)
 
 
-def span(x: Tensor) -> Tensor:
-    """Orthonormal basis V of a space that holds the inputs, shape (d, n), in float64, for n < d.
+def span(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Orthonormal basis V of a space that holds the inputs, and the inputs in its coordinates.
 
     f depends on W_1 only through W_1 x, and descent moves W_1 only along the inputs. So training
     W_1 V on the inputs V^T x is training W_1 on x, exactly: V keeps all inner products of inputs,
     and with them predictions, gradients' norms, distances and patterns.
 
     Args:
-        x: inputs, shape (n, d).
+        x: inputs, shape (n, d), n < d.
+
+    Returns:
+        V, shape (d, n), and V^T x_i as rows, shape (n, n), in float64.
     """
-    basis: Tensor = torch.linalg.qr(x.double().T).Q
-    return basis
+    basis, coordinates = torch.linalg.qr(x.double().T)
+    return basis, coordinates.T
 
 
 def fleet_memory(networks: Sequence[ReLUNetwork], count: int, dimension: int) -> int:
@@ -160,7 +163,7 @@ class _Fleet:
         return self.outputs.new_tensor(numbers)[:, None, None]
 
     def run(self, x: Tensor) -> _FleetPass:
-        """Forward pass over inputs of shape (d, n)."""
+        """Forward pass over inputs of shape (n, d)."""
         on_at_zero = self._kind.on_at_zero
         hidden: list[Tensor] = []
         gates: list[Tensor] = []
@@ -169,7 +172,7 @@ class _Fleet:
             if hidden:
                 gate = batched_product(scaled, hidden[-1])
             else:
-                gate = product(scaled.flatten(0, 1), x).view(*weight.shape[:2], -1)
+                gate = product(scaled.flatten(0, 1), x.T).view(*weight.shape[:2], -1)
             gates.append(gate if on_at_zero else gate.relu_())
             hidden.append(gate.relu() if on_at_zero else gate)
         outputs = self._output_gain * self.outputs
@@ -187,7 +190,7 @@ class _Fleet:
             if layer:
                 step = batched_product(signal, passed.hidden[layer - 1].mT)
             else:
-                step = product(signal.flatten(0, 1), x.T).view_as(self.weights[0])
+                step = product(signal.flatten(0, 1), x).view_as(self.weights[0])
             self.weights[layer].sub_(step)
             signal = below
 
@@ -224,14 +227,15 @@ class _Together:
         self.members, self.ended = members, dict[int, History]()
         self._fleet = _Fleet([member.initial for member in members])
         self._x, self._y, self._loss = x, y, loss
-        self._by_units = x.T.contiguous()
+        # The layout in which no product copies the inputs.
+        self._by_columns = x.T.contiguous().T
         self._passed: _FleetPass | None = None
         self._step = 0
 
     def part(self, stop: Stop | None, steps: int) -> bool:
         """Record what is due and part with members whose run ends here; whether any did."""
         if self._passed is None:
-            self._passed = self._fleet.run(self._by_units)
+            self._passed = self._fleet.run(self._by_columns)
         for slot, member in enumerate(self.members):
             if member.log.due(self._step):
                 member.log.note(self._moment(slot, self._passed))
@@ -253,10 +257,10 @@ class _Together:
 
     def descend(self, batches: Batches | None) -> None:
         """One step of all members."""
-        x, y, passed = self._by_units, self._y, self._passed
+        x, y, passed = self._by_columns, self._y, self._passed
         if batches is not None:
             rows = batches.rows(self._step, len(y)).to(y.device)
-            x, y = self._x[rows].T.contiguous(), y[rows]
+            x, y = self._x[rows], y[rows]
             passed = self._fleet.run(x)
         assert passed is not None
         sizes = y.new_tensor([member.step_size for member in self.members])
@@ -268,10 +272,10 @@ class _Together:
     def _moment(self, slot: int, passed: _FleetPass, last: bool = False) -> Moment:
         member, network = self.members[slot], self._fleet.member(slot)
         moment = Moment(
-            network, member.initial, self._by_units.T, self._y, self._loss, self._step,
+            network, member.initial, self._by_columns, self._y, self._loss, self._step,
             member.memory, member.log.watchers(self._step, last),
         )  # fmt: skip
-        moment.adopt(self._fleet.member_pass(slot, passed, self._by_units.T))
+        moment.adopt(self._fleet.member_pass(slot, passed, self._by_columns))
         return moment
 
     def _endings(self, passed: _FleetPass, stop: Stop | None, steps: int) -> list[Ending | None]:
@@ -289,7 +293,7 @@ class _Together:
         ]
 
 
-def _check_alike(networks: Sequence[ReLUNetwork], step_sizes: Sequence[float]) -> None:
+def _check_alike(networks: Sequence[ReLUNetwork], step_sizes: Sequence[float], x: Tensor) -> None:
     if not networks:
         raise InputError("the fleet is empty; give at least one network.")
     if len(step_sizes) != len(networks):
@@ -298,7 +302,9 @@ def _check_alike(networks: Sequence[ReLUNetwork], step_sizes: Sequence[float]) -
             "all or one for each."
         )
     first = networks[0]
-    for place, net in enumerate(networks):
+    for place, (net, step_size) in enumerate(zip(networks, step_sizes, strict=True)):
+        check_inputs(net, x)
+        check_step_size(step_size)
         kinds = [(n.depth, n.trained, n.on_at_zero) for n in (first, net)]
         if kinds[0] != kinds[1]:
             raise InputError(
@@ -307,15 +313,29 @@ def _check_alike(networks: Sequence[ReLUNetwork], step_sizes: Sequence[float]) -
             )
 
 
-def _into(network: ReLUNetwork, basis: Tensor) -> ReLUNetwork:
-    first = (network.weights[0].double() @ basis).to(network.weights[0].dtype)
-    return replace(network, weights=(first, *network.weights[1:]))
+def _into(networks: Sequence[ReLUNetwork], basis: Tensor) -> list[ReLUNetwork]:
+    """The networks with W_1 V in place of W_1."""
+    firsts = torch.cat([net.weights[0] for net in networks])
+    inside = (firsts.double() @ basis).to(firsts.dtype)
+    split = torch.split(inside, [net.widths[0] for net in networks])
+    return [
+        replace(net, weights=(first, *net.weights[1:]))
+        for net, first in zip(networks, split, strict=True)
+    ]
 
 
-def _out_of(history: History, initial: ReLUNetwork, basis: Tensor) -> History:
-    """The trained network in the inputs' own coordinates: what is off their span has not moved."""
-    start = initial.weights[0].double()
-    inside = history.network.weights[0].double() - start @ basis
-    first = (start + inside @ basis.T).to(initial.weights[0].dtype)
-    network = replace(history.network, weights=(first, *history.network.weights[1:]))
-    return replace(history, network=network)
+def _out_of(
+    histories: Sequence[History], networks: Sequence[ReLUNetwork], basis: Tensor
+) -> list[History]:
+    """The trained networks in the inputs' own coordinates: off their span nothing has moved."""
+    start = torch.cat([net.weights[0] for net in networks])
+    inside = torch.cat([history.network.weights[0] for history in histories]).double()
+    moved = (inside - start.double() @ basis) @ basis.T
+    firsts = torch.split(
+        (start.double() + moved).to(start.dtype), [net.widths[0] for net in networks]
+    )
+    trained = [
+        replace(history.network, weights=(first, *history.network.weights[1:]))
+        for history, first in zip(histories, firsts, strict=True)
+    ]
+    return [replace(h, network=net) for h, net in zip(histories, trained, strict=True)]

@@ -447,7 +447,7 @@ def gram_memory(
     """
     columns = other or count
     kept = _numbers_per_input(network) * (count + (other or 0))
-    tile = min(_TILE, count) * min(_TILE, columns)
+    tile = min(_TILE[0], count) * min(_TILE[1], columns)
     return network.outputs.element_size() * (matrices * count * columns + kept + 2 * tile)
 
 
@@ -457,9 +457,9 @@ def _numbers_per_input(network: ReLUNetwork) -> int:
     return copies * sum(network.widths) + 2 * max(network.widths)
 
 
-# Rows of a tile: its factors and products stay in the cache, and little of the matrix's other
-# triangle is computed along.
-_TILE = 256
+# Rows and columns of a tile: its products stay in the cache, and with few rows little of the
+# matrix's other triangle is computed along.
+_TILE = (256, 2048)
 
 
 def _layer_sums(
@@ -473,23 +473,25 @@ def _layer_sums(
     y = x if other is None else other
     for inputs in (x, y):
         check_inputs(network, inputs)
-    rows, whole = _tiling(
-        network, len(x), None if other is None else len(y), matrices, memory_budget
-    )
-    left = _Factors(network, x, whole)
-    right = left if other is None else _Factors(network, y, whole)
+    tile = _tiling(network, len(x), None if other is None else len(y), matrices, memory_budget)
+    left = _Factors(network, x, tile.whole)
+    right = left if other is None else _Factors(network, y, tile.whole)
     sums = x.new_zeros(matrices, len(x), len(y))
-    for i in _row_blocks(len(x), rows):
+    for i in _row_blocks(len(x), tile.rows):
         factors = left[i]
-        for j in _row_blocks(len(y), rows):
-            if other is None and j.start > i.start:
-                break
+        for j in _row_blocks(i.stop if other is None else len(y), tile.columns):
             for layer, (a, b) in enumerate(zip(factors, right[j], strict=True)):
-                tile = sums[layer % matrices, i, j]
-                tile.addcmul_(product(a.hidden, b.hidden.T), product(a.signal, b.signal.T))
-            if other is None and j.start < i.start:
-                sums[:, j, i] = sums[:, i, j].mT
+                term = sums[layer % matrices, i, j]  # with one matrix all terms go to the same
+                term.addcmul_(product(a.hidden, b.hidden.T), product(a.signal, b.signal.T))
+        if other is None:
+            _mirror(sums, i, tile.rows)
     return sums
+
+
+def _mirror(sums: Tensor, i: slice, rows: int) -> None:
+    """Copy what rows `i` hold left of the diagonal above it, in blocks that the cache holds."""
+    for j in _row_blocks(i.start, rows):
+        sums[:, j, i] = sums[:, i, j].mT
 
 
 @dataclass(frozen=True)
@@ -524,32 +526,39 @@ class _Factors:
 
 def _row_blocks(count: int, rows: int) -> list[slice]:
     """Slices of about `rows`, all of nearly one length."""
-    blocks = math.ceil(count / rows)
+    blocks = max(1, math.ceil(count / rows))
     ends = [count * block // blocks for block in range(blocks + 1)]
     return [slice(*pair) for pair in pairwise(ends)]
 
 
+@dataclass(frozen=True)
+class _Tile:
+    """Rows and columns of a tile, and whether the factors of all inputs are kept."""
+
+    rows: int
+    columns: int
+    whole: bool
+
+
 def _tiling(
     network: ReLUNetwork, count: int, other: int | None, matrices: int, budget: float | None
-) -> tuple[int, bool]:
-    """Rows of a tile, and whether the factors of all inputs are kept."""
+) -> _Tile:
     columns = other or count
-    rows = min(_TILE, max(count, columns))
     if budget is None or gram_memory(network, count, other, matrices) <= budget:
-        return rows, True
-    size, result = network.outputs.element_size(), matrices * count * columns
+        return _Tile(*_TILE, whole=True)
+    size, result, rows = network.outputs.element_size(), matrices * count * columns, _TILE[0]
     while True:
         left, right = min(rows, count), min(rows, columns)
         factors = (left + right) * _numbers_per_input(network)
         needed = size * (result + factors + 2 * left * right)
         if needed <= budget:
-            return rows, False
+            return _Tile(rows, rows, whole=False)
         if rows <= _LEAST_TILE:
             raise InputError(
                 f"memory_budget is {budget:.3g} bytes; the matrix of {count} x {columns} "
                 f"inputs and one tile of {rows} rows need {needed:.3g}."
             )
-        rows = max(_LEAST_TILE, rows // 2)
+        rows //= 2
 
 
 _LEAST_TILE = 16

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from companion.errors import InputError
+from companion.memory import keep_freed_memory
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 PRECISIONS = ("float32", "tf32", "bfloat16")
 VARIABLE = "COMPANION_PRODUCT"
 # Below so many multiplications the call costs more than the product, and torch's call is cheaper.
-_WORTH_ONEDNN = 2**23
+_WORTH_ONEDNN = 3 * 2**19
 
 
 def _torch(a: Tensor, b: Tensor, relu: bool) -> Tensor:
@@ -108,6 +109,7 @@ def chosen_product() -> str:
         InputError: COMPANION_PRODUCT names none.
     """
     if _choice.product is None:
+        keep_freed_memory()
         named = os.environ.get(VARIABLE)
         _choice.product = _checked(named, VARIABLE) if named else _fastest()
     return _choice.product

@@ -4,7 +4,7 @@ Numbers stay where they are computed until the run is over, so that nothing wait
 `separations` and `gram_lambda_min` do, and cost more than a step.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol, runtime_checkable
@@ -17,7 +17,7 @@ from companion.errors import InputError
 from companion.kernels import empirical_gram
 from companion.losses import Loss
 from companion.networks import Pass, ReLUNetwork
-from companion.spectra import least_eigenvalue, norm_bounds, start_directions
+from companion.spectra import bounds_of, least_eigenvalue, start_directions, subspace_step
 
 Monitor = Callable[["Moment"], Tensor]
 
@@ -78,10 +78,10 @@ class Moment:
         slopes = self.loss.derivatives(self.forward.predictions, self.y)
         return self.network.gradients(self.forward, slopes / len(self.y))
 
-    def changes(self) -> list[Tensor]:
-        """Trained tensors less their initial values, as matrices."""
-        pairs = zip(self.network.parameters, self.initial.parameters, strict=True)
-        return [(now - start).reshape(-1, now.shape[-1]) for now, start in pairs]
+    def changes(self) -> Iterator[Tensor]:
+        """Trained tensors less their initial values, as matrices, made one by one."""
+        for now, start in zip(self.network.parameters, self.initial.parameters, strict=True):
+            yield (now - start).reshape(-1, now.shape[-1])
 
     def _watch(self, gate: Tensor) -> None:
         for watcher in self.watchers:
@@ -172,24 +172,22 @@ class Distances:
 
     def __call__(self, moment: Moment) -> Tensor:
         """Measure and keep the directions for the next record."""
-        changes = moment.changes()
         if moment.step == 0:
-            return changes[0].new_zeros(len(changes), 3)
-        return torch.stack(
-            [self._measured(moment.memory, f"directions/{k}", c) for k, c in enumerate(changes)]
-        )
-
-    def _measured(self, memory: dict[str, Tensor], key: str, change: Tensor) -> Tensor:
-        bounds = norm_bounds(
-            change, memory[key] if key in memory else self._first_directions(change)
-        )
-        memory[key] = bounds.directions
-        return torch.stack([bounds.frobenius, bounds.lower, bounds.upper])
+            return moment.x.new_zeros(len(moment.network.parameters), 3)
+        numbers = []
+        for layer, change in enumerate(moment.changes()):
+            key = f"directions/{layer}"
+            directions = moment.memory.get(key)
+            if directions is None:
+                directions = self._first_directions(change)
+            found, moment.memory[key] = subspace_step(change, directions)
+            numbers.append(found)
+        return bounds_of(torch.stack(numbers)).T
 
     def _first_directions(self, change: Tensor) -> Tensor:
         directions = start_directions(change, self.directions)
         for _ in range(self.first - 1):
-            directions = norm_bounds(change, directions).directions
+            _, directions = subspace_step(change, directions)
         return directions
 
 
@@ -209,9 +207,13 @@ class PatternDifference:
         counts = moment.watched.setdefault(self, [])
         key = f"pattern since {self.since}/{len(counts)}"
         pattern = moment.network.pattern(gate)
-        before = moment.memory.setdefault(key, pattern)
-        counts.append(count_true(before ^ pattern))
-        if self.since == "last":
+        if key not in moment.memory:
+            moment.memory[key] = pattern.clone()
+        kept = moment.memory[key]
+        if self.since == "start":
+            counts.append(count_true(pattern.bitwise_xor_(kept)))
+        else:
+            counts.append(count_true(kept.bitwise_xor_(pattern)))
             moment.memory[key] = pattern
 
     def __call__(self, moment: Moment) -> Tensor:

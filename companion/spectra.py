@@ -8,6 +8,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
 from companion.errors import InputError
+from companion.matmul import product
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,8 @@ class NormBounds:
         lower: ||A v||_2 for the best unit vector found, 0-dimensional.
         upper: no vector does better, up to rounding, 0-dimensional.
         frobenius: ||A||_F, 0-dimensional.
-        directions: orthonormal, shape (min(p, q), k), near the leading singular vectors of the
-            shorter side.
+        directions: orthonormal rows, shape (k, min(p, q)), near the leading singular vectors of
+            the shorter side.
     """
 
     lower: Tensor
@@ -122,37 +123,54 @@ class NormBounds:
 
 
 def start_directions(matrix: Tensor, count: int = 8) -> Tensor:
-    """Orthonormal directions for `norm_bounds` to start with, the same on every device."""
+    """Orthonormal rows for `norm_bounds` to start with, the same on every device."""
     q = min(matrix.shape)
     drawn = torch.from_numpy(np.random.default_rng(q).standard_normal((q, min(count, q))))
-    directions: Tensor = torch.linalg.qr(drawn).Q
-    return directions.to(matrix.device, matrix.dtype)
+    directions: Tensor = torch.linalg.qr(drawn).Q.T
+    return directions.to(matrix.device, matrix.dtype).contiguous()
 
 
 def norm_bounds(matrix: Tensor, directions: Tensor) -> NormBounds:
     """Bounds on ||A||_2 from one step of subspace iteration; tighter with every call.
 
-    With V the directions, A^T A is [[V^T A^T A V, C^T], [C, D]] in a basis that V begins. The
-    norm of D is at most its trace, ||A||_F^2 - ||A V||_F^2; so the largest eigenvalue is at most
-    that of [[a, c], [c, d]] with a the largest Ritz value, c = ||C||_F, and d this trace. The
-    upper bound is tight once V holds the leading vector and most of the Frobenius norm.
+    With the directions as columns of V, A^T A is [[V^T A^T A V, C^T], [C, D]] in a basis that V
+    begins. The norm of D is at most its trace, ||A||_F^2 - ||A V||_F^2; so the largest eigenvalue
+    is at most that of [[a, c], [c, d]] with a the largest Ritz value, c = ||C||_F, and d this
+    trace. The upper bound is tight once V holds the leading vector and most of the Frobenius norm.
 
     Args:
         matrix: A, shape (p, q); its transpose is used where it has more columns than rows.
-        directions: V, orthonormal, shape (min(p, q), k), from `start_directions` or the last call
-            on a matrix that has changed little since.
+        directions: V^T, orthonormal rows, shape (k, min(p, q)), from `start_directions` or the
+            last call on a matrix that has changed little since.
+    """
+    numbers, following = subspace_step(matrix, directions)
+    frobenius, lower, upper = bounds_of(numbers)
+    return NormBounds(lower, upper, frobenius, following)
+
+
+def subspace_step(matrix: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """The part of `norm_bounds` that each matrix needs for itself.
+
+    Returns:
+        ||A||_F, a, c, and ||A V||_F^2, shape (4,), for `bounds_of`; and the next directions.
     """
     matrix = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.mT
-    image = matrix @ directions
-    small = image.mT @ image
-    back = matrix.mT @ image
-    outside = back - directions @ small
-    a = torch.linalg.eigvalsh(small)[-1].clamp(min=0)
-    frobenius = torch.linalg.vector_norm(matrix)
-    d = (frobenius.square() - small.trace()).clamp(min=0)
-    c = outside.norm()
+    image = product(directions, matrix.mT)  # (A V)^T
+    small = image @ image.mT
+    back = product(image, matrix)  # (A^T A V)^T
+    outside = torch.addmm(back, small, directions, alpha=-1)
+    norms = torch.linalg.vector_norm(matrix), torch.linalg.vector_norm(outside)
+    largest = torch.linalg.eigvalsh(small)[-1]
+    numbers = torch.stack([norms[0], largest, norms[1], small.trace()])
+    return numbers, torch.linalg.qr(back.mT).Q.mT
+
+
+def bounds_of(numbers: Tensor) -> Tensor:
+    """Frobenius norms and both bounds, shape (3, ...), from `subspace_step`'s, shape (..., 4)."""
+    frobenius, a, c, inside = numbers.unbind(-1)
+    a, d = a.clamp(min=0), (frobenius.square() - inside).clamp(min=0)
     highest = (a + d) / 2 + torch.hypot((a - d) / 2, c)
-    return NormBounds(a.sqrt(), highest.sqrt(), frobenius, torch.linalg.qr(back).Q)
+    return torch.stack([frobenius, a.sqrt(), highest.sqrt()])
 
 
 def spectral_norm_bounds(matrix: Tensor, tolerance: float = 1e-3, steps: int = 100) -> NormBounds:

@@ -244,12 +244,17 @@ def check_run(
         InputError: inputs, labels, step size, steps or batches that do not fit.
     """
     _check_data(network, x, y, loss)
-    if not 0 < step_size < float("inf"):
-        raise InputError(f"step_size is {step_size}; it must be a positive number.")
+    check_step_size(step_size)
     if steps < 0:
         raise InputError(f"steps is {steps}; it must be at least 0.")
     if batches is not None:
         batches.check(len(x), steps)
+
+
+def check_step_size(step_size: float) -> None:
+    """Raise `InputError` for a step size that is not a positive number."""
+    if not 0 < step_size < float("inf"):
+        raise InputError(f"step_size is {step_size}; it must be a positive number.")
 
 
 def _check_data(network: ReLUNetwork, x: Tensor, y: Tensor, loss: Loss) -> None:

@@ -92,10 +92,8 @@ def test_norm_bounds_hold_from_any_directions(rows, columns, count, rounds, seed
     assert float(bounds.lower) <= exact * (1 + 1e-12)
     assert exact <= float(bounds.upper) * (1 + 1e-12)
     assert float(bounds.frobenius) == pytest.approx(float(matrix.norm()))
-    columns_kept = bounds.directions
-    torch.testing.assert_close(
-        columns_kept.T @ columns_kept, torch.eye(columns_kept.shape[1]).double(), atol=1e-12, rtol=0
-    )
+    kept = bounds.directions
+    torch.testing.assert_close(kept @ kept.T, torch.eye(len(kept)).double(), atol=1e-12, rtol=0)
 
 
 def test_bounds_meet_at_the_norm_and_a_worse_guess_is_told():
