@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ PROGRAMS = PROJECT / "tests" / "benchmarks"
 PEERS = PROJECT / ".venv-peers" / "bin" / "python"
 # Seconds that one side measures before the other has its turn; a single repetition may take longer.
 TURN_SECONDS = 0.4
+# Before a turn: the threads of the side that had the last one spin for a while before they sleep.
+PAUSE_SECONDS = 0.5
 # Load from which on another program is suspected of running beside.
 BUSY = 0.5
 # What two sides computed in float32 may differ by.
@@ -271,12 +274,15 @@ def _row(target: Target, ours: Side, peer: Side) -> Row:
 
 def _take_turns(sides: Sequence[Program], case: Case, rounds: int) -> dict[Program, Side]:
     with contextlib.ExitStack() as stack:
-        # All are started before any is waited for; nothing is timed until all are ready.
-        running = {side: stack.enter_context(_running(side, case)) for side in sides}
-        told = {side: process.read() for side, process in running.items()}
+        running: dict[Program, _Running] = {}
+        told: dict[Program, dict[str, Any]] = {}
+        for side in sides:  # one by one, as a side may measure the machine to make its choices
+            running[side] = stack.enter_context(_running(side, case))
+            told[side] = running[side].read()
         turns: dict[Program, list[list[float]]] = {side: [] for side in sides}
         for _ in range(rounds):
             for side, process in running.items():
+                time.sleep(PAUSE_SECONDS)
                 turns[side].append(process.take_turn())
     return {side: _side(told[side], turns[side]) for side in sides}
 

@@ -1,6 +1,7 @@
 """The product by every road against torch in float64, its layouts, and how it is chosen."""
 
 import itertools
+import time
 
 import pytest
 import torch
@@ -73,9 +74,12 @@ def test_derivatives_pass_through():
 def test_the_choice_is_measured_named_or_set_by_the_environment(monkeypatch):
     monkeypatch.setattr(matmul, "_choice", matmul._Choice())
     monkeypatch.delenv(matmul.VARIABLE, raising=False)
-    monkeypatch.setattr(
-        matmul, "_seconds", lambda compute, a, b: {"_torch": 1.0}.get(compute.__name__, 2.0)
-    )
+
+    def slow(a, b, relu):
+        time.sleep(2e-3)
+        return a @ b
+
+    monkeypatch.setitem(matmul.PRODUCTS, "onednn", slow)
     assert chosen_product() == "torch"
     with using("onednn"):
         assert chosen_product() == "onednn"

@@ -4,8 +4,9 @@ Refuted for a promise by a recorded ratio on the wrong side of its target. The n
 by `companion bench`; here they are only judged, so that no page and no test depends on a clock.
 """
 
+import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -70,7 +71,8 @@ def run(settings: Settings, device: str) -> Result:
     """
     path = settings.file or PROJECT / DATA
     told = read_checked(path)
-    rows = [row for row in told.get("rows", []) if row["target"]["bound"] is not None]
+    every = told.get("rows", [])
+    rows = [row for row in every if row["target"]["bound"] is not None]
     if not rows:
         raise InputError(f"{path} holds no benchmark; 'companion bench --json {path}' writes one.")
     machine = told["provenance"]
@@ -80,13 +82,36 @@ def run(settings: Settings, device: str) -> Result:
         experiment="engines/speed",
         settings=settings.model_dump(mode="json"),
         values={
-            **{row["name"].replace("-", "_").replace(".", "_"): row["ratio"] for row in rows},
+            **{re.sub(r"\W", "_", row["name"]): row["ratio"] for row in rows},
             "machine": where,
             "measured": when,
+            **_most(every),
         },
         arrays={name: np.array([column(row) for row in rows]) for name, column in COLUMNS.items()},
         data=f"benchmark on {where}, {when}",
     )
+
+
+def _most(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """How often the operations of a Gram matrix, at the machine's best product, go into torch.func.
+
+    No factorised computation can do better: n^2 sum_l (m_{l-1} + m_l) operations for one triangle,
+    2 n (d m + (D - 1) m^2) for the forward pass, 2 n (D - 1) m^2 for the signals.
+    """
+    roofs = {
+        row["target"]["case"]["n"]: row["peer"]["flops"] / statistics.median(row["peer"]["seconds"])
+        for row in rows
+        if row["target"]["peer"]["label"] == "best product"
+    }
+    most = {}
+    for row in rows:
+        case, seconds = row["target"]["case"], statistics.median(row["peer"]["seconds"])
+        if row["target"]["peer"]["label"] == "torch.func" and case["n"] in roofs:
+            n, d, m, depth = (case[name] for name in ("n", "d", "m", "depth"))
+            passes = 2 * n * (d * m + 2 * (depth - 1) * m**2)
+            operations = n**2 * (d + 2 * depth * m) + passes
+            most[f"most_{n}"] = seconds * roofs[n] / operations
+    return most
 
 
 def _size(name: str) -> Callable[[dict[str, Any]], Any]:
@@ -130,18 +155,22 @@ def judge(result: Result) -> list[Verdict]:
     """A promise holds if all rows of its work and peer reached their targets."""
     rows = rows_of(result)
     return [
-        _judge(claim, [row for row in rows if (row["work"], row["peer"]) == wanted])
+        _judge(claim, [r for r in rows if (r["work"], r["peer"]) == wanted], result.values)
         for claim, wanted in ROWS.items()
     ]
 
 
-def _judge(claim: str, rows: list[dict[str, Any]]) -> Verdict:
+def _judge(
+    claim: str, rows: list[dict[str, Any]], values: Mapping[str, float | int | str | bool]
+) -> Verdict:
     if not rows:
         return Verdict(
             claim, "inconclusive", "its target", "not in this file", "none",
             "The benchmark was not run for this work.",
         )  # fmt: skip
     missed = [sizes_of(row) for row in rows if not row["met"]]
+    most = [f"{values[key]:.0f}" for row in rows if (key := f"most_{row['n']}") in values]
+    roof = f" The machine's best product would allow {' and '.join(most)} at most."
     sign = "at most" if rows[0]["measure"] == "time" else "at least"
     peaks = [f"; {row['peak_bytes'] / GIB:.2f} GiB" for row in rows if claim == "engines-roof"]
     return Verdict(
@@ -152,5 +181,6 @@ def _judge(claim: str, rows: list[dict[str, Any]]) -> Verdict:
         + "".join(peaks),
         "none: the median ratio of one run in which the sides take turns",
         f"Beside {rows[0]['peer']} ({rows[0]['version']}) the promise "
-        + (f"is not kept at {', '.join(missed)}." if missed else "is kept at every size."),
+        + (f"is not kept at {', '.join(missed)}." if missed else "is kept at every size.")
+        + (roof if missed and most and claim == "engines-gram-torch" else ""),
     )

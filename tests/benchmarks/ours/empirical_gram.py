@@ -4,6 +4,7 @@ import measuring
 import measuring_torch
 
 from companion.kernels import empirical_gram
+from companion.matmul import chosen_product
 from companion.networks import ReLUNetwork
 
 
@@ -20,6 +21,7 @@ def prepare(case: measuring.Case) -> measuring.Prepared:
     return measuring.Prepared(
         measuring_torch.finished(case, lambda: empirical_gram(network, x)),
         measuring_torch.of_matrix,
+        told={"detail": chosen_product()},
     )
 
 

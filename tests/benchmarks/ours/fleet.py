@@ -5,6 +5,7 @@ import measuring_torch
 
 from companion.fleets import train_fleet
 from companion.losses import CROSS_ENTROPY
+from companion.matmul import chosen_product
 from companion.networks import ReLUNetwork
 from companion.training import History
 
@@ -41,7 +42,12 @@ def prepare(case: measuring.Case) -> measuring.Prepared:
         predicted = [history.network.predict(x) for history in fleet]
         return [float(CROSS_ENTROPY.values(one, y).mean()) for one in predicted]
 
-    return measuring.Prepared(measuring_torch.finished(case, run), check, units=case["steps"])
+    return measuring.Prepared(
+        measuring_torch.finished(case, run),
+        check,
+        units=case["steps"],
+        told={"detail": chosen_product()},
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import measuring
 import measuring_torch
 
 from companion.kernels import infinite_width_ntk
+from companion.matmul import chosen_product
 
 
 def prepare(case: measuring.Case) -> measuring.Prepared:
@@ -12,6 +13,7 @@ def prepare(case: measuring.Case) -> measuring.Prepared:
     return measuring.Prepared(
         measuring_torch.finished(case, lambda: infinite_width_ntk(x, depth=case["depth"])),
         measuring_torch.of_matrix,
+        told={"detail": chosen_product()},
     )
 
 

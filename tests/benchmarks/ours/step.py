@@ -7,6 +7,7 @@ import measuring_torch
 import torch
 
 from companion.losses import CROSS_ENTROPY
+from companion.matmul import chosen_product
 from companion.monitors import Moment, Record
 from companion.networks import ReLUNetwork
 from companion.training import History, train
@@ -46,6 +47,7 @@ def prepare(case: measuring.Case, record: Record | None = None) -> measuring.Pre
         run,
         check,
         clocked=lambda history: [b - a for a, b in itertools.pairwise(history["clock"].tolist())],
+        told={"detail": chosen_product()},
     )
 
 
