@@ -9,7 +9,7 @@ TITLE = "An executable companion to four papers on over-parameterized ReLU netwo
 
 
 def bibtex(identifier: str, result: Result) -> str:
-    """One `@misc` entry that pins the figure, plus the paper it belongs to.
+    """One `@misc` entry that pins the figure, plus the paper it belongs to if it is of a paper.
 
     Args:
         identifier: figure id, e.g. `du2019-fig1a`.
@@ -34,6 +34,8 @@ def bibtex(identifier: str, result: Result) -> str:
         },
         persons={"author": [Person("{The companion's authors}")]},
     )
-    references = parse_file(str(PROJECT / "book" / "references.bib"))
-    entries = {f"companion-{identifier}": entry, paper: references.entries[paper]}
+    entries = {f"companion-{identifier}": entry}
+    references = parse_file(str(PROJECT / "book" / "references.bib")).entries
+    if paper in references:
+        entries[paper] = references[paper]
     return str(BibliographyData(entries=entries).to_string("bibtex"))
