@@ -79,7 +79,7 @@ def train_fleet(
         _Member(place, network, size, Log(record or {}))
         for place, (network, size) in enumerate(zip(inside, sizes, strict=True))
     ]
-    together = _Together(members, coordinates.to(x.dtype), y, loss)
+    together = _Together(members, coordinates, y, loss)
     with torch.no_grad(), tqdm(total=steps, disable=not progress) as bar:
         while together.members:
             if not together.part(stop, steps):
@@ -100,9 +100,9 @@ def span(x: Tensor) -> tuple[Tensor, Tensor]:
         x: inputs, shape (n, d), n < d.
 
     Returns:
-        V, shape (d, n), and V^T x_i as rows, shape (n, n), in float64.
+        V, shape (d, n), and V^T x_i as rows, shape (n, n).
     """
-    basis, coordinates = torch.linalg.qr(x.double().T)
+    basis, coordinates = torch.linalg.qr(x.T)
     return basis, coordinates.T
 
 
@@ -315,8 +315,7 @@ def _check_alike(networks: Sequence[ReLUNetwork], step_sizes: Sequence[float], x
 
 def _into(networks: Sequence[ReLUNetwork], basis: Tensor) -> list[ReLUNetwork]:
     """The networks with W_1 V in place of W_1."""
-    firsts = torch.cat([net.weights[0] for net in networks])
-    inside = (firsts.double() @ basis).to(firsts.dtype)
+    inside = product(torch.cat([net.weights[0] for net in networks]), basis)
     split = torch.split(inside, [net.widths[0] for net in networks])
     return [
         replace(net, weights=(first, *net.weights[1:]))
@@ -329,11 +328,9 @@ def _out_of(
 ) -> list[History]:
     """The trained networks in the inputs' own coordinates: off their span nothing has moved."""
     start = torch.cat([net.weights[0] for net in networks])
-    inside = torch.cat([history.network.weights[0] for history in histories]).double()
-    moved = (inside - start.double() @ basis) @ basis.T
-    firsts = torch.split(
-        (start.double() + moved).to(start.dtype), [net.widths[0] for net in networks]
-    )
+    inside = torch.cat([history.network.weights[0] for history in histories])
+    moved = start + product(inside - product(start, basis), basis.T)
+    firsts = torch.split(moved, [net.widths[0] for net in networks])
     trained = [
         replace(history.network, weights=(first, *history.network.weights[1:]))
         for history, first in zip(histories, firsts, strict=True)

@@ -43,17 +43,17 @@ class Settings(BaseSettings):
     """
 
     dtype: Literal["float64"] = "float64"
-    count: Annotated[int, Field(ge=2)] = 200
+    count: Annotated[int, Field(ge=2)] = 400
     dimension: Dimension = 20
     depth: Size = 5
     width: Annotated[int, Field(ge=2, multiple_of=2)] = 128
     seeds: Annotated[int, Field(ge=3)] = 5
     step_size: Positive = 1.0
-    steps: Size = 100
+    steps: Size = 60
 
 
 QUICK = Settings()
-PAPER = Settings(count=500, depth=10, width=256, seeds=10)
+PAPER = Settings(count=500, depth=10, width=256, seeds=10, steps=100)
 
 
 def cost(settings: Settings) -> Cost:

@@ -22,6 +22,10 @@ def benchmark(result: Result) -> Drawing:
     axes.hlines(places, 1, reached, color=colors, lw=2)
     axes.scatter(reached, places, color=colors, s=28, zorder=3)
     axes.set_xscale("log")
+    least, most = axes.get_xlim()
+    ticks = [tick for tick in (0.25, 0.5, 0.7, 1, 1.5, 2, 3, 5) if least < tick < most]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
     axes.set_yticks(places, [f"{row['work']} {sizes_of(row)}, {row['peer']}" for row in rows])
     axes.tick_params(axis="y", labelsize=7, length=0)
     axes.grid(visible=False, axis="y")
