@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+exceptions = pytest.importorskip("selenium.common.exceptions")
+support = pytest.importorskip("selenium.webdriver.support.ui")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CHROMEDRIVER = shutil.which("chromedriver")
@@ -44,6 +46,12 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+# Whether the page is loaded and does not lead on to another.
+IS_HERE = """
+return document.readyState === "complete"
+  && document.querySelector('meta[http-equiv="refresh"]') === null;
+"""
 
 # Answers once fonts are loaded and, where the page has formulas, MathJax has set them.
 WAIT_UNTIL_SET = """
@@ -140,6 +148,10 @@ def pages(site: Path) -> list[str]:
 def visit(browser: Any, url: str) -> None:
     """Open a page and wait until its formulas and letters stand where they will stay."""
     browser.get(url)
+    # The front door leads on, and a script that is running on it then would never answer.
+    support.WebDriverWait(browser, 20, ignored_exceptions=[exceptions.WebDriverException]).until(
+        lambda driver: driver.execute_script(IS_HERE)
+    )
     browser.execute_async_script(WAIT_UNTIL_SET)
 
 
