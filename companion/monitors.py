@@ -160,7 +160,9 @@ class Distances:
 
     Columns: ||W_l - W_l(0)||_F, and ||W_l - W_l(0)||_2 between a lower and an upper bound. The
     bounds come from one step of subspace iteration that goes on from the last record's
-    directions, so they are tight along a run though each record costs two thin products a layer.
+    directions, so each record costs two thin products a layer. They are tight along a run where
+    a few directions hold most of the change, as on images; with inputs in random directions the
+    first layer's change has no such directions, and its upper bound stays far from the lower one.
 
     Attributes:
         directions: how many are kept; more of them make the upper bound tighter.

@@ -170,7 +170,7 @@ def bounds_of(numbers: Tensor) -> Tensor:
     frobenius, a, c, inside = numbers.unbind(-1)
     a, d = a.clamp(min=0), (frobenius.square() - inside).clamp(min=0)
     highest = (a + d) / 2 + torch.hypot((a - d) / 2, c)
-    return torch.stack([frobenius, a.sqrt(), highest.sqrt()])
+    return torch.stack([frobenius, a.sqrt(), torch.minimum(highest.sqrt(), frobenius)])
 
 
 def spectral_norm_bounds(matrix: Tensor, tolerance: float = 1e-3, steps: int = 100) -> NormBounds:

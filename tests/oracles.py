@@ -6,6 +6,7 @@ quadrature over angles, Monte Carlo, matrix exponentials. They take networks onl
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import scipy.integrate
@@ -13,7 +14,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from companion.networks import ReLUNetwork, TwoLayer
+from companion.networks import ReLUNetwork, TwoLayer, draw_chen, draw_du, draw_zou
 
 # Predictions f(x_i) from weights, output weights and inputs.
 Formula = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
@@ -132,6 +133,16 @@ def chen_predictions(
 ) -> Tensor:
     """Chen et al. (2021), section 3: m^alpha W_L relu(W_{L-1} ... relu(W_1 x))."""
     return len(outputs) ** alpha * zou_predictions(weights, outputs, x)
+
+
+# Every parameterisation: how it is drawn, and the formula of its paper.
+NETWORKS: dict[str, tuple[Callable[..., ReLUNetwork], Formula]] = {
+    "du": (draw_du, du_predictions),
+    "du, all trained": (partial(draw_du, trained="all"), du_predictions),
+    "zou": (draw_zou, zou_predictions),
+    "chen": (draw_chen, chen_predictions),
+    "chen, alpha 0.3": (partial(draw_chen, alpha=0.3), partial(chen_predictions, alpha=0.3)),
+}
 
 
 def deep_jacobians(

@@ -1,7 +1,5 @@
 """Members of a fleet against the same networks trained alone."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -22,9 +20,10 @@ from companion.monitors import (
     mean_loss,
     training_error,
 )
-from companion.networks import draw_chen, draw_du, draw_zou
+from companion.networks import draw_chen, draw_zou
 from companion.training import Stop, train
 from tests.modes import PeakMemory
+from tests.oracles import NETWORKS
 
 RECORD = {
     "loss": mean_loss,
@@ -33,12 +32,7 @@ RECORD = {
     "distance": Every(3, Distances()),
     "gradient": gradient_norms,
 }
-DRAWS = {
-    "du": draw_du,
-    "du, all trained": partial(draw_du, trained="all"),
-    "zou": draw_zou,
-    "chen": draw_chen,
-}
+DRAWS = {name: draw for name, (draw, _) in NETWORKS.items()}
 EVERY = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 
 

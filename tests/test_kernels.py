@@ -1,7 +1,6 @@
 """Gram matrices against autograd, loops, quadrature and Monte Carlo, and their structure."""
 
 import math
-from functools import partial
 
 import pytest
 import torch
@@ -29,6 +28,7 @@ from companion.networks import draw_chen, draw_du, draw_two_layer, draw_zou
 from companion.training import train
 from tests.modes import PeakMemory
 from tests.oracles import (
+    NETWORKS,
     gram_by_autograd,
     gram_by_loops,
     gram_by_rows,
@@ -196,12 +196,7 @@ def test_eigenvalues_are_those_of_a_known_matrix():
     assert lambda_min(matrix.float()) == pytest.approx(-3, rel=1e-6)
 
 
-DRAWS = {
-    "du": draw_du,
-    "du, all trained": partial(draw_du, trained="all"),
-    "zou": draw_zou,
-    "chen": draw_chen,
-}
+DRAWS = {name: draw for name, (draw, _) in NETWORKS.items()}
 EVERY = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 
 
@@ -238,15 +233,20 @@ def test_layers_are_those_of_autograd(draw):
         torch.testing.assert_close(gram, torch.stack(rows) @ torch.stack(rows).T)
 
 
-@EVERY
-def test_gradient_norms_at_initialisation(draw):
-    """oracles: ||df/dW_l||^2 / m^(2 alpha) is near 1/2 for hidden layers, 1 for the output."""
-    network, x = draw(4000, 5, 0, depth=2), sphere(4, 5, 0).x.float()
-    scale = 4000 if draw in (draw_zou, draw_chen) else 1
-    hidden = [1 / 2] * 2
-    output = {draw_chen: 1.0}.get(draw, 1 / 2)
-    wanted = hidden if network.trained == "hidden" else [*hidden, output]
-    for gram, value in zip(layer_grams(network, x), wanted, strict=True):
+@pytest.mark.parametrize(
+    ("name", "scale", "output"),
+    [
+        ("du", 1, []),
+        ("du, all trained", 1, [1 / 2]),
+        ("zou", 4000, []),
+        ("chen", 4000, [1.0]),
+        ("chen, alpha 0.3", 4000**0.6, [1.0]),
+    ],
+)
+def test_gradient_norms_at_initialisation(name, scale, output):
+    """||df/dW_l||^2 over the papers' scale is near 1/2 for hidden layers of width 4000."""
+    network, x = DRAWS[name](4000, 5, 0, depth=2), sphere(4, 5, 0).x.float()
+    for gram, value in zip(layer_grams(network, x), [1 / 2, 1 / 2, *output], strict=True):
         # Chi-square sums of 4000 units, two layers of them.
         assert (gram.diagonal() / scale).tolist() == pytest.approx([value] * 4, rel=0.2)
 

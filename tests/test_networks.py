@@ -1,7 +1,6 @@
 """Networks against loops, finite differences and automatic differentiation."""
 
 import math
-from functools import partial
 
 import pytest
 import torch
@@ -22,23 +21,14 @@ from companion.networks import (
 )
 from tests.modes import OneDevice
 from tests.oracles import (
-    chen_predictions,
+    NETWORKS,
     deep_jacobians,
-    du_predictions,
     finite_difference_gradient,
     gradient_by_loops,
     predictions_by_loops,
     zou_predictions,
 )
 
-# Every parameterisation with the formula of its paper.
-NETWORKS = {
-    "du": (draw_du, du_predictions),
-    "du, all trained": (partial(draw_du, trained="all"), du_predictions),
-    "zou": (draw_zou, zou_predictions),
-    "chen": (draw_chen, chen_predictions),
-    "chen, alpha 0.3": (partial(draw_chen, alpha=0.3), partial(chen_predictions, alpha=0.3)),
-}
 EVERY = pytest.mark.parametrize(("draw", "formula"), NETWORKS.values(), ids=NETWORKS)
 
 

@@ -3,7 +3,6 @@
 import copy
 import itertools
 import math
-from functools import partial
 
 import numpy as np
 import pytest
@@ -31,10 +30,9 @@ from companion.monitors import (
 from companion.networks import draw_chen, draw_du, draw_zou
 from companion.training import Checkpoint, Stop, flow, train, training_memory
 from tests.modes import OneDevice, PeakMemory
-from tests.oracles import chen_predictions, du_predictions, zou_predictions
+from tests.oracles import NETWORKS, chen_predictions
 
-DRAWS = [draw_du, partial(draw_du, trained="all"), draw_zou, draw_chen]
-FORMULAS = [du_predictions, du_predictions, zou_predictions, chen_predictions]
+DRAWS = [draw for draw, _ in NETWORKS.values()]
 MONITORS = [
     mean_loss,
     largest_loss,
@@ -76,7 +74,7 @@ def descent_by_torch(network, formula, x, y, loss, step_size, steps, batches=Non
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-@pytest.mark.parametrize(("draw", "formula"), list(zip(DRAWS, FORMULAS, strict=True)))
+@pytest.mark.parametrize(("draw", "formula"), NETWORKS.values(), ids=NETWORKS)
 def test_descent_is_sgd_on_autograd(loss, draw, formula):
     network, x, y = case(draw)
     losses, trained = descent_by_torch(network, formula, x, y, loss, 0.05, 8)
