@@ -82,7 +82,7 @@ def train_fleet(
     together = _Together(members, coordinates, y, loss)
     with torch.no_grad(), tqdm(total=steps, disable=not progress) as bar:
         while together.members:
-            if not together.part(stop, steps):
+            if not together.part(stop, steps, batches):
                 together.descend(batches)
                 bar.update()
     ended = [together.ended[place] for place in range(len(networks))]
@@ -232,18 +232,23 @@ class _Together:
         self._passed: _FleetPass | None = None
         self._step = 0
 
-    def part(self, stop: Stop | None, steps: int) -> bool:
-        """Record what is due and part with members whose run ends here; whether any did."""
+    @property
+    def passed(self) -> _FleetPass:
+        """The forward pass over all examples; with batches made only where it is asked for."""
         if self._passed is None:
             self._passed = self._fleet.run(self._by_columns)
+        return self._passed
+
+    def part(self, stop: Stop | None, steps: int, batches: Batches | None) -> bool:
+        """Record what is due and part with members whose run ends here; whether any did."""
         for slot, member in enumerate(self.members):
             if member.log.due(self._step):
-                member.log.note(self._moment(slot, self._passed))
-        endings = self._endings(self._passed, stop, steps)
+                member.log.note(self._moment(slot))
+        endings = self._endings(stop, steps, batches)
         for slot, ending in enumerate(endings):
             if ending is not None:
                 member = self.members[slot]
-                moment = self._moment(slot, self._passed, last=True)
+                moment = self._moment(slot, last=True)
                 self.ended[member.place] = history_of(member.log, moment, ending)
         staying = [slot for slot, ending in enumerate(endings) if ending is None]
         if len(staying) == len(self.members):
@@ -257,33 +262,36 @@ class _Together:
 
     def descend(self, batches: Batches | None) -> None:
         """One step of all members."""
-        x, y, passed = self._by_columns, self._y, self._passed
-        if batches is not None:
-            rows = batches.rows(self._step, len(y)).to(y.device)
-            x, y = self._x[rows], y[rows]
+        if batches is None:
+            x, y, passed = self._by_columns, self._y, self.passed
+        else:
+            rows = batches.rows(self._step, len(self._y)).to(self._y.device)
+            x, y = self._x[rows], self._y[rows]
             passed = self._fleet.run(x)
-        assert passed is not None
         sizes = y.new_tensor([member.step_size for member in self.members])
         slopes = self._loss.derivatives(passed.predictions, y)
         self._fleet.descend(passed, x, slopes * (sizes[:, None] / len(y)))
         self._passed = None
         self._step += 1
 
-    def _moment(self, slot: int, passed: _FleetPass, last: bool = False) -> Moment:
+    def _moment(self, slot: int, last: bool = False) -> Moment:
         member, network = self.members[slot], self._fleet.member(slot)
         moment = Moment(
             network, member.initial, self._by_columns, self._y, self._loss, self._step,
             member.memory, member.log.watchers(self._step, last),
         )  # fmt: skip
-        moment.adopt(self._fleet.member_pass(slot, passed, self._by_columns))
+        moment.adopt(self._fleet.member_pass(slot, self.passed, self._by_columns))
         return moment
 
-    def _endings(self, passed: _FleetPass, stop: Stop | None, steps: int) -> list[Ending | None]:
+    def _endings(
+        self, stop: Stop | None, steps: int, batches: Batches | None
+    ) -> list[Ending | None]:
         budget: Ending | None = "budget" if self._step >= steps else None
-        if stop is None or self._step % stop.every:
+        if stop is None or not stop.looks(self._step, len(self._y), batches):
             return [budget] * len(self.members)
-        losses = self._loss.values(passed.predictions, self._y).mean(dim=1).tolist()
-        errors = (passed.predictions * self._y <= 0).to(self._y.dtype).mean(dim=1).tolist()
+        predictions = self.passed.predictions
+        losses = self._loss.values(predictions, self._y).mean(dim=1).tolist()
+        errors = (predictions * self._y <= 0).to(self._y.dtype).mean(dim=1).tolist()
         if self._step == 0:
             for member, loss in zip(self.members, losses, strict=True):
                 member.start = loss

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -36,12 +37,19 @@ class Stop:
     Attributes:
         loss_below: end once the mean loss over all examples is below this.
         zero_error: end once y f > 0 for all examples.
-        every: steps between looks, also for divergence, which always ends a run.
+        every: steps between looks, also for divergence, which always ends a run; without it every
+            step for full batches, which have what it takes at hand, and once an epoch for SGD,
+            where a look costs a pass over all examples.
     """
 
     loss_below: float | None = None
     zero_error: bool = False
-    every: int = 1
+    every: int | None = None
+
+    def looks(self, step: float, count: int, batches: Batches | None) -> bool:
+        """Whether to look after that many steps of a run on `count` examples."""
+        epoch = 1 if batches is None else math.ceil(count / batches.size)
+        return step % (self.every or epoch) == 0
 
     def ending(self, loss: float, error: float, start: float) -> Ending | None:
         """How a run of that mean loss and training error ends, or None.
@@ -147,7 +155,7 @@ def train(
         while ending is None:
             moment = run.moment()
             run.log.note(moment)
-            ending = run.ending(moment, stop, steps)
+            ending = run.ending(moment, stop, steps, batches)
             if ending is None:
                 run.descend(moment, step_size, batches)
                 bar.update()
@@ -295,8 +303,10 @@ class _Run:
             watchers,
         )  # fmt: skip
 
-    def ending(self, moment: Moment, stop: Stop | None, steps: int) -> Ending | None:
-        if stop is not None and self.step % stop.every == 0:
+    def ending(
+        self, moment: Moment, stop: Stop | None, steps: int, batches: Batches | None
+    ) -> Ending | None:
+        if stop is not None and stop.looks(self.step, len(self.x), batches):
             loss, error = float(mean_loss(moment)), float(training_error(moment))
             if self.step == 0:
                 self.start = loss

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from companion import fleets
 from companion.datasets import sphere
 from companion.draws import Batches
 from companion.errors import InputError
@@ -91,6 +92,16 @@ def test_any_widths_and_depths(widths, depth, seed):
     options = {"loss": QUADRATIC, "step_size": 0.05, "steps": 4, "record": {"loss": mean_loss}}
     for network, found in zip(networks, train_fleet(networks, x, y, **options), strict=True):
         assert_same(found, train(network, x, y, **options))
+
+
+def test_sgd_looks_at_all_examples_once_an_epoch(monkeypatch):
+    x, y = data(count=12)
+    seen = []
+    run = fleets._Fleet.run
+    monkeypatch.setattr(fleets._Fleet, "run", lambda self, x: seen.append(len(x)) or run(self, x))
+    options = {"loss": CROSS_ENTROPY, "step_size": 0.1, "steps": 6, "batches": Batches(4)}
+    train_fleet(fleet_of(draw_zou), x, y, **options)
+    assert seen == [12, 4, 4, 4, 12, 4, 4, 4, 12]
 
 
 def test_unequal_widths_within_members():

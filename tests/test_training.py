@@ -154,6 +154,21 @@ def test_recording_changes_no_number_and_costs_no_other_pass(monkeypatch):
     assert recorded["distance"].shape == (4, 3, 3)
 
 
+def test_sgd_looks_at_all_examples_once_an_epoch(monkeypatch):
+    network, x, y = case(count=12)
+    seen = []
+    run = type(network).run
+    monkeypatch.setattr(
+        type(network), "run", lambda self, x, *a: seen.append(len(x)) or run(self, x, *a)
+    )
+    options = {"loss": CROSS_ENTROPY, "step_size": 0.1, "steps": 6, "batches": Batches(4)}
+    train(network, x, y, **options)
+    assert seen == [12, 4, 4, 4, 12, 4, 4, 4, 12]
+    seen.clear()
+    train(network, x, y, **options, stop=None)
+    assert seen == [4] * 6
+
+
 def test_the_network_given_is_left_alone():
     network, x, y = case()
     before = [parameter.clone() for parameter in network.parameters]
