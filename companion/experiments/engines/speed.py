@@ -70,11 +70,16 @@ def run(settings: Settings, device: str) -> Result:
         InputError: the file is not one that `companion bench --json` wrote.
     """
     path = settings.file or PROJECT / DATA
-    told = read_checked(path)
+    try:
+        told = read_checked(path)
+    except (InputError, OSError, UnicodeDecodeError):
+        told = {}
     every = told.get("rows", [])
     rows = [row for row in every if row["target"]["bound"] is not None]
     if not rows:
-        raise InputError(f"{path} holds no benchmark; 'companion bench --json {path}' writes one.")
+        raise InputError(
+            f"{path} holds no intact benchmark; 'companion bench --json FILE' writes one."
+        )
     machine = told["provenance"]
     where = f"{machine['processor']}, {machine['cores']} cores"
     when = f"{machine['created'][:10]}, commit {machine['commit']}"

@@ -67,10 +67,10 @@ def test_a_benchmark_of_some_rows_leaves_the_rest_open(tmp_path):
 
 def test_files_that_are_no_benchmark_are_refused(tmp_path):
     (tmp_path / "other.json").write_text(json.dumps({"rows": []}))
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match="holds no intact benchmark"):
         run(QUICK.override({"file": tmp_path / "other.json"}), "cpu")
     write_checked(tmp_path / "empty.json", {"rows": []})
-    with pytest.raises(InputError, match="holds no benchmark"):
+    with pytest.raises(InputError, match="holds no intact benchmark"):
         run(QUICK.override({"file": tmp_path / "empty.json"}), "cpu")
     with pytest.raises(InputError, match="setting file"):
         QUICK.override({"file": tmp_path / "missing.json"})
