@@ -185,7 +185,9 @@ class _Fleet:
         if self._kind.trained == "all":
             self.outputs = self.outputs - batched_product(scaled, passed.hidden[-1].mT)
         for layer in range(len(self.weights) - 1, -1, -1):
-            signal = self._kind.gated(signal.mul_(self._gains[layer]), passed.gates[layer])
+            if any(net.gains[layer] != 1 for net in self._networks):
+                signal.mul_(self._gains[layer])
+            signal = self._kind.gated(signal, passed.gates[layer])
             below = batched_product(self.weights[layer].mT, signal) if layer else signal
             if layer:
                 step = batched_product(signal, passed.hidden[layer - 1].mT)
@@ -248,7 +250,8 @@ class _Together:
         for slot, ending in enumerate(endings):
             if ending is not None:
                 member = self.members[slot]
-                moment = self._moment(slot, last=True)
+                unrecorded = bool(member.log.due(self._step, last=True))
+                moment = self._moment(slot, last=True, with_pass=unrecorded)
                 self.ended[member.place] = history_of(member.log, moment, ending)
         staying = [slot for slot, ending in enumerate(endings) if ending is None]
         if len(staying) == len(self.members):
@@ -274,13 +277,14 @@ class _Together:
         self._passed = None
         self._step += 1
 
-    def _moment(self, slot: int, last: bool = False) -> Moment:
+    def _moment(self, slot: int, last: bool = False, with_pass: bool = True) -> Moment:
         member, network = self.members[slot], self._fleet.member(slot)
         moment = Moment(
             network, member.initial, self._by_columns, self._y, self._loss, self._step,
             member.memory, member.log.watchers(self._step, last),
         )  # fmt: skip
-        moment.adopt(self._fleet.member_pass(slot, self.passed, self._by_columns))
+        if with_pass:
+            moment.adopt(self._fleet.member_pass(slot, self.passed, self._by_columns))
         return moment
 
     def _endings(

@@ -21,7 +21,7 @@ from companion.monitors import (
     mean_loss,
     training_error,
 )
-from companion.networks import draw_chen, draw_zou
+from companion.networks import draw_chen, draw_du, draw_zou
 from companion.training import Stop, train
 from tests.modes import PeakMemory
 from tests.oracles import NETWORKS
@@ -102,6 +102,9 @@ def test_sgd_looks_at_all_examples_once_an_epoch(monkeypatch):
     options = {"loss": CROSS_ENTROPY, "step_size": 0.1, "steps": 6, "batches": Batches(4)}
     train_fleet(fleet_of(draw_zou), x, y, **options)
     assert seen == [12, 4, 4, 4, 12, 4, 4, 4, 12]
+    seen.clear()
+    train_fleet(fleet_of(draw_zou), x, y, **options, stop=None)
+    assert seen == [4] * 6
 
 
 def test_unequal_widths_within_members():
@@ -111,6 +114,16 @@ def test_unequal_widths_within_members():
     for network, found in zip(networks, train_fleet(networks, x, y, **options), strict=True):
         history = train(network, x, y, **options)
         assert_same(found, history)
+
+
+def test_a_gain_of_one_in_the_first_member_is_not_everyones():
+    """In Du et al. the gain is sqrt(2 / m): 1 at width 2."""
+    x, y = data()
+    networks = fleet_of(draw_du, (2, 8))
+    assert networks[0].gains == (1.0, 1.0, 1.0) != networks[1].gains
+    options = {"loss": CROSS_ENTROPY, "step_size": 0.1, "steps": 5}
+    for network, found in zip(networks, train_fleet(networks, x, y, **options), strict=True):
+        assert_same(found, train(network, x, y, **options))
 
 
 def test_members_leave_when_they_stop_and_the_others_go_on():
