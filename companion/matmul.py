@@ -133,25 +133,25 @@ def using(product: str | None = None, precision: Precision | None = None) -> Ite
     Raises:
         InputError: unknown product or precision, or tf32 without CUDA.
     """
-    before = _choice.product, _choice.precision
+    settings = torch.backends.cuda.matmul
+    before = _choice.product, _choice.precision, settings.fp32_precision
     if product is not None:
         _choice.product = _checked(product, "product")
-    if precision is not None:
-        _set_precision(precision)
     try:
+        if precision is not None:
+            _choice.precision = _checked_precision(precision)
+            settings.fp32_precision = "tf32" if precision == "tf32" else "ieee"
         yield
     finally:
-        _choice.product = before[0]
-        _set_precision(before[1])
+        _choice.product, _choice.precision, settings.fp32_precision = before
 
 
-def _set_precision(precision: Precision) -> None:
+def _checked_precision(precision: Precision) -> Precision:
     if precision not in PRECISIONS:
         raise InputError(f"precision is '{precision}'; choose {', '.join(PRECISIONS)}.")
     if precision == "tf32" and not torch.cuda.is_available():
         raise InputError("precision 'tf32' needs a CUDA device; use float32 or bfloat16 here.")
-    _choice.precision = precision
-    torch.backends.cuda.matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    return precision
 
 
 def _checked(name: str, what: str) -> str:

@@ -129,3 +129,17 @@ def test_unknown_roads_and_precisions_are_refused(options, told):
     with pytest.raises(InputError, match=told), using(**options):
         pass
     assert (chosen_product(), chosen_precision()) == before
+
+
+def test_naming_a_road_leaves_a_users_cuda_setting_alone():
+    settings = torch.backends.cuda.matmul
+    before = settings.fp32_precision
+    try:
+        settings.fp32_precision = "tf32"
+        with using("torch"):
+            assert settings.fp32_precision == "tf32"
+        with using(precision="bfloat16"):
+            assert settings.fp32_precision == "ieee"
+        assert settings.fp32_precision == "tf32"
+    finally:
+        settings.fp32_precision = before
