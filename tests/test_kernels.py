@@ -216,7 +216,7 @@ def test_empirical_grams_are_inner_products_of_gradients(draw, depth, count, hal
     ]:
         assert float((found - known).abs().max()) <= 1e-10 * scale
     gram = empirical_gram(network, x)
-    assert torch.equal(gram, gram.T) or torch.allclose(gram, gram.T, rtol=1e-14, atol=0)
+    assert torch.allclose(gram, gram.T, rtol=1e-13, atol=1e-14 * scale)
     assert lambda_min(gram) >= -1e-13 * max(1.0, lambda_max(gram))
     assert len(layer_grams(network, x)) == len(network.parameters)
 
@@ -283,7 +283,7 @@ def test_memory_is_what_was_said_and_budgets_are_kept(draw, width):
         with PeakMemory() as memory:
             empirical_gram(network, x, other)
         told = gram_memory(network, 600, count)
-        assert 0.4 * told <= memory.peak <= told
+        assert 0.5 * told <= memory.peak <= told
         for share in (0.8, 0.5, 0.3):
             result = 4 * 600 * (count or 600)
             budget = result + share * (told - result)

@@ -182,4 +182,6 @@ def test_only_due_watchers_are_shown_the_pass():
 def test_hinge_has_its_own_slope():
     start, _ = moment(draw_zou)
     start.loss = HINGE
-    assert float(largest_slope(start)) in (0.0, 1.0)
+    assert float(largest_slope(start)) == 1.0
+    start.y = 10 * start.forward.predictions.sign() / start.forward.predictions.abs().min()
+    assert float(largest_slope(start)) == 0.0  # every margin is beyond 1

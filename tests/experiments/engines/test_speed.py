@@ -62,7 +62,7 @@ def test_a_benchmark_of_some_rows_leaves_the_rest_open(tmp_path):
         for v in judge(run(QUICK.override({"file": tmp_path / "mine.json"}), "cpu"))
     }
     assert verdicts["engines-gram"] == verdicts["engines-fleet"] == "inconclusive"
-    assert verdicts["engines-step-jax"] in ("holds", "fails")
+    assert verdicts["engines-step-jax"] != "inconclusive"
 
 
 def test_files_that_are_no_benchmark_are_refused(tmp_path):
