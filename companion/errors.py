@@ -1,4 +1,4 @@
-"""The two ways things go wrong that a user can do something about."""
+"""The ways things go wrong that a user can do something about."""
 
 
 class InputError(ValueError):
@@ -7,6 +7,10 @@ class InputError(ValueError):
 
 class DivergedError(InputError):
     """The step size is too large for gradient descent to stay finite."""
+
+
+class DamagedError(InputError):
+    """A file that this program wrote is no longer what it wrote."""
 
 
 class BuildError(RuntimeError):

@@ -3,51 +3,140 @@
 import contextlib
 import hashlib
 import json
-import tempfile
-from collections.abc import Mapping
+import logging
+import math
+import os
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from companion.errors import InputError
+from companion.errors import DamagedError, InputError
+
+_log = logging.getLogger("companion")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a whole file or none of it.
+    """Write a whole file or none of it, and leave what stands there the kind of file it is.
+
+    A link goes on naming its file, and that file is replaced. A file that is replaced keeps its
+    permissions and owner; a new one gets those that the umask leaves. A device, a pipe and this
+    process's own output cannot be replaced and are written into.
 
     Raises:
-        InputError: the folder is read-only, full, or not a folder.
+        InputError: the folder is read-only, full, or not a folder, or `path` names a folder.
     """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as handle:
-            temporary = Path(handle.name)
-            handle.write(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        reason = error.strerror or str(error)
-        raise InputError(
-            f"cannot write {path} ({reason}); choose a folder that is writable and has room."
-        ) from None
+    with _sentence(path):
+        known = _status(path)
+        if known is not None and _is_stream(known):
+            _write_into(path, known, content)
+        else:
+            _replace(Path(os.path.realpath(path)), content, known)
+
+
+def check_target(path: Path) -> None:
+    """Refuse a file that cannot be written before hours are spent, not after.
+
+    Missing folders are made.
+
+    Raises:
+        InputError: as `write_atomically`, or the file that stands there is read-only.
+    """
+    with _sentence(path):
+        known = _status(path)
+        if known is not None and not os.access(path, os.W_OK):
+            raise PermissionError(0, "it is read-only")
+        if known is None or not _is_stream(known):
+            check_writable(Path(os.path.realpath(path)).parent)
 
 
 def check_writable(folder: Path) -> None:
     """Refuse a folder that cannot be written before hours are spent, not after.
 
+    A missing folder is made.
+
     Raises:
         InputError: as `write_atomically`.
     """
-    probe = folder / ".writable"
-    write_atomically(probe, b"")
-    probe.unlink()
+    with _sentence(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe, descriptor = _create_in(folder)
+        os.close(descriptor)
+        probe.unlink()
+
+
+@contextmanager
+def _sentence(path: Path) -> Iterator[None]:
+    """Say what the system refuses in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"cannot write {path} ({reason}); choose a file in a folder that is writable and has "
+            "room."
+        ) from None
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """What stands at the end of a path's links; None for nothing, and no folder."""
+    try:
+        known = path.stat()
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(known.st_mode):
+        raise IsADirectoryError(0, "it is a folder")
+    return known
+
+
+def _is_stream(known: os.stat_result) -> bool:
+    return not stat.S_ISREG(known.st_mode) or _own_output(known) is not None
+
+
+def _own_output(known: os.stat_result) -> int | None:
+    """The descriptor of this process's output or error stream that a file is, if it is one."""
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(known, os.fstat(descriptor)):
+                return descriptor
+    return None
+
+
+def _write_into(path: Path, known: os.stat_result, content: bytes) -> None:
+    own = _own_output(known)
+    sys.stdout.flush()
+    # Opened by its name, a redirected output would be cut to nothing first.
+    with path.open("wb") if own is None else os.fdopen(os.dup(own), "wb") as stream:
+        stream.write(content)
+
+
+def _replace(path: Path, content: bytes, known: os.stat_result | None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary, descriptor = _create_in(path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(content)
+            if known is not None:
+                with contextlib.suppress(PermissionError):  # of another owner: it becomes ours
+                    os.fchown(handle.fileno(), known.st_uid, known.st_gid)
+                os.fchmod(handle.fileno(), stat.S_IMODE(known.st_mode))
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _create_in(folder: Path) -> tuple[Path, int]:
+    """A new file of a name that nothing has, with the permissions that the umask leaves."""
+    path = folder / f".companion-{secrets.token_hex(6)}.part"
+    return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
 
 
 def write_checked(path: Path, payload: Mapping[str, Any]) -> None:
@@ -61,18 +150,38 @@ def read_checked(path: Path) -> dict[str, Any]:
     """Read back what `write_checked` wrote.
 
     Raises:
-        InputError: the file is damaged.
+        DamagedError: the file is damaged.
+        FileNotFoundError: there is none.
     """
     try:
         whole = json.loads(path.read_text(encoding="utf-8"))
         payload, known = whole["payload"], whole["sha256"]
-    except (ValueError, KeyError, TypeError):
-        payload, known = {}, "unreadable"
-    if hashlib.sha256(canonical(payload).encode()).hexdigest() != known:
-        raise InputError(
-            f"{path} is damaged: its checksum does not match; delete it and run again."
-        )
+        found = hashlib.sha256(canonical(payload).encode()).hexdigest()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read ({error.strerror}).") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DamagedError(f"{path} is damaged: it is not what this program writes.") from None
+    if found != known or not isinstance(payload, dict):
+        raise DamagedError(f"{path} is damaged: its checksum does not match.")
     return cast(dict[str, Any], payload)
+
+
+def set_aside(path: Path, problem: object) -> None:
+    """Move a damaged file or folder of a cache out of the way, and say so.
+
+    Args:
+        path: it is renamed to end in `.damaged`, over what was set aside before.
+        problem: what is wrong with it.
+    """
+    aside = path.with_name(path.name + ".damaged")
+    # Another process may have set it aside just now.
+    with _sentence(aside), contextlib.suppress(FileNotFoundError):
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        path.replace(aside)
+        _log.warning("%s It is set aside as %s and made again.", problem, aside.name)
 
 
 def canonical(payload: Mapping[str, Any]) -> str:
@@ -81,16 +190,22 @@ def canonical(payload: Mapping[str, Any]) -> str:
 
 
 def encode(array: np.ndarray) -> dict[str, Any]:
-    """An array as JSON: numbers in their shortest exact form, NaN as null."""
+    """An array as JSON: numbers in their shortest exact form, NaN as null, infinity in words."""
     flat = np.asarray(array).ravel()
-    if flat.dtype.kind == "f":
-        items: list[Any] = [None if np.isnan(v) else float(str(v)) for v in flat]
-    else:
-        items = flat.tolist()
+    items = [_encoded(v) for v in flat] if flat.dtype.kind == "f" else flat.tolist()
     return {"dtype": flat.dtype.str, "shape": list(np.shape(array)), "items": items}
+
+
+def _encoded(number: np.floating[Any]) -> float | str | None:
+    if np.isnan(number):
+        return None
+    shortest = float(str(number))
+    return shortest if math.isfinite(shortest) else str(shortest)
 
 
 def decode(stored: Mapping[str, Any]) -> np.ndarray:
     """The array that `encode` wrote."""
     items = [np.nan if item is None else item for item in stored["items"]]
+    if any(isinstance(item, str) for item in items):
+        items = [float(item) for item in items]
     return np.array(items, dtype=stored["dtype"]).reshape(stored["shape"])
