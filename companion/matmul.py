@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from companion.errors import InputError
 from companion.memory import keep_freed_memory
@@ -23,6 +25,8 @@ VARIABLE = "COMPANION_PRODUCT"
 # Below so many multiplications the call costs more than the product, and torch's call is cheaper.
 _WORTH_ONEDNN = 3 * 2**19
 
+Road = Callable[[Tensor, Tensor, bool], Tensor]
+
 
 def _torch(a: Tensor, b: Tensor, relu: bool) -> Tensor:
     result = a @ b
@@ -30,22 +34,15 @@ def _torch(a: Tensor, b: Tensor, relu: bool) -> Tensor:
 
 
 def _onednn(a: Tensor, b: Tensor, relu: bool) -> Tensor:
-    if a.shape[0] * a.shape[1] * b.shape[1] < _WORTH_ONEDNN or not _onednn_takes(a, b):
-        return _torch(a, b, relu)
     result: Tensor = torch.ops.mkldnn._linear_pointwise(
         a, b.T, None, "relu" if relu else "none", [], ""
     )
     return result
 
 
-def _onednn_takes(a: Tensor, b: Tensor) -> bool:
-    """It knows neither other devices, nor float64, nor derivatives."""
-    differentiated = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
-    known = a.device.type == "cpu" and a.dtype in (torch.float32, torch.bfloat16)
-    return known and not differentiated
-
-
-PRODUCTS: dict[str, Callable[[Tensor, Tensor, bool], Tensor]] = {"torch": _torch, "onednn": _onednn}
+PRODUCTS: dict[str, Road] = {"torch": _torch, "onednn": _onednn}
+# Whether a road was seen to work, by road, dtype, relu and the layouts of both factors.
+_seen: dict[tuple[object, ...], bool] = {}
 
 
 @dataclass
@@ -73,10 +70,10 @@ def product(a: Tensor, b: Tensor, *, relu: bool = False) -> Tensor:
     Returns:
         Shape (p, r).
     """
-    compute = PRODUCTS[chosen_product()]
+    road = PRODUCTS[chosen_product()]
     if _choice.precision == "bfloat16" and a.dtype == torch.float32:
-        return _by_layout(compute, a.bfloat16(), b.bfloat16(), relu).float()
-    return _by_layout(compute, a, b, relu)
+        return _by_layout(road, a.bfloat16(), b.bfloat16(), relu).float()
+    return _by_layout(road, a, b, relu)
 
 
 def batched_product(a: Tensor, b: Tensor) -> Tensor:
@@ -94,11 +91,72 @@ def batched_product(a: Tensor, b: Tensor) -> Tensor:
     return torch.bmm(a, b)
 
 
-def _by_layout(
-    compute: Callable[[Tensor, Tensor, bool], Tensor], a: Tensor, b: Tensor, relu: bool
-) -> Tensor:
+def _by_layout(road: Road, a: Tensor, b: Tensor, relu: bool) -> Tensor:
     by_columns = a.stride(0) == 1 and a.stride(1) >= a.shape[0] > 1
-    return compute(b.T, a.T, relu).T if by_columns else compute(a, b, relu)
+    return _by(road, b.T, a.T, relu).T if by_columns else _by(road, a, b, relu)
+
+
+def _by(road: Road, a: Tensor, b: Tensor, relu: bool) -> Tensor:
+    """By that road where it is worth it and was seen to work, else by torch's."""
+    if road is _torch or a.shape[0] * a.shape[1] * b.shape[1] < _WORTH_ONEDNN:
+        return _torch(a, b, relu)
+    if not _is_plain(a, b) or not _works(road, a, b, relu):
+        return _torch(a, b, relu)
+    try:
+        return road(a, b, relu)
+    except RuntimeError:  # it lacks these sizes; or the factors do not fit, which torch will say
+        return _torch(a, b, relu)
+
+
+def _is_plain(a: Tensor, b: Tensor) -> bool:
+    """Other roads know neither other devices, nor float64, nor derivatives of either mode."""
+    differentiated = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
+    known = a.device.type == "cpu" and a.dtype in (torch.float32, torch.bfloat16)
+    return known and not differentiated and _tangent(a) is None and _tangent(b) is None
+
+
+def _tangent(a: Tensor) -> Tensor | None:
+    tangent: Tensor | None = unpack_dual(a).tangent  # type: ignore[no-untyped-call]
+    return tangent
+
+
+def _works(road: Road, a: Tensor, b: Tensor, relu: bool) -> bool:
+    """Whether the road is right for factors like these, tried once.
+
+    What a processor lacks is a matter of the combination: without AVX-512, oneDNN has an inner
+    product in float32 and none in bfloat16.
+    """
+    key = (road, a.dtype, relu, _layout(a), _layout(b))
+    if key not in _seen:
+        _seen[key] = _is_right(road, a.dtype, relu, _layout(a), _layout(b))
+    return _seen[key]
+
+
+def _layout(a: Tensor) -> str:
+    if a.is_contiguous():
+        return "rows"
+    return "columns" if a.T.is_contiguous() else "gaps"
+
+
+def _is_right(road: Road, dtype: torch.dtype, relu: bool, *layouts: str) -> bool:
+    """A product of random matrices, large enough for the road, against float64."""
+    # NumPy's draws, as torch's would be refused within a vmap.
+    drawn = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 128, 128)))
+    a, b = (_stored(m.to(dtype), layout) for m, layout in zip(drawn, layouts, strict=True))
+    try:
+        found = road(a, b, relu)
+    except (RuntimeError, AttributeError):  # this build of torch may not know it by name
+        return False
+    exact = _torch(a.double(), b.double(), relu)
+    allowed = 4 * torch.finfo(dtype).eps * exact.abs().max()
+    alike = found.shape == exact.shape and found.dtype == dtype
+    return alike and bool((found.double() - exact).abs().max() <= allowed)
+
+
+def _stored(a: Tensor, layout: str) -> Tensor:
+    if layout == "gaps":
+        return torch.cat([a, a], dim=1)[:, : a.shape[1]]
+    return a.T.contiguous().T if layout == "columns" else a
 
 
 def chosen_product() -> str:
@@ -149,8 +207,11 @@ def using(product: str | None = None, precision: Precision | None = None) -> Ite
 def _checked_precision(precision: Precision) -> Precision:
     if precision not in PRECISIONS:
         raise InputError(f"precision is '{precision}'; choose {', '.join(PRECISIONS)}.")
-    if precision == "tf32" and not torch.cuda.is_available():
-        raise InputError("precision 'tf32' needs a CUDA device; use float32 or bfloat16 here.")
+    # A CUDA device without tf32 would compute in float32 and say nothing.
+    if precision == "tf32" and not torch.cuda.is_tf32_supported():
+        raise InputError(
+            "precision 'tf32' needs a CUDA device that has it; use float32 or bfloat16 here."
+        )
     return precision
 
 
@@ -164,11 +225,12 @@ def _fastest() -> str:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return "torch"
     a, b = torch.ones(1024, 512), torch.ones(512, 512)
-    seconds: dict[str, list[float]] = {name: [] for name in PRODUCTS}
+    roads = {name: road for name, road in PRODUCTS.items() if _works(road, a, b, False)}
+    seconds: dict[str, list[float]] = {name: [] for name in roads}
     # In turns, and the least of each: what else runs on the machine can only add time.
     for _ in range(20):
-        for name, compute in PRODUCTS.items():
+        for name, road in roads.items():
             start = time.perf_counter()
-            compute(a, b, False)
+            _by(road, a, b, False)
             seconds[name].append(time.perf_counter() - start)
     return min(seconds, key=lambda name: min(seconds[name]))

@@ -1,10 +1,14 @@
 """The product by every road against torch in float64, its layouts, and how it is chosen."""
 
 import itertools
-import time
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 from companion import matmul
 from companion.errors import InputError
@@ -48,8 +52,10 @@ def test_large_products_take_the_named_road(monkeypatch):
         calls.append(args[0].dtype)
         return args[0] @ args[1].T
 
-    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", spy)
     a, b = factors(300, 200, 190)
+    with using("onednn"):
+        product(a, b)  # has been tried
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", spy)
     with using("onednn"):
         product(a, b)
         assert calls == [torch.float32]
@@ -62,6 +68,16 @@ def test_large_products_take_the_named_road(monkeypatch):
     assert len(calls) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+def test_derivatives_of_forward_mode_pass_through():
+    """OneDNN's inner product knows none, and drops them without a word."""
+    a, b = factors(300, 200, 190)
+    direction = torch.ones_like(a)
+    with using("onednn"), forward_ad.dual_level():
+        found = product(forward_ad.make_dual(a, direction), b)
+        torch.testing.assert_close(forward_ad.unpack_dual(found).tangent, direction @ b)
+
+
 def test_derivatives_pass_through():
     a, b = factors(300, 200, 190)
     a.requires_grad_()
@@ -71,26 +87,141 @@ def test_derivatives_pass_through():
     torch.testing.assert_close(a.grad, known, rtol=1e-4, atol=1e-4)
 
 
-def test_the_choice_is_measured_named_or_set_by_the_environment(monkeypatch):
+class Clock:
+    """A clock that stands still but for the roads that move it on."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(matmul, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def taking(self, seconds, compute=matmul._torch):
+        def road(a, b, relu):
+            self.now += seconds
+            return compute(a, b, relu)
+
+        return road
+
+
+def raising(*_):
+    raise RuntimeError("could not create a primitive descriptor")
+
+
+def unmeasured(monkeypatch):
     monkeypatch.setattr(matmul, "_choice", matmul._Choice())
     monkeypatch.delenv(matmul.VARIABLE, raising=False)
 
-    def slow(a, b, relu):
-        time.sleep(2e-3)
-        return a @ b
 
-    monkeypatch.setitem(matmul.PRODUCTS, "onednn", slow)
+@pytest.mark.parametrize(("quick", "slow"), [("torch", "onednn"), ("onednn", "torch")])
+def test_the_fastest_road_is_chosen(monkeypatch, quick, slow):
+    clock = Clock(monkeypatch)
+    monkeypatch.setitem(matmul.PRODUCTS, quick, clock.taking(1.0))
+    monkeypatch.setitem(matmul.PRODUCTS, slow, clock.taking(2.0))
+    unmeasured(monkeypatch)
+    assert chosen_product() == quick
+    with using(slow):
+        assert chosen_product() == slow
+    assert chosen_product() == quick
+
+
+@pytest.mark.parametrize("wrong", [raising, lambda a, b, relu: 2 * (a @ b)])
+def test_a_road_that_fails_is_not_the_fastest(monkeypatch, wrong):
+    clock = Clock(monkeypatch)
+    monkeypatch.setitem(matmul.PRODUCTS, "torch", clock.taking(1.0))
+    monkeypatch.setitem(matmul.PRODUCTS, "onednn", clock.taking(0.0, wrong))
+    unmeasured(monkeypatch)
     assert chosen_product() == "torch"
-    with using("onednn"):
-        assert chosen_product() == "onednn"
-    assert chosen_product() == "torch"
-    monkeypatch.setattr(matmul, "_choice", matmul._Choice())
+
+
+def test_the_environment_names_the_choice(monkeypatch):
+    unmeasured(monkeypatch)
     monkeypatch.setenv(matmul.VARIABLE, "onednn")
     assert chosen_product() == "onednn"
     monkeypatch.setattr(matmul, "_choice", matmul._Choice())
     monkeypatch.setenv(matmul.VARIABLE, "cublas")
     with pytest.raises(InputError, match=r"COMPANION_PRODUCT is 'cublas'; choose torch or onednn"):
         chosen_product()
+
+
+def for_most(calls, special, fails):
+    """A road that fails where `special` is true of its arguments."""
+
+    def road(a, b, relu):
+        calls.append((a.dtype, relu, len(a)))
+        return fails(a, b, relu) if special(a, b, relu) else matmul._torch(a, b, relu)
+
+    return road
+
+
+SPECIAL = {
+    "dtype": lambda a, b, relu: a.dtype == torch.bfloat16,
+    "relu": lambda a, b, relu: relu,
+    "layout": lambda a, b, relu: not b.is_contiguous(),
+}
+WRONG = {
+    "raises": raising,
+    "rounds": lambda a, b, relu: matmul._torch(a.bfloat16(), b.bfloat16(), relu).to(a.dtype) * 1.5,
+    "casts": lambda a, b, relu: matmul._torch(a, b, relu).half(),
+    "turns": lambda a, b, relu: matmul._torch(a, b, relu).T,
+}
+
+
+@pytest.mark.parametrize("special", SPECIAL.values(), ids=SPECIAL)
+@pytest.mark.parametrize("fails", WRONG.values(), ids=WRONG)
+def test_a_road_is_taken_only_for_what_it_was_seen_to_do(monkeypatch, special, fails):
+    calls = []
+    monkeypatch.setitem(matmul.PRODUCTS, "onednn", for_most(calls, special, fails))
+    a, b = factors(300, 200, 190)
+    cases = itertools.product([torch.float32, torch.bfloat16], [False, True], [False, True])
+    for dtype, relu, by_columns in cases:
+        left, right = a.to(dtype), stored(b.to(dtype), by_columns)
+        exact = left.double() @ right.double()
+        with using("onednn"):
+            calls.clear()
+            found = [product(left, right, relu=relu) for _ in range(2)]
+        for each in found:
+            assert each.dtype == dtype
+            error = each.double() - (exact.relu() if relu else exact)
+            assert float(error.norm() / exact.norm()) < 8 * torch.finfo(dtype).eps
+        large = [call for call in calls if call[2] == 300]
+        assert len(large) == (0 if special(left, right, relu) else 2)
+        assert len(calls) - len(large) <= 1  # tried once for the combination
+
+
+def test_sizes_that_a_road_lacks_are_torchs(monkeypatch):
+    road = for_most([], lambda a, b, relu: len(a) == 300, raising)
+    monkeypatch.setitem(matmul.PRODUCTS, "onednn", road)
+    a, b = factors(300, 200, 190)
+    with using("onednn"):
+        assert torch.equal(product(a, b), a @ b)
+        with pytest.raises(RuntimeError, match="cannot be multiplied"):  # torch's own words
+            product(a, b.T)
+
+
+def test_products_work_where_onednn_has_no_bfloat16():
+    """As on processors without AVX-512: the build died there on the page of the precision."""
+    program = """
+import torch
+from companion.experiments.engines.precision import QUICK, run
+from companion.matmul import chosen_product, product
+generator = torch.Generator().manual_seed(0)
+a, b = (torch.randn(shape, generator=generator).bfloat16() for shape in ((300, 200), (200, 190)))
+assert chosen_product() == "onednn"
+assert not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+for relu in (False, True):
+    exact = a.double() @ b.double()
+    exact = exact.relu() if relu else exact
+    found = product(a, b, relu=relu)
+    assert found.dtype == torch.bfloat16
+    assert float((found.double() - exact).norm() / exact.norm()) < 2**-7
+small = QUICK.override({"count": 100, "width": 128, "depth": 2, "seeds": 3, "steps": 2})
+print(run(small, "cpu").values["loss_bfloat16"] > 0)
+"""
+    settings = {"ONEDNN_MAX_CPU_ISA": "AVX2", matmul.VARIABLE: "onednn"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | settings, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
 def test_a_real_measurement_chooses_one_of_the_roads(monkeypatch):
