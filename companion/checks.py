@@ -1,0 +1,105 @@
+"""Arguments of the numerics checked once, in one place: a slip is one sentence, not a traceback."""
+
+import operator
+from typing import SupportsFloat, SupportsIndex, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from companion.errors import InputError
+
+
+def whole(name: str, value: object, least: int | None = None) -> int:
+    """`value` as an int, from whatever Python, NumPy or torch calls a whole number; True is 1.
+
+    Args:
+        name: of the argument, for the sentence.
+        value: e.g. 8, np.int64(8) or a 0-dimensional tensor of integers.
+        least: the least value allowed.
+
+    Raises:
+        InputError: a float, even a whole one, anything else that is no integer, or less than
+            `least`.
+    """
+    try:
+        number = operator.index(cast(SupportsIndex, value))
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name} is {described(value)}; it must be a whole number.") from None
+    if least is not None and number < least:
+        raise InputError(f"{name} is {number}; it must be at least {least}.")
+    return number
+
+
+def real(name: str, value: object) -> float:
+    """`value` as a float, from whatever Python, NumPy or torch calls a number.
+
+    Args:
+        name: of the argument, for the sentence.
+        value: e.g. 0.1, np.float32(0.1) or a 0-dimensional tensor.
+
+    Raises:
+        InputError: not one real number; text is none, even '0.1'.
+    """
+    try:
+        if not isinstance(value, str | bytes):
+            return float(cast(SupportsFloat, value))
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        pass
+    raise InputError(f"{name} is {described(value)}; it must be a number.")
+
+
+def check_type(name: str, value: object, kind: type, instead: str) -> None:
+    """Refuse an argument of another type.
+
+    Args:
+        name: of the argument.
+        value: what was given for it.
+        kind: the type it must have.
+        instead: what would be right, e.g. `Batches(size=32)`.
+
+    Raises:
+        InputError: `value` is no `kind`.
+    """
+    if not isinstance(value, kind):
+        raise InputError(f"{name} is {described(value)}; give {instead}.")
+
+
+def check_tensors(**tensors: object) -> None:
+    """Refuse the first argument that is no torch tensor.
+
+    Raises:
+        InputError: e.g. a NumPy array; the sentence says how to make a tensor of it.
+    """
+    for name, value in tensors.items():
+        recipe = "from_numpy" if isinstance(value, np.ndarray) else "tensor"
+        check_type(name, value, Tensor, f"a torch tensor, torch.{recipe}({name})")
+
+
+def check_finite(name: str, numbers: Tensor) -> None:
+    """Refuse rows, or labels, that hold a number that is not finite.
+
+    Args:
+        name: of one of them, e.g. `input`.
+        numbers: shape (n, ...). On the `meta` device there is nothing to look at.
+
+    Raises:
+        InputError: names the first of them.
+    """
+    if numbers.device.type == "meta":
+        return
+    finite = torch.isfinite(numbers)
+    if not bool(finite.all()):
+        row = int((~finite).nonzero()[0, 0])
+        raise InputError(f"{name} {row} holds a number that is not finite; all must be finite.")
+
+
+def described(value: object) -> str:
+    """A value in a sentence: small ones as they are, others by their type, `a numpy.ndarray`."""
+    if value is None or isinstance(value, bool | int | float | complex | str | np.generic):
+        return repr(value)
+    kind = type(value)
+    name = kind.__qualname__
+    if kind.__module__ != "builtins":
+        name = f"{kind.__module__}.{name}"
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
