@@ -11,11 +11,12 @@ import yaml
 
 from companion import __version__, catalog, datafiles, results
 from companion.errors import BuildError, InputError
-from companion.files import check_writable, write_checked
+from companion.files import check_target, write_checked
 from companion.results import Result
 
-# Exit codes: 0 done, 1 a verdict was unexpected or a build failed, 2 wrong usage or bad input.
-UNEXPECTED, BAD_INPUT = 1, 2
+# Exit codes: 0 done, 1 a verdict was unexpected or a build failed, 2 wrong usage or bad input, and,
+# as shells have it, 130 for Ctrl-C.
+UNEXPECTED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     help="Re-run, rebuild and cite the executable companion.",
@@ -69,7 +70,7 @@ def run(
 ) -> None:
     """Run one experiment and judge it; a stored result is used if nothing it depends on changed."""
     overrides = dict(_setting(text) for text in set_ or [])
-    _check_folder(json)
+    _check_file(json)
     _tell_cost(experiment, profile, overrides)
     result = results.reproduce(experiment, profile, device, **overrides)
     if json is not None:
@@ -94,7 +95,7 @@ def book(
     jobs: Annotated[int | None, typer.Option(help="Chapters at once; one per core.")] = None,
     timeout: Annotated[int, typer.Option(help="Seconds one cell may take.")] = 7200,
     root: Annotated[Path, typer.Option(help="Folder with _toc.yml.")] = catalog.PROJECT,
-    output: Annotated[Path, typer.Option(help="Where it is built.")] = catalog.PROJECT / "_build",
+    output: Annotated[Path, typer.Option(help="Where it is built.")] = catalog.CACHE,
 ) -> None:
     """Execute every chapter that changed and build the static site."""
     from companion.book import Book, build
@@ -159,9 +160,10 @@ def bench(
     """Measure every promised ratio beside its peer, in one run."""
     from companion import bench
 
+    catalog.check_checkout("the benchmark")
     if rounds < 1 or (cores is not None and cores < 1):
         raise InputError(f"rounds is {rounds} and cores {cores}; both must be at least 1.")
-    _check_folder(json)
+    _check_file(json)
     targets = bench.select(only or [], results.check_device(device))
     used = cores or bench.cores_here()
     rows = bench.measure(targets, device=device, rounds=rounds, cores=used, say=_aside)
@@ -188,19 +190,23 @@ def _sentences() -> Iterator[None]:
     except BuildError as error:
         typer.secho(f"companion: {error}", fg="red", err=True)
         sys.exit(UNEXPECTED)
+    except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:
+            _aside("companion: stopped; what was computed is kept.")
+        raise
 
 
 def _aside(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _check_folder(file: Path | None) -> None:
+def _check_file(file: Path | None) -> None:
     """Refuse a file that cannot be written before anything is computed, not after."""
     if file is None:
         return
-    if not file.parent.is_dir():
+    if not file.parent.is_dir():  # more likely misspelt than to be made
         raise InputError(f"cannot write {file}: there is no folder {file.parent}.")
-    check_writable(file.parent)
+    check_target(file)
 
 
 def _tell_cost(name: str, profile: str, overrides: dict[str, Any]) -> None:
@@ -215,7 +221,9 @@ def _setting(text: str) -> tuple[str, Any]:
     if not equals or not name:
         raise InputError(f"--set {text!r} is not of the form name=value.")
     try:
-        return name, yaml.safe_load(value)
+        # Lists are YAML's and what stands in them is text: the settings know what they want. YAML
+        # would take 010 for 8, yes for true and 1:30 for 90.
+        return name, yaml.load(value, yaml.BaseLoader)
     except yaml.YAMLError:
         raise InputError(f"--set {text!r}: the value is not readable as YAML.") from None
 

@@ -24,7 +24,7 @@ from typing import IO, Any, Literal
 from companion import __version__
 from companion.catalog import PROJECT, one_of
 from companion.errors import BuildError, InputError
-from companion.results import commit
+from companion.provenance import commit
 
 PROGRAMS = PROJECT / "tests" / "benchmarks"
 PEERS = PROJECT / ".venv-peers" / "bin" / "python"

@@ -1,23 +1,17 @@
-"""Chapters: MyST notebooks that are executed by papermill, one process each, and read back.
+"""Chapters: MyST notebooks, read, checked, and joined with the outputs of their execution.
 
-Execution happens outside Sphinx. A chapter's key covers its code cells, its parameters and the
-source of the experiments it calls, so prose can be edited without a run and package code cannot
-be edited without one.
+A chapter's key covers its code cells, its parameters, the source of the experiments it calls and
+the files that it and they read, so prose can be edited without a run and nothing else can.
 """
 
 import ast
 import hashlib
 import json
-import logging
 import os
 import re
-import time
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +19,9 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from companion.catalog import one_of
+from companion.catalog import BOOK, one_of
 from companion.errors import BuildError, InputError
-from companion.files import write_atomically
+from companion.files import file_hash, set_aside
 from companion.results import (
     Result,
     Store,
@@ -35,9 +29,12 @@ from companion.results import (
     check_profile,
     data_identity,
     iter_records,
+    record_path,
     source_hash,
 )
 
+# What a chapter calls to get a result.
+_CALLS = ("reproduce", "recorded")
 RESULT_MARK = "application/vnd.companion.result+json"
 FIGURE_MARK = "application/vnd.companion.figure+json"
 
@@ -63,25 +60,60 @@ class Chapter:
 
     @property
     def experiments(self) -> list[str]:
-        """Names it passes to `reproduce` or `recorded`."""
+        """Names it passes to `reproduce` or `recorded`.
+
+        Raises:
+            InputError: a name that cannot be read off the page, so that the build would not know
+                what the page depends on.
+        """
         names = []
         for node in ast.walk(ast.parse("\n".join(cell.source for cell in self.code))):
             match node:
-                case ast.Call(func=ast.Name(id="reproduce" | "recorded"), args=[first, *_]):
-                    names.append(str(ast.literal_eval(first)))
+                case ast.Call(
+                    func=ast.Name(id=called) | ast.Attribute(attr=called), args=arguments
+                ) if called in _CALLS:
+                    match arguments:
+                        case [ast.Constant(value=str(name)), *_]:
+                            names.append(name)
+                        case _:
+                            raise InputError(
+                                f"{self.path}: {ast.unparse(node)} does not name its experiment in "
+                                f'quotes; write {called}("paper/experiment", ...).'
+                            )
+                case ast.alias(name=name, asname=str()) if name in _CALLS:
+                    raise InputError(
+                        f"{self.path} imports {name} under another name; call it {name}."
+                    )
         return list(dict.fromkeys(names))
 
     @property
     def parameters(self) -> dict[str, str]:
         """Parameter name -> declared type, from the cell tagged `parameters`."""
+        return {name: ast.unparse(node.annotation) for name, node in self._declared()}
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Parameter name -> value it has if none is given.
+
+        Raises:
+            InputError: a value that is not written out.
+        """
+        try:
+            return {
+                name: ast.literal_eval(node.value) for name, node in self._declared() if node.value
+            }
+        except ValueError:
+            raise InputError(
+                f"{self.path}: a parameter's default is not written out; use numbers, strings, "
+                "lists and dictionaries."
+            ) from None
+
+    def _declared(self) -> Iterator[tuple[str, ast.AnnAssign]]:
         for cell in self.code:
             if "parameters" in cell.metadata.get("tags", []):
-                return {
-                    node.target.id: ast.unparse(node.annotation)
-                    for node in ast.parse(cell.source).body
-                    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-                }
-        return {}
+                for node in ast.parse(cell.source).body:
+                    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                        yield node.target.id, node
 
     def key(self, parameters: Mapping[str, object]) -> str:
         """Hash of all that decides the outputs; equal keys need no new run."""
@@ -95,9 +127,17 @@ class Chapter:
                 ]
                 for name in self.experiments
             },
-            "versions": [version(package) for package in ("torch", "numpy", "matplotlib")],
+            "files": [[path.name, file_hash(path)] for path in self._files(parameters)],
+            "versions": [version(package) for package in ("torch", "numpy", "scipy", "matplotlib")],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _files(self, parameters: Mapping[str, object]) -> list[Path]:
+        """What the page may read: published values, its records, and files that settings name."""
+        named = (self.path.parent / text for text in _texts([self.defaults, parameters]))
+        records = (record_path(name) for name in self.experiments)
+        files = [*(BOOK / "published").glob("*.csv"), *records, *named]
+        return sorted({path for path in files if os.path.isfile(path)})
 
 
 @dataclass(frozen=True)
@@ -128,15 +168,68 @@ def read(name: str, path: Path) -> Chapter | None:
     """A chapter, or None for a page without code.
 
     Raises:
-        InputError: the file is not readable as MyST.
+        InputError: the file is not readable as MyST, or a code cell not as Python.
     """
-    text = path.read_text(encoding="utf-8")
+    text = read_page(path)
     if not re.match(r"---\n.*?\bkernelspec:.*?\n---\n", text, re.DOTALL):
         return None
     try:
-        return Chapter(name, path, jupytext.reads(text, fmt="md:myst"))
+        chapter = Chapter(name, path, jupytext.reads(text, fmt="md:myst"))
     except Exception as error:  # jupytext raises what its parsers raise
-        raise InputError(f"{path} is not readable as a MyST notebook: {error}.") from None
+        raise InputError(
+            f"{path} is not readable as a MyST notebook: {_first_line(error)}."
+        ) from None
+    _check_code(chapter)
+    return chapter
+
+
+def read_page(path: Path) -> str:
+    """The text of a page, without the mark that some editors put before UTF-8.
+
+    Raises:
+        InputError: the file cannot be read as UTF-8, or blank lines stand before its front matter,
+            which would then count as text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise InputError(f"{path} is not UTF-8 text (line {line}); save it as UTF-8.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from None
+    if re.match(r"\s+---\n.*?\n---\n", text, re.DOTALL):
+        raise InputError(f"{path} must start with its '---'; delete what is blank before it.")
+    return text
+
+
+def _check_code(chapter: Chapter) -> None:
+    """Refuse code that cannot be read, and so cannot be told from other code."""
+    for number, cell in enumerate(chapter.code, start=1):
+        try:
+            ast.parse(cell.source)
+        except SyntaxError as error:
+            lines = cell.source.splitlines()
+            line = lines[min(error.lineno or 1, len(lines)) - 1].strip() if lines else ""
+            hint = "; magics have no place in a chapter" if line.startswith(("%", "!")) else ""
+            raise InputError(
+                f"{chapter.path}: code cell {number} is not Python at '{line}' ({error.msg}){hint}."
+            ) from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every string in nested lists and dictionaries."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
 
 
 def check_parameters(chapter: Chapter, parameters: Mapping[str, object]) -> None:
@@ -157,70 +250,15 @@ def check_parameters(chapter: Chapter, parameters: Mapping[str, object]) -> None
     check_device(str(parameters.get("device", "cpu")))
 
 
-def execute(
-    chapters: Sequence[Chapter],
-    parameters: Mapping[str, object],
-    folder: Path,
-    *,
-    jobs: int,
-    timeout: int,
-) -> Iterator[Executed]:
-    """Run the chapters whose key changed, `jobs` at a time; yield each as it is done.
-
-    Args:
-        chapters: in the order of the book.
-        parameters: given to every chapter.
-        folder: executed notebooks and logs are kept here.
-        jobs: processes; the machine's threads are divided among them.
-        timeout: seconds one cell may take.
-
-    Raises:
-        InputError: bad parameters, before anything runs.
-        BuildError: a chapter raised, its kernel died, a cell took too long or was left unrun; the
-            message names chapter and cell, and the log is kept.
-    """
-    for chapter in chapters:
-        check_parameters(chapter, parameters)
-    waiting = []
-    for chapter in chapters:
-        kept = _kept(chapter, chapter.key(parameters), folder)
-        if kept is None:
-            waiting.append(chapter)
-        else:
-            yield Executed(chapter, kept, 0.0)
-    threads = max(1, (os.cpu_count() or 1) // max(1, min(jobs, len(waiting) or 1)))
-    pool = ProcessPoolExecutor(
-        max_workers=jobs, mp_context=get_context("spawn"), initializer=_limit, initargs=(threads,)
-    )
-    with pool:
-        futures: dict[Future[float], Chapter] = {
-            pool.submit(_run, chapter, dict(parameters), folder, timeout): chapter
-            for chapter in waiting
-        }
-        try:
-            for future in as_completed(futures):
-                chapter = futures[future]
-                seconds = future.result()
-                kept = _kept(chapter, chapter.key(parameters), folder)
-                if kept is None:
-                    raise BuildError(
-                        f"{chapter.name} ran, but its sources changed meanwhile; build again."
-                    )
-                yield Executed(chapter, kept, seconds)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
 def graft(executed: Executed) -> NotebookNode:
     """Fresh prose with the outputs of the run: prose edits show without a new run.
 
     Raises:
         BuildError: the code cells are not those that ran.
     """
-    ran = _code_cells(executed.notebook)
+    ran = code_cells(executed.notebook)
     fresh: NotebookNode = nbformat.from_dict(executed.chapter.notebook)
-    cells = _code_cells(fresh)
+    cells = code_cells(fresh)
     if [cell.source for cell in ran] != [cell.source for cell in cells]:
         raise BuildError(
             f"the code of {executed.chapter.name} is not the code that ran; run it again."
@@ -240,7 +278,8 @@ def result_of(mark: Mapping[str, Any]) -> Result | None:
     return found
 
 
-def _code_cells(notebook: Any) -> list[Any]:
+def code_cells(notebook: Any) -> list[Any]:
+    """The code cells of a notebook, without the one that papermill adds."""
     return [
         cell
         for cell in notebook.cells
@@ -248,92 +287,37 @@ def _code_cells(notebook: Any) -> list[Any]:
     ]
 
 
-def _kept(chapter: Chapter, key: str, folder: Path) -> NotebookNode | None:
-    """The executed notebook of that key, if it and its results are still there."""
+def seal(notebook: NotebookNode, key: str, seconds: float) -> None:
+    """Note in an executed notebook what it belongs to, and a checksum of its cells."""
+    notebook.metadata["companion"] = {
+        "key": key,
+        "seconds": round(seconds, 1),
+        "sha256": _checksum(notebook),
+    }
+
+
+def kept(chapter: Chapter, key: str, folder: Path) -> NotebookNode | None:
+    """The executed notebook of that key, if it and its results are still there as they were.
+
+    A damaged one is set aside.
+    """
     path = folder / f"{chapter.name}.ipynb"
     if not path.is_file():
         return None
-    notebook = nbformat.read(path, as_version=4)
-    if notebook.metadata.get("companion", {}).get("key") != key:
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        told = notebook.metadata.get("companion", {})
+        if told.get("key") != key:
+            return None
+        intact = told["sha256"] == _checksum(notebook)
+    except (OSError, ValueError, AttributeError, KeyError, nbformat.ValidationError):
+        intact = False
+    if not intact:
+        set_aside(path, f"{path} is damaged.")
         return None
     marks = Executed(chapter, notebook, 0.0).marks(RESULT_MARK)
     return notebook if all(result_of(mark) is not None for mark in marks) else None
 
 
-def _limit(threads: int) -> None:
-    """In a fresh process, before any numerical library is loaded."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)
-
-
-def _run(chapter: Chapter, parameters: dict[str, object], folder: Path, timeout: int) -> float:
-    """Execute one chapter in this process's kernel; returns the seconds it took."""
-    import papermill
-
-    target = folder / f"{chapter.name}.ipynb"
-    source, partial, log = (target.with_suffix(s) for s in (".source.ipynb", ".part.ipynb", ".log"))
-    key, started = chapter.key(parameters), time.perf_counter()
-    write_atomically(source, nbformat.writes(chapter.notebook).encode())
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    _redirect_output(log)
-    try:
-        papermill.execute_notebook(
-            str(source),
-            str(partial),
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(chapter.path.parent),
-            progress_bar=False,
-            execution_timeout=timeout,
-        )
-        executed = nbformat.read(partial, as_version=4)
-        _check_complete(executed)
-    except Exception as error:  # papermill and the kernel raise many kinds; all end the build alike
-        traceback.print_exc()
-        raise BuildError(
-            f"{chapter.name} failed {_where(partial)}: {_reason(error)} (log: {log})"
-        ) from None
-    seconds = time.perf_counter() - started
-    executed.metadata["companion"] = {"key": key, "seconds": round(seconds, 1)}
-    write_atomically(target, nbformat.writes(executed).encode())
-    for leftover in (source, partial, log):
-        leftover.unlink(missing_ok=True)
-    return seconds
-
-
-def _redirect_output(log: Path) -> None:
-    """Send what this process and its kernel say to the chapter's log."""
-    with log.open("wb") as handle:
-        for stream in (1, 2):
-            os.dup2(handle.fileno(), stream)
-
-
-def _check_complete(notebook: NotebookNode) -> None:
-    """A dead kernel or a SystemExit leaves cells that only look run."""
-    for number, cell in enumerate(_code_cells(notebook), start=1):
-        if cell.source.strip() and cell.execution_count is None:
-            raise BuildError(f"code cell {number} was left unrun")
-
-
-def _where(partial: Path) -> str:
-    """Which code cell the run stopped in, as the reader counts them: the last that started.
-
-    A dead kernel may leave its cell with or without an execution count, so that cannot tell.
-    """
-    if not partial.is_file():
-        return "before its first cell"
-    cells = _code_cells(nbformat.read(partial, as_version=4))
-    started = [i for i, cell in enumerate(cells) if cell.metadata.papermill.get("start_time")]
-    if not started:
-        return "before its first cell"
-    first = next(iter(cells[started[-1]].source.strip().splitlines()), "")
-    return f"in code cell {started[-1] + 1} ('{first}')"
-
-
-def _reason(error: Exception) -> str:
-    """One line of an exception: its last telling line."""
-    name, value = getattr(error, "ename", None), getattr(error, "evalue", None)
-    if name is not None:
-        return f"{name}: {str(value).strip().splitlines()[0] if value else ''}".strip()
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+def _checksum(notebook: NotebookNode) -> str:
+    return hashlib.sha256(json.dumps(notebook.cells, sort_keys=True).encode()).hexdigest()

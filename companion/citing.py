@@ -2,7 +2,7 @@
 
 from pybtex.database import BibliographyData, Entry, Person
 
-from companion.catalog import PROJECT
+from companion.catalog import BOOK
 from companion.results import Result
 
 TITLE = "An executable companion to four papers on over-parameterized ReLU networks"
@@ -35,7 +35,7 @@ def bibtex(identifier: str, result: Result) -> str:
         persons={"author": [Person("{The companion's authors}")]},
     )
     entries = {f"companion-{identifier}": entry}
-    references = parse_file(str(PROJECT / "book" / "references.bib")).entries
+    references = parse_file(str(BOOK / "references.bib")).entries
     if paper in references:
         entries[paper] = references[paper]
     return str(BibliographyData(entries=entries).to_string("bibtex"))

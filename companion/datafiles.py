@@ -20,6 +20,7 @@ import platformdirs
 
 from companion.catalog import PROJECT
 from companion.errors import InputError
+from companion.files import file_hash
 
 MNIST_SHA256 = {
     "train-images-idx3-ubyte.gz": (
@@ -114,7 +115,7 @@ def verify(folder: Path) -> dict[str, str]:
     report = {}
     for name, known in MNIST_SHA256.items():
         path = _mnist_folder(folder) / name
-        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        found = file_hash(path) if path.is_file() else None
         report[name] = "missing" if found is None else "ok" if found == known else "damaged"
     return report
 

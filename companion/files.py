@@ -168,6 +168,39 @@ def read_checked(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], payload)
 
 
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def seal(folder: Path) -> None:
+    """Note the checksums of all files in a folder, beside it, so that damage can be told."""
+    write_checked(_seal_of(folder), _checksums(folder))
+
+
+def unseal(folder: Path) -> None:
+    """Forget the checksums of a folder that is about to change or to go."""
+    _seal_of(folder).unlink(missing_ok=True)
+
+
+def is_sealed(folder: Path) -> bool:
+    """Whether a folder holds what it held when it was sealed, no more and no less."""
+    try:
+        return read_checked(_seal_of(folder)) == _checksums(folder)
+    except (FileNotFoundError, DamagedError):
+        return False
+
+
+def _seal_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".sha256")
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): file_hash(path) for path in paths}
+
+
 def set_aside(path: Path, problem: object) -> None:
     """Move a damaged file or folder of a cache out of the way, and say so.
 

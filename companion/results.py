@@ -1,43 +1,46 @@
 """Results and verdicts: what an experiment found, under which fingerprint, and where it is kept."""
 
 import dataclasses
-import datetime
 import functools
 import hashlib
 import importlib
 import itertools
 import math
 import os
-import platform
-import subprocess
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import numpy as np
 from tqdm import tqdm
 
-from companion import __version__
-from companion.catalog import BOOK, PROJECT, check_experiment, constant
+from companion.catalog import BOOK, CACHE, check_experiment, constant
 from companion.datafiles import digits_source
-from companion.errors import InputError
+from companion.errors import DamagedError, InputError
 from companion.files import (
     canonical,
     check_writable,
     decode,
     encode,
+    file_hash,
     read_checked,
+    set_aside,
     write_checked,
 )
+from companion.notebooks import check_injected
+from companion.provenance import provenance
 from companion.settings import Settings
 from companion.sources import compute_hash
 
 Outcome = Literal["holds", "fails", "outside-regime", "inconclusive"]
+_Read = TypeVar("_Read")
 PROFILES = ("quick", "paper")
 DEVICES = ("cpu", "cuda")
 
@@ -224,7 +227,7 @@ def source_hash(name: str, roots: Iterable[str]) -> str:
 def data_identity(name: str, settings: Settings | None = None) -> str:
     """Name and checksum of a user's file or of the data that DATA declares; or how it is drawn.
 
-    DATA is `digits`, or the path of a file of this project.
+    DATA is `digits`, or the path of a file below `book`.
     """
     declared = constant(name, "DATA")
     file: Path | None = getattr(settings, "file", None)
@@ -232,8 +235,8 @@ def data_identity(name: str, settings: Settings | None = None) -> str:
         return "drawn from seeds"
     if file is None and declared == "digits":
         return digits_source().identity
-    file = file or PROJECT / str(declared)
-    return f"{file.name} (sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:12]})"
+    file = file or BOOK / str(declared)
+    return f"{file.name} (sha256 {file_hash(file)[:12]})"
 
 
 class Store:
@@ -245,25 +248,20 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         named = os.environ.get("COMPANION_STORE")
-        self.root = root or (Path(named) if named else PROJECT / "_build" / "results")
+        self.root = (root or (Path(named) if named else CACHE / "results")).absolute()
 
     def path(self, experiment: str, fingerprint: str) -> Path:
         """Where that result is, or would be, kept."""
         return self.root / experiment / f"{fingerprint}.json"
 
     def find(self, experiment: str, fingerprint: str) -> Result | None:
-        """The stored result, or None.
-
-        Raises:
-            InputError: the file is damaged.
-        """
-        path = self.path(experiment, fingerprint)
-        return read_result(path) if path.is_file() else None
+        """The stored result, or None; a damaged file is set aside, and counts as none."""
+        return _kept(self.path(experiment, fingerprint), read_result)
 
     def latest(self, experiment: str, profile: str) -> Result | None:
         """The most recently computed result of that experiment and profile, or None."""
-        found = [read_result(path) for path in (self.root / experiment).glob("*.json")]
-        of_profile = [result for result in found if result.profile == profile]
+        found = [_kept(path, read_result) for path in (self.root / experiment).glob("*.json")]
+        of_profile = [result for result in found if result and result.profile == profile]
         return max(of_profile, key=lambda r: str(r.provenance["created"]), default=None)
 
     def save(self, result: Result) -> Path:
@@ -277,13 +275,28 @@ class Store:
         return path
 
 
+def _kept(path: Path, read: Callable[[Path], _Read]) -> _Read | None:
+    """What is read from a file of a cache; None if there is none, or none that can be read."""
+    try:
+        return read(path)
+    except FileNotFoundError:  # also where another process has just removed it
+        return None
+    except DamagedError as problem:
+        set_aside(path, problem)
+        return None
+
+
 def record_path(experiment: str) -> Path:
     """Where the committed result at the paper's scale is, or would be."""
     return BOOK / "records" / f"{experiment}.json"
 
 
 def record_of(experiment: str) -> Result | None:
-    """The committed record of an experiment at the paper's scale, or None."""
+    """The committed record of an experiment at the paper's scale, or None.
+
+    Raises:
+        DamagedError: it is damaged.
+    """
     path = record_path(experiment)
     return read_result(path) if path.is_file() else None
 
@@ -304,6 +317,7 @@ def reproduce(
     Raises:
         InputError: an unknown name, profile, device or setting, or a run that diverges.
     """
+    check_injected()
     experiment = load(name)
     settings = settings_of(experiment, profile, overrides)
     check_device(device)
@@ -369,7 +383,7 @@ def _compute(
     experiment: Experiment, name: str, settings: Settings, device: str, key: str, store: Store
 ) -> Result:
     started = time.perf_counter()
-    token = _PARTS.set(store.root / name / f"{key}.parts")
+    token = _PARTS.set(_Parts(store.root / name / f"{key}.parts"))
     try:
         result = experiment.run(settings, device)
     except ZeroDivisionError:
@@ -389,11 +403,19 @@ def _compute(
         result,
         device=device,
         fingerprint=key,
-        provenance=_provenance(data_identity(name, settings), time.perf_counter() - started),
+        provenance=provenance(data_identity(name, settings), time.perf_counter() - started),
     )
 
 
-_PARTS: ContextVar[Path | None] = ContextVar("_PARTS", default=None)
+@dataclass(frozen=True)
+class _Parts:
+    """The parts of the run under way: their folder, and the names met so far."""
+
+    folder: Path
+    names: set[str] = field(default_factory=set)
+
+
+_PARTS: ContextVar[_Parts | None] = ContextVar("_PARTS", default=None)
 
 
 def checkpoint(part: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -402,13 +424,20 @@ def checkpoint(part: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[
     Args:
         part: name, unique within the run, fit for a file name.
         compute: returns named arrays; called only if the part is not there yet.
+
+    Raises:
+        ValueError: the run has a part of that name already, whose arrays would be taken for it.
     """
-    folder = _PARTS.get()
-    if folder is None:
+    parts = _PARTS.get()
+    if parts is None:
         return compute()
-    path = folder / f"{part}.json"
-    if path.is_file():
-        return {name: decode(array) for name, array in read_checked(path).items()}
+    if part in parts.names:
+        raise ValueError(f"two parts of a run have the name '{part}'")
+    parts.names.add(part)
+    path = parts.folder / f"{part}.json"
+    kept = _kept(path, _read_arrays)
+    if kept is not None:
+        return kept
     arrays = compute()
     write_checked(path, {name: encode(array) for name, array in arrays.items()})
     return arrays
@@ -444,44 +473,25 @@ def sweep(
     }
 
 
-def _forget_parts(store: Store, name: str, key: str) -> None:
-    folder = store.root / name / f"{key}.parts"
-    for path in folder.glob("*.json"):
-        path.unlink()
-    if folder.is_dir():
-        folder.rmdir()
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    with _as_written(path):
+        return {name: decode(array) for name, array in read_checked(path).items()}
 
 
-def _provenance(data: str, seconds: float) -> dict[str, str | float | int]:
-    return {
-        "commit": commit(),
-        "companion": __version__,
-        "torch": version("torch"),
-        "numpy": version("numpy"),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "threads": importlib.import_module("torch").get_num_threads(),
-        "product": importlib.import_module("companion.matmul").chosen_product(),
-        "data": data,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 1),
-    }
-
-
-def commit() -> str:
-    """The commit of this checkout, with `+changes` where sources differ from it."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=PROJECT, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
+@contextmanager
+def _as_written(path: Path) -> Iterator[None]:
+    """A file with the right checksum may still be of another version of this program."""
     try:
-        revision = git("rev-parse", "--short=12", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return "not a git checkout"
-    return revision + ("+changes" if changed else "")
+        yield
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        if isinstance(error, DamagedError):
+            raise
+        raise DamagedError(f"{path} is not as this version writes it.") from None
+
+
+def _forget_parts(store: Store, name: str, key: str) -> None:
+    # Another process may be writing parts of the same run, or be done with them.
+    shutil.rmtree(store.root / name / f"{key}.parts", ignore_errors=True)
 
 
 def write_result(path: Path, result: Result) -> None:
@@ -495,12 +505,14 @@ def read_result(path: Path) -> Result:
     """Read a result back.
 
     Raises:
-        InputError: the file is damaged.
+        DamagedError: the file is damaged.
+        FileNotFoundError: there is none.
     """
     payload = read_checked(path)
-    payload["arrays"] = {name: decode(array) for name, array in payload["arrays"].items()}
-    payload["verdicts"] = tuple(Verdict(**verdict) for verdict in payload["verdicts"])
-    return Result(**payload)
+    with _as_written(path):
+        payload["arrays"] = {name: decode(array) for name, array in payload["arrays"].items()}
+        payload["verdicts"] = tuple(Verdict(**verdict) for verdict in payload["verdicts"])
+        return Result(**payload)
 
 
 def iter_records() -> Iterator[Result]:

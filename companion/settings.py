@@ -16,6 +16,10 @@ def _increasing(sizes: tuple[float, ...]) -> tuple[float, ...]:
     return sizes
 
 
+def _parts(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
 Size = Annotated[int, Field(ge=1)]
 Sizes = Annotated[tuple[Size, ...], Field(min_length=1), AfterValidator(_increasing)]
 # In dimension 1 the sphere has two points: inputs repeat, and lambda_0 = 0.
@@ -38,8 +42,11 @@ class Settings(BaseModel):
             InputError: an unknown name (the nearest is named), a wrong type, or a value out
                 of range.
         """
-        for name in values:
+        for name, value in values.items():
             one_of("setting", name, type(self).model_fields)
+            # pydantic would count true as 1; no experiment has a setting that is true or false.
+            if any(isinstance(part, bool) for part in _parts(value)):
+                raise InputError(f"setting {name}={value!r}: true and false are no settings here.")
         try:
             return type(self).model_validate({**self.model_dump(), **values})
         except ValidationError as error:

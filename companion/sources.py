@@ -15,7 +15,12 @@ from pathlib import Path
 from companion.catalog import PROJECT
 
 # The press carries and shows numbers; it computes none, so restyling it re-runs nothing.
-PRESS = frozenset({"errors", "catalog", "sources", "files", "results", "figures", "__main__"})
+PRESS = frozenset(
+    {
+        *("errors", "catalog", "sources", "files", "results", "provenance", "notebooks"),
+        *("figures", "__main__"),
+    }
+)
 
 
 @dataclass
@@ -145,10 +150,76 @@ def _ours(module: str) -> bool:
     return module == "companion" or module.startswith("companion.")
 
 
-def _plain(statement: ast.stmt) -> str:
-    """Source of one statement in a canonical layout, docstrings left out."""
-    copy = ast.parse(ast.unparse(statement))
-    for node in ast.walk(copy):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(copy)
+def _plain(node: object) -> str:
+    """A syntax tree as text: no layout, comments or docstrings, and the same under every Python.
+
+    `ast.unparse` and `ast.dump` are written anew from one Python to the next. Fields that hold
+    nothing are left out, since later versions add such fields.
+    """
+    if isinstance(node, list):
+        return f"[{', '.join(map(_plain, node))}]"
+    if not isinstance(node, ast.AST):
+        return ascii(node)  # repr shows characters that this Python's Unicode knows
+    fields = dict(ast.iter_fields(node))
+    if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+        fields["body"] = node.body[1:] or [ast.Pass()]
+    if isinstance(node, ast.JoinedStr):
+        fields["values"] = _merged(node.values)
+    told = (
+        f"{name}={_plain(value)}"
+        for name, value in sorted(fields.items())
+        if name not in _NO_MEANING and value is not None and value != []
+    )
+    return f"{type(node).__name__}({', '.join(told)})"
+
+
+def _merged(parts: list[ast.expr]) -> list[ast.expr]:
+    """The parts of an f-string, its text in as few pieces as can be: Pythons cut it differently."""
+    merged: list[ast.expr] = []
+    for part in parts:
+        last = merged[-1] if merged else None
+        match last, part:
+            case _, ast.Constant(value=""):
+                pass
+            case ast.Constant(value=str(before)), ast.Constant(value=str(text)):
+                merged[-1] = ast.Constant(before + text)
+            case _:
+                merged.append(part)
+    return merged
+
+
+_DOCUMENTED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+# What follows from the place in the tree, a comment for type checkers, and the u of u"text".
+_NO_MEANING = frozenset({"ctx", "type_comment", "kind"})
+
+
+def imported_files(module: str) -> list[Path]:
+    """Files of this package that a module reads when it is imported, its own first.
+
+    Coarser than `reachable`, and without its exceptions: every import counts, wherever it stands.
+    """
+    reached: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _path(name)
+        if name in reached or path is None:
+            continue
+        reached[name] = path
+        package = name if path.stem == "__init__" else name.rpartition(".")[0]
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for imported in _imports(tree, package):
+            parts = imported.split(".")
+            waiting += [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+    return list(reached.values())
+
+
+def _imports(tree: ast.Module, package: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=aliases):
+                yield from (alias.name for alias in aliases)
+            case ast.ImportFrom(module=origin, names=aliases, level=level):
+                above = package.split(".")[: package.count(".") + 2 - level] if level else []
+                base = ".".join([*above, *([origin] if origin else [])])
+                yield from (f"{base}.{alias.name}" for alias in aliases)

@@ -4,10 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from companion import book as book_module
 from companion.book import Book, build
+from companion.chapters import seal as seal_notebook
 from companion.errors import BuildError, InputError
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]
@@ -125,7 +127,10 @@ def test_an_unexpected_verdict_fails_the_build(copy: Book, monkeypatch: pytest.M
     from companion import ledger
 
     path = copy.output / "executed" / "book" / "chapter.ipynb"
-    path.write_text(path.read_text().replace('"outcome": "holds"', '"outcome": "fails"'))
+    text = path.read_text().replace('"outcome": "holds"', '"outcome": "fails"')
+    notebook = nbformat.reads(text, as_version=4)
+    seal_notebook(notebook, notebook.metadata.companion.key, 1.0)
+    path.write_text(nbformat.writes(notebook))
     monkeypatch.setattr(ledger, "_is_custom", lambda result: False)
     with pytest.raises(BuildError, match=r"du2019-cor4\.1 is 'fails' where du2019/linear_rate"):
         rebuild(copy)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from companion.chapters import Chapter, check_parameters, execute, graft, read
+from companion.chapters import Chapter, check_parameters, graft, read
 from companion.errors import BuildError, InputError
+from companion.execution import execute
 
 HEAD = """---
 kernelspec:

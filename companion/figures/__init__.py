@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.figure
 
 from companion.catalog import check_figure, figures
-from companion.figures.style import RC, Table
+from companion.figures.style import Table, house_style
 from companion.files import write_atomically
 from companion.results import Result
 
@@ -85,7 +84,7 @@ def draw(identifier: str, result: Result) -> Drawing:
     experiment = figures()[check_figure(identifier)]
     module = importlib.import_module(f"companion.figures.{experiment.replace('/', '.')}")
     function = getattr(module, identifier.split("-", 1)[1].replace("-", "_"))
-    with mpl.rc_context(RC):
+    with house_style():
         drawing: Drawing = function(result)
     return drawing
 
@@ -103,7 +102,7 @@ def save(identifier: str, result: Result, folder: Path, stem: str | None = None)
 
 def _render(drawing: Drawing, kind: str) -> bytes:
     buffer = io.BytesIO()
-    with mpl.rc_context(RC):
+    with house_style():
         drawing.figure.savefig(buffer, format=kind, metadata=_METADATA[kind])
     return buffer.getvalue()
 

@@ -1,6 +1,7 @@
 """One look for every figure: colour-blind safe, legible in print, on light and on dark pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
@@ -54,6 +55,15 @@ RC: Any = {
     "svg.hashsalt": "companion",
     "pdf.fonttype": 42,
 }
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw in this style alone: of a user's own matplotlibrc nothing is left."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        yield
 
 
 def new(columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:

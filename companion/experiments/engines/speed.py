@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import FilePath
 
-from companion.catalog import PROJECT
+from companion.catalog import BOOK
 from companion.errors import InputError
 from companion.files import read_checked
 from companion.results import Cost, Outcome, Result, Verdict
@@ -28,7 +28,7 @@ EXPECTED: dict[str, Outcome] = {
     "engines-recorded": "fails",
     "engines-fleet": "fails",
 }
-DATA = "book/benchmarks/two_cores.json"
+DATA = "benchmarks/two_cores.json"
 GIB = 2**30
 # Claim -> work and peer of the rows that decide it.
 ROWS = {
@@ -69,7 +69,7 @@ def run(settings: Settings, device: str) -> Result:
     Raises:
         InputError: the file is not one that `companion bench --json` wrote.
     """
-    path = settings.file or PROJECT / DATA
+    path = settings.file or BOOK / DATA
     try:
         told = read_checked(path)
     except (InputError, OSError, UnicodeDecodeError):
