@@ -1,6 +1,8 @@
 """Arguments of the numerics checked once, in one place: a slip is one sentence, not a traceback."""
 
+import math
 import operator
+from types import UnionType
 from typing import SupportsFloat, SupportsIndex, cast
 
 import numpy as np
@@ -49,7 +51,7 @@ def real(name: str, value: object) -> float:
     raise InputError(f"{name} is {described(value)}; it must be a number.")
 
 
-def check_type(name: str, value: object, kind: type, instead: str) -> None:
+def check_type(name: str, value: object, kind: type | UnionType, instead: str) -> None:
     """Refuse an argument of another type.
 
     Args:
@@ -86,11 +88,11 @@ def check_finite(name: str, numbers: Tensor) -> None:
     Raises:
         InputError: names the first of them.
     """
-    if numbers.device.type == "meta":
+    if numbers.device.type == "meta" or numbers.numel() == 0:
         return
-    finite = torch.isfinite(numbers)
-    if not bool(finite.all()):
-        row = int((~finite).nonzero()[0, 0])
+    least, most = numbers.detach().aminmax()  # nan if there is one; takes no memory
+    if not math.isfinite(float(least)) or not math.isfinite(float(most)):
+        row = int((~numbers.isfinite()).nonzero()[0, 0])
         raise InputError(f"{name} {row} holds a number that is not finite; all must be finite.")
 
 
@@ -98,6 +100,9 @@ def described(value: object) -> str:
     """A value in a sentence: small ones as they are, others by their type, `a numpy.ndarray`."""
     if value is None or isinstance(value, bool | int | float | complex | str | np.generic):
         return repr(value)
+    if isinstance(value, Tensor):
+        layout = "" if value.layout == torch.strided else f", {value.layout}"
+        return f"a torch.Tensor of {value.dtype}{layout}"
     kind = type(value)
     name = kind.__qualname__
     if kind.__module__ != "builtins":

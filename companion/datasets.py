@@ -1,6 +1,9 @@
 """Training sets of unit-norm inputs: drawn on the CPU from a seed, or real digits, then moved."""
 
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from companion.checks import whole
 from companion.datafiles import Source, read_digits
 from companion.draws import cpu_generator
 from companion.errors import InputError
@@ -43,7 +47,7 @@ def sphere(count: int, dimension: int, seed: int) -> DataSet:
     Raises:
         InputError: count or dimension below 1.
     """
-    check_sizes(count=count, dimension=dimension)
+    count, dimension = check_sizes(count=count, dimension=dimension)
     generator = cpu_generator("data", seed)
     x = torch.randn(count, dimension, generator=generator, dtype=torch.float64)
     y = torch.randn(count, generator=generator, dtype=torch.float64)
@@ -79,15 +83,15 @@ def digits(source: Source, classes: tuple[int, int], per_class: int) -> DataSet:
 def own(path: Path) -> DataSet:
     """A user's data: an .npz file with inputs `x`, shape (n, d), and labels `y`, shape (n,).
 
+    Both come in float64. Rows of norm 1 to single precision only are divided by their norms in
+    float64: see `unit_rows`.
+
     Raises:
         InputError: the file cannot be read, lacks an array, shapes do not fit, a number is not
             finite, an input is not of unit norm, or two inputs are equal.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            x, y = (torch.from_numpy(np.asarray(arrays[name], dtype=float)) for name in "xy")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        raise InputError(f"{path} is not an .npz file with numeric arrays x and y.") from None
+    with _reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        x, y = (torch.from_numpy(np.asarray(arrays[name], dtype=float)) for name in "xy")
     if x.ndim != 2 or y.shape != x.shape[:1] or len(x) < 2:
         raise InputError(
             f"{path} has x of shape {tuple(x.shape)} and y of shape {tuple(y.shape)}; (n, d) and "
@@ -95,7 +99,7 @@ def own(path: Path) -> DataSet:
         )
     if not bool(x.isfinite().all() and y.isfinite().all()):
         raise InputError(f"{path} holds a number that is not finite.")
-    check_unit_norm(x)
+    x = unit_rows(x)
     pair = duplicate_inputs(x)
     if pair is not None:
         raise InputError(
@@ -105,28 +109,71 @@ def own(path: Path) -> DataSet:
     return DataSet(x, y, f"{path.name}, n={x.shape[0]}, d={x.shape[1]}")
 
 
-def check_sizes(**sizes: int) -> None:
-    """Raise `InputError` naming the first size below 1."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise InputError(f"{name} is {size}; it must be at least 1.")
-
-
-def check_unit_norm(x: Tensor) -> None:
-    """Refuse inputs that are not on the unit sphere, as the closed forms need them.
+def own_shape(path: Path) -> tuple[int, int]:
+    """Read n and d of a user's data from the file's header, and no number of it.
 
     Raises:
-        InputError: a row of `x`, shape (n, d), has a norm off 1 by more than the precision of
-            its dtype allows.
+        InputError: the file is not one that `own` could read, as far as its header shows.
     """
-    norms = x.norm(dim=1)
+    with _reading(path), zipfile.ZipFile(path) as members, members.open("x.npy") as header:
+        version = np.lib.format.read_magic(header)
+        read = np.lib.format.read_array_header_2_0
+        if version == (1, 0):
+            read = np.lib.format.read_array_header_1_0
+        shape: tuple[int, ...] = read(header)[0]
+    if len(shape) != 2:
+        raise InputError(f"{path} has x of shape {shape}; (n, d) is needed.")
+    return shape[0], shape[1]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say what is wrong with a user's file in one sentence."""
+    try:
+        yield
+    # An .npy file loads as an array, which is no context (TypeError).
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise InputError(f"{path} is not an .npz file with numeric arrays x and y.") from None
+
+
+def check_sizes(**sizes: int) -> tuple[int, ...]:
+    """The sizes as ints; `InputError` names the first that is below 1 or no whole number."""
+    return tuple(whole(name, size, least=1) for name, size in sizes.items())
+
+
+def unit_rows(x: Tensor) -> Tensor:
+    """Inputs of unit norm, as the closed forms need them, from inputs that are so nearly.
+
+    Norms are computed in float64, whatever the dtype: in float32 those of a million coordinates
+    have four digits. Rows that have norm 1 to the precision of their dtype come back as they are.
+    Others, such as rows in float64 that were divided by their norms in float32, are divided by
+    their norms, for an error of 1e-7 in a norm would be one of all digits in a small angle.
+
+    Args:
+        x: shape (n, d), float32 or float64.
+
+    Returns:
+        `x` itself if no row had to be divided; else a copy.
+
+    Raises:
+        InputError: a norm is off 1 by more than 1e-4, more than single precision explains.
+    """
+    # Some rows at a time, as they are copied in float64; by `sum`, which adds up in pairs.
+    some = torch.split(x, 1 + 2**12 // max(1, x.shape[1]))
+    norms = torch.cat([rows.double().square().sum(dim=1).sqrt() for rows in some])
     off = (norms - 1).abs()
-    if not bool(off.max() <= 32 * torch.finfo(x.dtype).eps):  # nan is refused too
+    if not bool(off.max() <= _NEARLY_UNIT):  # nan is refused too
         row = int(off.argmax())
         raise InputError(
             f"input {row} has norm {float(norms[row]):.6g}; every input must have norm 1: divide "
             "each row by its norm."
         )
+    divisors = norms.where(off > 4 * torch.finfo(x.dtype).eps, 1)
+    return x if bool((divisors == 1).all()) else (x / divisors[:, None]).to(x.dtype)
+
+
+# NumPy's and torch's norms in float32 have such errors from a million coordinates on.
+_NEARLY_UNIT = 1e-4
 
 
 def duplicate_inputs(x: Tensor) -> tuple[int, int] | None:

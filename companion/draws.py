@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from companion.checks import whole
 from companion.errors import InputError
 
 
@@ -20,8 +21,11 @@ def cpu_generator(purpose: str, seed: int) -> torch.Generator:
     Args:
         purpose: e.g. `weights`.
         seed: any integer.
+
+    Raises:
+        InputError: the seed is no integer; 3.0 would have another stream than 3.
     """
-    digest = hashlib.sha256(f"{purpose}:{seed}".encode()).digest()
+    digest = hashlib.sha256(f"{purpose}:{whole('seed', seed)}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7]))
 
 
@@ -36,11 +40,18 @@ class Batches:
             for every epoch, whose last batch may be smaller; `once`, through all examples in
             their own order, each used once: with B = 1, Algorithm 2 of Chen et al. (2021).
         seed: of the draws.
+
+    Raises:
+        InputError: size or seed is no whole number.
     """
 
     size: int
     order: Literal["subsets", "replacement", "epochs", "once"] = "epochs"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("size", "seed"):
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
 
     def rows(self, step: int, count: int) -> Tensor:
         """Indices of that step's examples among `count`, shape (B,), on the CPU."""

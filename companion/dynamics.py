@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
+from companion.checks import check_finite, check_tensors, check_type, real, whole
 from companion.errors import DivergedError, InputError
 from companion.networks import TwoLayer
 from companion.observables import InitialState, State
@@ -74,13 +75,13 @@ def gradient_descent(
         stop_when_diverged: return the trajectory up to the divergence instead of raising.
 
     Raises:
-        InputError: step_size not positive, or steps negative.
+        InputError: step_size not positive, steps negative, or what is no tensor or `TwoLayer`.
         DivergedError: the run does not stay finite at this step size.
     """
+    step_size, steps = real("step_size", step_size), whole("steps", steps, least=0)
     if not step_size > 0 or not math.isfinite(step_size):
         raise InputError(f"step_size is {step_size}; it must be a positive number.")
-    if steps < 0:
-        raise InputError(f"steps is {steps}; it must be at least 0.")
+    network, x, y = _entered(network, x, y)
     notebook = _Notebook(record)
     initial = InitialState(network, x)
     weights, outputs = network.weights.clone(), network.outputs.clone()
@@ -132,11 +133,13 @@ def gradient_flow(
             cost of narrow networks grows like its inverse.
 
     Raises:
-        InputError: times do not start at 0 or do not increase.
+        InputError: times do not start at 0 or do not increase, or what is no tensor or `TwoLayer`.
     """
+    check_tensors(x=x)
     grid = torch.tensor(times, dtype=torch.float64, device=x.device)
     if len(times) < 2 or times[0] != 0 or not bool((grid.diff() > 0).all()):
         raise InputError("times must start at 0 and increase, with at least two of them.")
+    network, x, y = _entered(network, x, y)
     notebook = _Notebook(record)
     initial = InitialState(network, x)
     state = State(network, initial, x, y, 0)
@@ -155,6 +158,15 @@ def gradient_flow(
         state = State(moved, initial, x, y, float(end))
         notebook.note(state, last=True)
     return notebook.trajectory(state.network)
+
+
+def _entered(network: TwoLayer, x: Tensor, y: Tensor) -> tuple[TwoLayer, Tensor, Tensor]:
+    """The arguments of a run, checked and without derivatives, which would pile up in it."""
+    check_type("network", network, TwoLayer, "a TwoLayer; train takes a ReLUNetwork")
+    check_tensors(x=x, y=y)
+    check_finite("input", x)
+    network = network.moved(network.weights.detach(), network.outputs.detach())
+    return network, x.detach(), y.detach()
 
 
 def _velocity(

@@ -9,10 +9,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from companion.datasets import check_sizes, check_unit_norm
+from companion.checks import check_finite, check_tensors
+from companion.datasets import check_sizes, unit_rows
 from companion.errors import InputError
 from companion.matmul import product
-from companion.networks import ReLUNetwork, Trained, TwoLayer, check_inputs, relu_network
+from companion.networks import (
+    ReLUNetwork,
+    Trained,
+    TwoLayer,
+    check_inputs,
+    check_network,
+    relu_network,
+)
 
 # Distances by subtraction: the default, by inner products, would lose the digits asked for here.
 _BY_COORDINATES = "donot_use_mm_for_euclid_dist"
@@ -30,7 +38,7 @@ def infinite_width_gram(x: Tensor) -> Tensor:
         Shape (n, n), symmetric positive semidefinite, diagonal 1/2.
 
     Raises:
-        InputError: an input is not of unit norm.
+        InputError: inputs that do not fit or are not of unit norm.
     """
     rho, angle = _cosines_and_angles(x)
     return rho * (math.pi - angle) / (2 * math.pi)
@@ -160,6 +168,9 @@ def infinite_width_nngp(
 def infinite_width_memory(x: Tensor, other: Tensor | None = None, matrices: int = 1) -> int:
     """Bytes that an infinite-width kernel takes, said before it runs.
 
+    Inputs that have norm 1 to single precision only are copied to be divided by their norms, and
+    the copy comes on top.
+
     Args:
         x: inputs, shape (n, d).
         other: inputs, shape (k, d), for the cross matrix.
@@ -206,10 +217,9 @@ def _over_tiles(
     fill: Callable[[Tensor, "_Correlations"], None],
 ) -> Tensor:
     """What `fill` makes of the correlations of every tile; shape (matrices, n, k)."""
-    y = x if other is None else other
-    _check_pairs(x, y)
-    check_sizes(depth=depth)
-    rows = _affordable_pair_tile(x, len(y), matrices, budget)
+    (depth,) = check_sizes(depth=depth)
+    x, y, copied = _unit_pairs(x, other)
+    rows = _affordable_pair_tile(x, len(y), matrices, None if budget is None else budget - copied)
     result = x.new_empty(matrices, len(x), len(y))
     space = x.new_empty(_Correlations.BUFFERS + matrices, rows**2)
     for i in _row_blocks(len(x), rows):
@@ -260,7 +270,8 @@ class _Correlations:
             yield layer
             # (1 - kappa_1) / 2 = z - (sin(theta) - theta cos(theta)) / (2 pi)
             excess = self._sin_cos.addcmul_(self._half_angle, self.rho(), value=-1)
-            self._z.sub_(excess, alpha=1 / math.pi)
+            # Below 0 by rounding, where inputs differ in the last digit of a small coordinate.
+            self._z.sub_(excess, alpha=1 / math.pi).clamp_(min=0)
 
     def rho(self) -> Tensor:
         """cos(theta), in a buffer that the next call overwrites."""
@@ -297,20 +308,30 @@ class _Correlations:
 _NEAR = 0.99
 
 
-def _check_pairs(x: Tensor, y: Tensor) -> None:
-    for inputs in (x, y):
-        if inputs.dim() != 2 or 0 in inputs.shape:
-            raise InputError(f"inputs have shape {tuple(inputs.shape)}; they must be of (n, d).")
-        if inputs.dtype not in (torch.float32, torch.float64):
-            raise InputError(
-                f"inputs are {inputs.dtype}; they must be torch.float32 or torch.float64."
-            )
-        check_unit_norm(inputs)
+def _check_points(x: Tensor, name: str) -> None:
+    check_tensors(**{name: x})
+    if x.dim() != 2 or 0 in x.shape:
+        raise InputError(f"inputs have shape {tuple(x.shape)}; they must be of (n, d).")
+    if x.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"inputs are {x.dtype}; they must be torch.float32 or torch.float64.")
+
+
+def _unit_pairs(x: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor, int]:
+    """Both sets of inputs with unit rows, and the bytes of the copies that this took."""
+    units, copied = [], 0
+    for name, inputs in (("x", x), ("other", other)):
+        if inputs is not None:
+            _check_points(inputs, name)
+            units.append(unit_rows(inputs.detach()))
+            same = units[-1].data_ptr() == inputs.data_ptr()
+            copied += 0 if same else units[-1].nbytes
+    x, y = units[0], units[-1]
     if (x.shape[1], x.dtype, x.device) != (y.shape[1], y.dtype, y.device):
         raise InputError(
             f"x has inputs of length {x.shape[1]}, {x.dtype} on {x.device}, but other of length "
             f"{y.shape[1]}, {y.dtype} on {y.device}; give both alike."
         )
+    return x, y, copied
 
 
 def _pair_tile(x: Tensor, rows: int) -> int:
@@ -366,8 +387,7 @@ def empirical_gram(
     Raises:
         InputError: shapes or dtypes that do not fit, or a budget that not even small tiles meet.
     """
-    network = relu_network(network) if isinstance(network, TwoLayer) else network
-    return _layer_sums(network, x, other, 1, memory_budget)[0]
+    return _layer_sums(_as_relu(network), x, other, 1, memory_budget)[0]
 
 
 def empirical_gram_from(network: TwoLayer, x: Tensor, preactivations: Tensor) -> Tensor:
@@ -419,8 +439,14 @@ def gram_change_bound(x: Tensor, preactivations: Tensor, radius: float) -> Tenso
     return (x @ x.T).abs() * torch.maximum(most - now, now - least) / preactivations.shape[1]
 
 
+def _as_relu(network: TwoLayer | ReLUNetwork) -> ReLUNetwork:
+    network = relu_network(network) if isinstance(network, TwoLayer) else network
+    check_network(network)
+    return network
+
+
 def layer_grams(
-    network: ReLUNetwork,
+    network: TwoLayer | ReLUNetwork,
     x: Tensor,
     other: Tensor | None = None,
     *,
@@ -430,11 +456,12 @@ def layer_grams(
 
     G^(h) of Du et al. (2019), section 6; K^(l) of Zou et al. and Chen et al.
     """
+    network = _as_relu(network)
     return list(_layer_sums(network, x, other, len(network.parameters), memory_budget))
 
 
 def gram_memory(
-    network: ReLUNetwork, count: int, other: int | None = None, matrices: int = 1
+    network: TwoLayer | ReLUNetwork, count: int, other: int | None = None, matrices: int = 1
 ) -> int:
     """Bytes that `empirical_gram` takes for n = `count` inputs, said before it runs.
 
@@ -445,6 +472,7 @@ def gram_memory(
         matrices: how many are kept: 1 for `empirical_gram`, one per trained tensor for
             `layer_grams`.
     """
+    network = _as_relu(network)
     columns = other or count
     kept = _numbers_per_input(network) * (count + (other or 0))
     tile = min(_TILE[0], count) * min(_TILE[1], columns)
@@ -470,10 +498,13 @@ def _layer_sums(
     memory_budget: float | None,
 ) -> Tensor:
     """The terms of the empirical NTK, or with one matrix their sum; shape (matrices, n, k)."""
-    y = x if other is None else other
-    for inputs in (x, y):
-        check_inputs(network, inputs)
+    for name, inputs in (("x", x), ("other", x if other is None else other)):
+        check_inputs(network, inputs, name)
+    network, x = network.detached(), x.detach()
+    y = x if other is None else other.detach()
     tile = _tiling(network, len(x), None if other is None else len(y), matrices, memory_budget)
+    for inputs in (x, y):
+        check_finite("input", inputs)
     left = _Factors(network, x, tile.whole)
     right = left if other is None else _Factors(network, y, tile.whole)
     sums = x.new_zeros(matrices, len(x), len(y))
@@ -564,19 +595,25 @@ def _tiling(
 _LEAST_TILE = 16
 
 
+def _eigenvalues(matrix: Tensor) -> Tensor:
+    check_tensors(matrix=matrix)
+    eigenvalues: Tensor = torch.linalg.eigvalsh(matrix.detach().double())
+    return eigenvalues
+
+
 def lambda_min(matrix: Tensor) -> float:
     """Least eigenvalue of a symmetric matrix, shape (n, n), computed in float64."""
-    return float(torch.linalg.eigvalsh(matrix.double())[0])
+    return float(_eigenvalues(matrix)[0])
 
 
 def lambda_max(matrix: Tensor) -> float:
     """Largest eigenvalue of a symmetric matrix, shape (n, n), computed in float64."""
-    return float(torch.linalg.eigvalsh(matrix.double())[-1])
+    return float(_eigenvalues(matrix)[-1])
 
 
 def spectral_norm(matrix: Tensor) -> float:
     """Operator norm of a symmetric matrix, shape (n, n), computed in float64."""
-    return float(torch.linalg.eigvalsh(matrix.double())[[0, -1]].abs().max())
+    return float(_eigenvalues(matrix)[[0, -1]].abs().max())
 
 
 def _cosines_and_angles(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -585,7 +622,8 @@ def _cosines_and_angles(x: Tensor) -> tuple[Tensor, Tensor]:
     arccos loses half of the digits near 0 and pi. There the angle comes from the two diagonals of
     the rhombus that x_i and x_j span, so that equal inputs have angle 0 and cosine 1 exactly.
     """
-    check_unit_norm(x)
+    _check_points(x, "x")
+    x = unit_rows(x)
     rho = (x @ x.T).clamp(-1, 1).fill_diagonal_(1)
     angle = rho.arccos()
     near = (rho.abs() > 0.999).fill_diagonal_(False).any(dim=1).nonzero().squeeze(1)

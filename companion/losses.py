@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from companion.checks import check_tensors
 from companion.errors import InputError
 
 
@@ -88,6 +89,7 @@ def check_labels(labels: Tensor) -> None:
     Raises:
         InputError: a label is neither -1 nor +1.
     """
+    check_tensors(labels=labels)
     off = (labels != 1) & (labels != -1)  # nan is off too
     if bool(off.any()):
         row = int(off.flatten().nonzero()[0])
@@ -99,7 +101,8 @@ def check_labels(labels: Tensor) -> None:
 
 def _check(predictions: Tensor, labels: Tensor) -> None:
     """Broadcasting (n, 1) with (n,) would silently give n^2 losses; half precision, few digits."""
-    if predictions.dtype not in (torch.float32, torch.float64):
+    if getattr(predictions, "dtype", None) not in (torch.float32, torch.float64):
+        check_tensors(predictions=predictions, labels=labels)
         raise InputError(f"predictions are {predictions.dtype}; float32 or float64 is needed.")
     if predictions.shape[predictions.ndim - labels.ndim :] != labels.shape:
         raise InputError(

@@ -1,13 +1,14 @@
 """ReLU networks in the papers' parameterisations: drawn on the CPU from a seed, exact gradients."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from companion.checks import check_tensors, check_type, real, whole
 from companion.datasets import check_sizes
 from companion.draws import cpu_generator
 from companion.errors import InputError
@@ -84,7 +85,7 @@ def draw_two_layer(
     Raises:
         InputError: width or dimension below 1.
     """
-    check_sizes(width=width, dimension=dimension)
+    width, dimension = check_sizes(width=width, dimension=dimension)
     generator = cpu_generator("weights", seed)
     weights = torch.randn(width, dimension, generator=generator, dtype=torch.float64)
     signs = torch.randint(0, 2, (width,), generator=generator).to(torch.float64).mul_(2).sub_(1)
@@ -163,6 +164,11 @@ class ReLUNetwork:
         """The same network on another device or in another precision."""
         weights = tuple(weight.to(device, dtype) for weight in self.weights)
         return replace(self, weights=weights, outputs=self.outputs.to(device, dtype))
+
+    def detached(self) -> "ReLUNetwork":
+        """The same tensors without derivatives: of parameters of torch modules, say."""
+        weights = tuple(weight.detach() for weight in self.weights)
+        return replace(self, weights=weights, outputs=self.outputs.detach())
 
     def run(self, x: Tensor, watch: Callable[[Tensor], None] | None = None) -> Pass:
         """Forward pass over inputs of shape (n, d).
@@ -247,13 +253,26 @@ def relu_network(network: TwoLayer) -> ReLUNetwork:
     )
 
 
-def check_inputs(network: ReLUNetwork, x: Tensor) -> None:
+def check_network(network: ReLUNetwork) -> None:
+    """Raise `InputError` for what is no `ReLUNetwork`, such as a `TwoLayer`."""
+    recipe = ", relu_network(network)" if isinstance(network, TwoLayer) else ""
+    check_type("network", network, ReLUNetwork, f"a ReLUNetwork{recipe}")
+
+
+def check_inputs(network: ReLUNetwork, x: Tensor, name: str = "x") -> None:
     """Refuse inputs that the network does not take.
 
+    Args:
+        network: that is to take them.
+        x: the inputs.
+        name: of the argument that holds them.
+
     Raises:
-        InputError: x is not of shape (n, d) with n >= 1, not float32 or float64, or of another
-            dtype or device than the weights.
+        InputError: no `ReLUNetwork`, or x is no tensor, not of shape (n, d) with n >= 1, not
+            float32 or float64, or of another dtype or device than the weights.
     """
+    check_network(network)
+    check_tensors(**{name: x})
     weight = network.weights[0]
     if x.dim() != 2 or len(x) == 0 or x.shape[1] != network.dimension:
         raise InputError(
@@ -287,7 +306,7 @@ def draw_du(
     Raises:
         InputError: a size below 1.
     """
-    _check_architecture([width] * depth, dimension, depth)
+    width, dimension, depth = check_sizes(width=width, dimension=dimension, depth=depth)
     weights = _normal_weights([width] * depth, dimension, seed, [1.0] * depth)
     signs = torch.randint(0, 2, (width,), generator=weights.generator).double().mul_(2).sub_(1)
     return ReLUNetwork(
@@ -321,10 +340,8 @@ def draw_zou(
         InputError: a size below 1, m_D odd, or the largest width above twice the smallest
             (Assumption 3.6 of 2018, 4.3 of 2020).
     """
-    if isinstance(width, int) and depth is None:
-        raise InputError("depth is missing; give it, or the widths of all hidden layers.")
-    widths = [width] * (depth or 0) if isinstance(width, int) else list(width)
-    _check_architecture(widths, dimension, len(widths) if depth is None else depth)
+    widths = _widths(width, depth)
+    (dimension,) = check_sizes(dimension=dimension)
     if max(widths) > 2 * min(widths):
         raise InputError(
             f"widths run from {min(widths)} to {max(widths)}; Zou et al. assume that the largest "
@@ -367,7 +384,8 @@ def draw_chen(
     Raises:
         InputError: a size below 1, or alpha outside (0, 1/2].
     """
-    _check_architecture([width] * depth, dimension, depth)
+    width, dimension, depth = check_sizes(width=width, dimension=dimension, depth=depth)
+    alpha = real("alpha", alpha)
     if not 0 < alpha <= 0.5:
         raise InputError(f"alpha is {alpha}; it must lie in (0, 1/2].")
     weights = _normal_weights([width] * depth, dimension, seed, [math.sqrt(2 / width)] * depth)
@@ -396,7 +414,17 @@ def _normal_weights(
     return _Drawn(tensors, generator)
 
 
-def _check_architecture(widths: Sequence[int], dimension: int, depth: int) -> None:
-    check_sizes(dimension=dimension, depth=depth, width=min(widths, default=0) if depth > 0 else 1)
-    if len(widths) != depth:
-        raise InputError(f"{len(widths)} widths were given for depth {depth}; give one per layer.")
+def _widths(width: int | Sequence[int], depth: int | None) -> list[int]:
+    """m_1, ..., m_D from one width for all layers and their number, or from all widths."""
+    if isinstance(width, Iterable) and getattr(width, "ndim", True):
+        widths = [whole("width", each, least=1) for each in width]
+        (layers,) = check_sizes(depth=len(widths) if depth is None else depth)
+        if len(widths) != layers:
+            raise InputError(
+                f"{len(widths)} widths were given for depth {layers}; give one per layer."
+            )
+        return widths
+    if depth is None:
+        raise InputError("depth is missing; give it, or the widths of all hidden layers.")
+    (layers,) = check_sizes(depth=depth)
+    return [whole("width", width, least=1)] * layers

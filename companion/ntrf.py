@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
+from companion.checks import check_tensors, real
 from companion.errors import InputError
 from companion.losses import check_labels
 
@@ -62,6 +63,7 @@ def margin_target(max_loss: float) -> float:
     Raises:
         InputError: `max_loss` is not positive.
     """
+    max_loss = real("the largest loss", max_loss)
     if not 0 < max_loss < math.inf:
         raise InputError(f"the largest loss is {max_loss}; it must be positive and finite.")
     return -max_loss - math.log(-math.expm1(-max_loss))
@@ -95,6 +97,7 @@ def class_value(
             matrix that is not symmetric positive semidefinite, a label that is neither -1 nor +1,
             a negative radius.
     """
+    radius = real("the radius", radius)
     if not 0 <= radius < math.inf:
         raise InputError(f"the radius is {radius}; it must be nonnegative and finite.")
     seminorms = _layers(grams, labels, ball)
@@ -134,6 +137,7 @@ def smallest_radius(
         radius is large enough. If both bounds are infinite, that is so up to rounding: a >= 0,
         then scaled to the sum 1, cancels the gradients to 7 digits.
     """
+    margin = real("the margin", margin)
     if not math.isfinite(margin):
         raise InputError(f"the margin is {margin}; it must be finite.")
     seminorms = _layers(grams, labels, ball)
@@ -182,6 +186,7 @@ def ji_telgarsky_margin(x: Tensor, labels: Tensor, directions: Tensor) -> Optimu
         InputError: shapes that do not fit, half precision, numbers that are not finite, or a label
             that is neither -1 nor +1.
     """
+    check_tensors(x=x, directions=directions)
     points, sample = _numbers(x, "inputs"), _numbers(directions, "directions")
     if points.ndim != 2 or sample.shape != (len(sample), points.shape[1]) or len(sample) == 0:
         raise InputError(
@@ -215,6 +220,7 @@ def regression_radius(gram: Tensor, residual: Tensor) -> Optimum:
     Raises:
         InputError: as `class_value`.
     """
+    check_tensors(residual=residual)
     target = _numbers(residual, "residuals", residual.numel())
     kernel = _gram(gram, len(target))
     values, vectors = scipy.linalg.eigh(kernel)
@@ -690,6 +696,7 @@ def _root(gram: Array, precision: float) -> Array:
 
 def _gram(gram: Tensor, count: int) -> Array:
     """A Gram matrix in float64, checked."""
+    check_tensors(gram=gram)
     if gram.shape != (count, count):
         raise InputError(
             f"a Gram matrix has shape {tuple(gram.shape)}; for {count} labels or residuals it "
@@ -711,6 +718,7 @@ def _gram(gram: Tensor, count: int) -> Array:
 
 def _signs(labels: Tensor) -> Array:
     """Labels in float64, checked."""
+    check_tensors(labels=labels)
     if labels.ndim != 1 or len(labels) == 0:
         raise InputError(f"labels have shape {tuple(labels.shape)}; (n,) with n >= 1 is needed.")
     check_labels(labels)
@@ -720,6 +728,7 @@ def _signs(labels: Tensor) -> Array:
 
 def _numbers(tensor: Tensor, name: str, count: int | None = None) -> Array:
     """A tensor in float64, checked; a vector of `count` if that is given."""
+    check_tensors(**{name: tensor})
     if tensor.dtype not in (torch.float32, torch.float64):
         raise InputError(f"{name} are {tensor.dtype}; float32 or float64 is needed.")
     if count is not None and tensor.shape != (count,):

@@ -7,6 +7,7 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
+from companion.checks import check_tensors
 from companion.errors import InputError
 from companion.matmul import product
 
@@ -43,11 +44,12 @@ def least_eigenvalue(matrix: Tensor, tolerance: float = 1e-10) -> Eigenvalue:
     Raises:
         InputError: not square, or a number that is not finite.
     """
+    check_tensors(matrix=matrix)
     if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
         raise InputError(f"the matrix has shape {tuple(matrix.shape)}; (n, n) is needed.")
     if not bool(matrix.isfinite().all()):
         raise InputError("the matrix holds a number that is not finite.")
-    k = matrix.double()
+    k = matrix.detach().double()
     k = k.tril() + k.tril(-1).mT
     scale = float(k.diagonal().abs().mean()) or float(k.abs().max()) or 1.0
     vector = _least_vector(k, scale)
@@ -143,6 +145,7 @@ def norm_bounds(matrix: Tensor, directions: Tensor) -> NormBounds:
         directions: V^T, orthonormal rows, shape (k, min(p, q)), from `start_directions` or the
             last call on a matrix that has changed little since.
     """
+    check_tensors(matrix=matrix, directions=directions)
     numbers, following = subspace_step(matrix, directions)
     frobenius, lower, upper = bounds_of(numbers)
     return NormBounds(lower, upper, frobenius, following)
@@ -179,8 +182,10 @@ def spectral_norm_bounds(matrix: Tensor, tolerance: float = 1e-3, steps: int = 1
     Raises:
         InputError: tolerance not positive.
     """
+    check_tensors(matrix=matrix)
     if not tolerance > 0:
         raise InputError(f"tolerance is {tolerance}; it must be positive.")
+    matrix = matrix.detach()
     count = 8
     while True:
         bounds = norm_bounds(matrix, start_directions(matrix, count))

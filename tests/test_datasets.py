@@ -1,7 +1,11 @@
 """Data sets: unit norm, seeds, refusals, and the geometry of the constructed pairs."""
 
 import math
+import zipfile
+from decimal import Decimal, localcontext
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +15,13 @@ from hypothesis import strategies as st
 
 from companion.datafiles import digits_source, read_digits
 from companion.datasets import (
-    check_unit_norm,
     digits,
     duplicate_inputs,
     own,
+    own_shape,
     pair_at_angle,
     sphere,
+    unit_rows,
     with_antipodes,
 )
 from companion.errors import InputError
@@ -45,7 +50,7 @@ def test_moving_casts_the_same_numbers():
     assert moved.x.dtype == moved.y.dtype == torch.float32
     assert torch.equal(moved.x, data.x.float())
     assert moved.source == data.source
-    check_unit_norm(moved.x)
+    assert unit_rows(moved.x) is moved.x
 
 
 def test_digits_are_the_images_of_their_classes_in_order():
@@ -54,7 +59,7 @@ def test_digits_are_the_images_of_their_classes_in_order():
     pixels, labels = read_digits(source)
     assert data.x.shape == (8, 784)
     assert data.y.tolist() == [1, -1] * 4
-    check_unit_norm(data.x)
+    assert unit_rows(data.x) is data.x
     third_eight = pixels[np.flatnonzero(labels == 8)[2]].astype(float)
     assert np.allclose(data.x[5].numpy(), third_eight / np.linalg.norm(third_eight))
 
@@ -64,18 +69,55 @@ def test_digits_refuse_more_images_than_there_are():
         digits(digits_source(), (3, 8), 100_000)
 
 
-@pytest.mark.parametrize("bad", [2.0, 1 + 1e-6, 0.0, math.nan, math.inf])
-def test_inputs_off_the_sphere_are_refused_by_row(bad):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        (2.0, "2"), (1.001, r"1\.001"), (1 - 1.1e-4, r"0\.99989"), (1 + 1.1e-4, r"1\.00011"),
+        (0.0, "0"), (math.nan, "nan"), (math.inf, "(inf|nan)"),
+    ],
+)  # fmt: skip
+def test_inputs_off_the_sphere_are_refused_by_row(bad, told, dtype):
     x = sphere(3, 4, 0).x
     x[1] *= bad
-    with pytest.raises(InputError, match="input 1 has norm"):
-        check_unit_norm(x)
+    with pytest.raises(InputError, match=rf"input 1 has norm {told}; every input must have norm 1"):
+        unit_rows(x.to(dtype))
 
 
-def test_rounding_of_the_norm_is_not_refused():
+def test_a_norm_true_to_the_dtypes_precision_is_left_as_it_is():
     x = sphere(200, 3000, 0).x
-    check_unit_norm(x.float())
-    check_unit_norm(x.float() / x.float().norm(dim=1, keepdim=True))
+    single = x.float() / x.float().norm(dim=1, keepdim=True)
+    for rows in (x, x.float(), single):
+        assert unit_rows(rows) is rows
+
+
+def test_rows_of_single_precision_are_divided_by_their_norms():
+    x = sphere(20, 30, 0).x
+    single = (x.float() / x.float().norm(dim=1, keepdim=True)).double()
+    rows = torch.cat([x[:3], single])
+    found = unit_rows(rows)
+    assert float((single.norm(dim=1) - 1).abs().max()) > 1e-9
+    assert torch.equal(found[:3], x[:3])
+    for row, known in zip(found, rows, strict=True):
+        exact = [Fraction(float(number)) for number in known]
+        with localcontext() as context:
+            context.prec = 40
+            square = sum(number * number for number in exact)
+            norm = (Decimal(square.numerator) / Decimal(square.denominator)).sqrt()
+            for number, one in zip(row.tolist(), exact, strict=True):
+                right = Decimal(one.numerator) / Decimal(one.denominator) / norm
+                assert number == pytest.approx(float(right), rel=8e-16)
+
+
+def test_norms_of_a_million_coordinates_are_those_of_float64():
+    """In float32 torch's norm of such rows is off by 1e-5, and other libraries' otherwise."""
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 10**6)))
+    by_numpy = (x / x.norm(dim=1, keepdim=True)).float()
+    by_torch = x.float() / x.float().norm(dim=1, keepdim=True)
+    for rows in (by_numpy, by_torch, by_torch.double()):
+        found = unit_rows(rows)
+        off = (found.double().norm(dim=1) - 1).abs().max()
+        assert float(off) < 32 * torch.finfo(rows.dtype).eps
 
 
 def test_duplicates_are_found_in_order():
@@ -88,7 +130,8 @@ def test_duplicates_are_found_in_order():
 @given(st.floats(1e-9, math.pi), st.integers(2, 6))
 def test_pair_at_angle_has_that_angle(angle, dimension):
     first, second = pair_at_angle(angle, dimension)
-    check_unit_norm(torch.stack([first, second]))
+    pair = torch.stack([first, second])
+    assert unit_rows(pair) is pair
     # Half the angle from the half chord; unlike arccos, exact to rounding for small angles.
     found = 2 * math.atan2(float((first - second).norm()), float((first + second).norm()))
     assert found == pytest.approx(angle, rel=1e-7)
@@ -106,6 +149,14 @@ def test_a_sphere_without_points_or_dimensions_is_refused(count: int, dimension:
         sphere(count, dimension, 0)
 
 
+@pytest.mark.parametrize("bad", [(2.0, 3, 0), (2, "3", 0), (2, 3, 0.0)])
+def test_a_sphere_takes_whole_numbers(bad: Any) -> None:
+    with pytest.raises(InputError, match="it must be a whole number"):
+        sphere(*bad)
+    known = sphere(2, 3, 1)
+    assert torch.equal(sphere(np.int64(2), np.int8(3), np.int64(1)).x, known.x)
+
+
 def write(path: Path, **arrays: np.ndarray) -> Path:
     np.savez(path, **arrays)
     return path
@@ -119,6 +170,58 @@ def test_own_data_comes_as_it_is(tmp_path: Path) -> None:
     assert data.x.dtype == torch.float64
     assert data.y.tolist() == [1, -1, 1]
     assert data.source == "mine.npz, n=3, d=3"
+
+
+def test_own_float32_rows_are_accepted_and_made_unit(tmp_path: Path) -> None:
+    x = sphere(40, 7, 0).x.float()
+    x = x / x.norm(dim=1, keepdim=True)
+    data = own(write(tmp_path / "mine.npz", x=x.numpy(), y=np.ones(40)))
+    assert data.x.dtype == torch.float64
+    assert float((data.x.norm(dim=1) - 1).abs().max()) < 1e-15
+    assert float((data.x - x).abs().max()) < 1e-7
+
+
+def test_own_unit_rows_are_taken_as_they_are(tmp_path: Path) -> None:
+    x = sphere(40, 7, 0).x
+    data = own(write(tmp_path / "mine.npz", x=x.numpy(), y=np.ones(40)))
+    assert torch.equal(data.x, x)
+
+
+def test_the_shape_of_own_data_is_read_without_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.npz", x=np.zeros((3, 5)), y=np.ones(3))
+    assert own_shape(path) == (3, 5)
+    np.savez_compressed(path, x=np.asfortranarray(np.zeros((4, 6), dtype=np.float32)), y=np.ones(4))
+    assert own_shape(path) == (4, 6)
+    with zipfile.ZipFile(path, "w") as members, members.open("x.npy", "w") as member:
+        np.lib.format.write_array_header_2_0(
+            member, {"descr": "<f8", "fortran_order": False, "shape": (10**9, 10**6)}
+        )
+    assert own_shape(path) == (10**9, 10**6)  # there are no numbers to read
+
+
+@pytest.mark.parametrize("reader", [own, own_shape])
+@pytest.mark.parametrize("kind", ["npy", "text", "pickle", "missing", "cut", "empty"])
+def test_what_is_no_npz_file_is_refused(tmp_path: Path, reader: Any, kind: str) -> None:
+    path = tmp_path / "a.npy"
+    if kind == "npy":
+        np.save(path, GOOD)
+    elif kind == "missing":
+        path = tmp_path / "none"
+    elif kind == "cut":
+        path = write(tmp_path / "a.npz", x=GOOD, y=np.ones(3))
+        path.write_bytes(path.read_bytes()[:200])
+    else:
+        path.write_bytes({"text": b"x,y", "pickle": b"\x80\x04N.", "empty": b""}[kind])
+    with pytest.raises(InputError, match=r"is not an \.npz file with numeric arrays x and y"):
+        reader(path)
+
+
+def test_a_shape_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    for x in (np.ones(3), np.ones((3, 3, 3)), np.array(1.0)):
+        with pytest.raises(InputError, match=r"has x of shape .*; \(n, d\)"):
+            own_shape(write(tmp_path / "mine.npz", x=x, y=np.ones(3)))
+    with pytest.raises(InputError, match="with numeric arrays x and y"):
+        own_shape(write(tmp_path / "mine.npz", y=np.ones(3)))
 
 
 @pytest.mark.parametrize(
@@ -136,9 +239,3 @@ def test_own_data_comes_as_it_is(tmp_path: Path) -> None:
 def test_bad_own_data_is_refused(tmp_path: Path, arrays: dict, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         own(write(tmp_path / "mine.npz", **arrays))
-
-
-def test_a_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "mine.npz").write_text("x,y")
-    with pytest.raises(InputError, match=r"is not an \.npz file"):
-        own(tmp_path / "mine.npz")

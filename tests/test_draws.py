@@ -1,8 +1,11 @@
 """Seeded draws: the same numbers everywhere, different ones for different purposes."""
 
+import numpy as np
+import pytest
 import torch
 
-from companion.draws import cpu_generator
+from companion.draws import Batches, cpu_generator
+from companion.errors import InputError
 
 
 def _numbers(purpose, seed):
@@ -24,6 +27,27 @@ def test_the_generator_does_not_touch_the_global_one():
     before = torch.get_rng_state()
     _numbers("data", 0)
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("seed", [1, True, np.int64(1), np.uint8(1), torch.tensor(1)])
+def test_a_seed_is_its_number(seed):
+    assert torch.equal(_numbers("data", seed), _numbers("data", 1))
+    rows = [Batches(3, order, seed).rows(2, 9) for order in ("subsets", "replacement")]
+    known = [Batches(3, order, 1).rows(2, 9) for order in ("subsets", "replacement")]
+    assert all(map(torch.equal, rows, known))
+
+
+@pytest.mark.parametrize("seed", [3.0, "3", None, np.float64(3), torch.tensor(3.0)])
+def test_a_seed_that_is_no_integer_is_refused(seed):
+    """3.0 would silently have another stream than 3."""
+    for draw in (lambda: cpu_generator("data", seed), lambda: Batches(3, seed=seed)):
+        with pytest.raises(InputError, match=r"seed is .*; it must be a whole number"):
+            draw()
+
+
+def test_a_size_that_is_no_integer_is_refused():
+    with pytest.raises(InputError, match=r"size is 3\.5; it must be a whole number"):
+        Batches(3.5)
 
 
 def test_draws_are_frozen():

@@ -17,7 +17,7 @@ from companion.dynamics import (
 )
 from companion.errors import DivergedError, InputError
 from companion.kernels import empirical_gram, empirical_output_gram
-from companion.networks import TwoLayer, draw_two_layer
+from companion.networks import TwoLayer, draw_two_layer, draw_zou
 from companion.observables import State, max_distance, misfit, pattern_difference
 from tests.oracles import (
     descent_by_autograd,
@@ -301,3 +301,55 @@ def test_states_carry_the_network_of_their_step(network, data):
     path = descent_by_autograd(network, data.x, data.y, 0.3, 2)
     for state, expected in zip(seen, path, strict=True):
         torch.testing.assert_close(state.network.weights, expected.weights)
+
+
+def test_what_is_recorded_is_what_it_was_at_the_step():
+    """Here descent makes new weights at every step, so even views of them stay as they were."""
+    network, data = draw_two_layer(6, 3, 0), sphere(4, 3, 0)
+    live = {
+        "weights": lambda state: state.network.weights.numpy(),
+        "outputs": lambda state: state.network.outputs.numpy(),
+    }
+    record = {**live, "distance": max_distance}
+    runs = [
+        gradient_descent(
+            network, data.x, data.y, step_size=0.1, steps=4, record=record, layers="both"
+        ),
+        gradient_flow(network, data.x, data.y, times=[0, 0.1, 0.2], record=record, layers="both"),
+    ]
+    for run in runs:
+        moved = run["weights"] - run["weights"][0]
+        np.testing.assert_allclose(np.linalg.norm(moved, axis=2).max(axis=1), run["distance"])
+        assert (np.diff(run["outputs"], axis=0) != 0).any(axis=1).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"network": draw_zou(4, 3, 0, depth=1)}, "network is a .*ReLUNetwork; give a TwoLayer"),
+        ({"x": np.ones((4, 3))}, r"x is a numpy.ndarray; give a torch tensor, torch.from_numpy"),
+        ({"y": [1.0] * 4}, "y is a list; give a torch tensor"),
+        ({"step_size": "0.1"}, "step_size is '0.1'; it must be a number"),
+        ({"steps": 2.5}, "steps is 2.5; it must be a whole number"),
+        ({"x": torch.full((4, 3), math.nan).double()}, "input 0 holds a number that is not finite"),
+    ],
+)
+def test_slips_are_refused_in_a_sentence(changes, told):
+    data = sphere(4, 3, 0)
+    options = {"network": draw_two_layer(6, 3, 0), "x": data.x, "y": data.y, "record": {}}
+    with pytest.raises(InputError, match=told):
+        gradient_descent(**{**options, "step_size": 0.1, "steps": 2, **changes})
+    if not {"step_size", "steps"} & changes.keys():
+        with pytest.raises(InputError, match=told):
+            gradient_flow(**{**options, "times": [0, 1], **changes})
+
+
+def test_derivatives_are_left_outside():
+    data = sphere(4, 3, 0)
+    network = draw_two_layer(6, 3, 0)
+    leaf = TwoLayer(network.weights.clone().requires_grad_(), network.outputs)
+    options = {"step_size": np.float32(0.125), "steps": np.int64(3), "record": {"misfit": misfit}}
+    found = gradient_descent(leaf, data.x.clone().requires_grad_(), data.y, **options)
+    known = gradient_descent(network, data.x, data.y, **options)
+    assert not found.network.weights.requires_grad
+    assert np.array_equal(found["misfit"], known["misfit"])

@@ -1,8 +1,10 @@
 """Infinite-width kernels of deep networks: expectations, wide networks, structure, digits."""
 
+import itertools
 import math
 from typing import Any
 
+import mpmath
 import pytest
 import scipy.integrate
 import torch
@@ -346,3 +348,69 @@ def test_training_what_the_paper_does_not_is_refused(kernel):
     ]:
         with pytest.raises(InputError, match=named):
             kernel(x, depth=2, parameterisation=name, trained=trained)
+
+
+def exactly(x: torch.Tensor, depth: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Angles of the rows, H_inf, and the NTK of `zou`, from the given rows in 50 digits."""
+    count = len(x)
+    found = torch.zeros(3, count, count, dtype=torch.float64)
+    with mpmath.workdps(50):
+        rows = [mpmath.matrix(row) for row in x.double().tolist()]
+        rows = [row / mpmath.norm(row) for row in rows]
+        for i, j in itertools.product(range(count), repeat=2):
+            u, v = rows[i], rows[j]
+            angle = 2 * mpmath.atan2(mpmath.norm(u - v), mpmath.norm(u + v))
+            found[0, i, j] = float(angle)
+            found[1, i, j] = float(mpmath.cos(angle) * (mpmath.pi - angle) / (2 * mpmath.pi))
+            ntk, rho = mpmath.mpf(0), mpmath.cos(angle)
+            for _ in range(depth):
+                theta = mpmath.acos(max(-1, min(1, rho)))
+                ntk = (ntk + rho) * (1 - theta / mpmath.pi)
+                rho = (mpmath.sin(theta) + (mpmath.pi - theta) * rho) / mpmath.pi
+            found[2, i, j] = float(ntk / 2)
+    return tuple(found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("off", [0.0, 1e-7, 1e-5, 9e-5])
+def test_norms_true_to_single_precision_spoil_no_angle(off, dtype):
+    """Close inputs, parallel ones and antipodes, whose norms differ more than they do."""
+    x = sphere(8, 5, 0).x
+    x = torch.cat([x, x[:3] + 1e-3 * x[5:8], x[:3] + 1e-6 * x[5:8], x[:2] + 1e-9 * x[5:7], -x[:2]])
+    x = x / x.norm(dim=1, keepdim=True)
+    x = torch.cat([x, x[:2]])
+    factors = 1 + off * torch.linspace(-1, 1, len(x), dtype=torch.float64)[:, None]
+    rows = (factors * x).to(dtype)
+    eps = torch.finfo(dtype).eps
+    angles, gram, ntk = exactly(rows, 3)
+    for found, known in [
+        (infinite_width_gram(rows), gram),
+        (infinite_width_ntk(rows, depth=3), ntk),
+        (infinite_width_ntk(rows, rows, depth=3), ntk),
+    ]:
+        assert found.dtype == dtype
+        assert float((found.double() - known).abs().max()) < 16 * eps
+    # At the end where kernels are as steep as angles: 1/2 - H = angle / (2 pi) to first order.
+    near = (angles > 0) & (angles < 1e-2)
+    gap = (0.5 - infinite_width_gram(rows).double() - (0.5 - gram)) * 2 * math.pi
+    assert float(gap[near].abs().max()) < 64 * eps
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_inputs_one_digit_of_a_small_coordinate_apart_give_numbers(dtype):
+    """Their angle is below the rounding of all else, which took its square below 0: nan."""
+    small = torch.linspace(0, 1e-7, 40, dtype=torch.float64) ** 2
+    x = torch.stack([torch.ones(40, dtype=torch.float64), small], dim=1).to(dtype)
+    for depth in (1, 2, 5, 15):
+        found = infinite_width_ntk(x, x, depth=depth)
+        assert torch.allclose(found, torch.full_like(found, depth / 2), rtol=1e-5)
+
+
+def test_inputs_that_are_copied_keep_to_the_budget():
+    x = sphere(300, 40, 0).x * (1 + 1e-6)
+    budget = infinite_width_memory(x) / 2
+    known = infinite_width_ntk(x / x.norm(dim=1, keepdim=True), depth=2)
+    with PeakMemory() as memory:
+        found = infinite_width_ntk(x, depth=2, memory_budget=budget)
+    assert memory.peak <= budget
+    assert torch.allclose(found, known, rtol=0, atol=1e-14)

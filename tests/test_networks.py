@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -292,6 +293,40 @@ def test_widths_of_zou_may_differ_by_a_factor_of_two():
         draw_zou([4, 4], 3, 0, depth=3)
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.uint16, torch.tensor])
+def test_numbers_of_other_libraries_are_sizes(kind):
+    eight, three, two, zero = map(kind, (8, 3, 2, 0))
+    for found, known in [
+        (draw_two_layer(eight, three, zero), draw_two_layer(8, 3, 0)),
+        (draw_du(eight, three, zero, depth=two), draw_du(8, 3, 0, depth=2)),
+        (draw_zou(eight, three, zero, depth=two), draw_zou(8, 3, 0, depth=2)),
+        (draw_zou([eight, eight], three, zero), draw_zou(8, 3, 0, depth=2)),
+        (draw_zou(np.array([8, 8]), three, zero), draw_zou(8, 3, 0, depth=2)),
+        (
+            draw_chen(eight, three, zero, depth=two, alpha=np.float32(0.25)),
+            draw_chen(8, 3, 0, depth=2, alpha=0.25),
+        ),
+    ]:
+        torch.testing.assert_close(found.weights, known.weights, rtol=0, atol=0)
+        x = sphere(4, 3, zero).x.to(known.outputs.dtype)
+        assert torch.equal(found.predict(x), known.predict(x))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "told"),
+    [
+        ((8.0, 3, 0), {"depth": 2}, "width is 8.0; it must be a whole number"),
+        (([8, 8.5], 3, 0), {}, "width is 8.5; it must be a whole number"),
+        ((8, "3", 0), {"depth": 2}, "dimension is '3'; it must be a whole number"),
+        ((8, 3, 0.0), {"depth": 2}, "seed is 0.0; it must be a whole number"),
+        ((8, 3, 0), {"depth": 2.0}, "depth is 2.0; it must be a whole number"),
+    ],
+)
+def test_sizes_that_are_no_whole_numbers_are_refused(arguments, options, told):
+    with pytest.raises(InputError, match=told):
+        draw_zou(*arguments, **options)
+
+
 @pytest.mark.parametrize("alpha", [0.0, -0.1, 0.51, math.nan])
 def test_alpha_outside_its_interval_is_refused(alpha):
     with pytest.raises(InputError, match="it must lie in"):
@@ -301,6 +336,7 @@ def test_alpha_outside_its_interval_is_refused(alpha):
 def test_inputs_that_do_not_fit_are_refused():
     network = draw_zou(4, 3, 0, depth=2)
     for x, told in [
+        (np.ones((2, 3)), r"x is a numpy.ndarray; give a torch tensor, torch.from_numpy\(x\)"),
         (torch.ones(2, 4), r"shape \(2, 4\)"),
         (torch.ones(3), r"shape \(3,\)"),
         (torch.ones(0, 3), r"shape \(0, 3\)"),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from companion.bounds import explicit_width, theorem_4_1, theorem_4_1_width
 from companion.datafiles import digits_source
-from companion.datasets import DataSet, digits, own
+from companion.datasets import DataSet, digits, own, own_shape
 from companion.dynamics import gradient_descent, linearised_misfit
 from companion.experiments.du2019._regime import unmet_width
 from companion.fits import contraction, spread
@@ -64,13 +64,19 @@ PIXELS = 784
 
 
 def cost(settings: Settings) -> Cost:
-    """One eigenvalue problem; two products of (n, d) and (d, m) a step."""
-    s, count = settings, 2 * settings.per_class
-    flops = s.seeds * s.steps * sum(4 * count * PIXELS * width for width in s.widths)
+    """One eigenvalue problem; two products of (n, d) and (d, m) a step.
+
+    Raises:
+        InputError: the file is refused.
+    """
+    s, count, dimension = settings, 2 * settings.per_class, PIXELS
+    if s.file is not None:
+        count, dimension = own_shape(s.file)
+    flops = s.seeds * s.steps * sum(4 * count * dimension * width for width in s.widths)
     size = 4 if s.dtype == "float32" else 8
     return Cost(
         flops + 10 * count**3,
-        8 * 6 * count**2 + size * max(s.widths) * (4 * count + 4 * PIXELS),
+        8 * 6 * count**2 + size * max(s.widths) * (4 * count + 4 * dimension),
     )
 
 

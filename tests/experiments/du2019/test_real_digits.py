@@ -10,7 +10,7 @@ from companion.catalog import constant
 from companion.datafiles import digits_source, read_digits
 from companion.datasets import sphere
 from companion.errors import InputError
-from companion.experiments.du2019.real_digits import Settings, judge, run
+from companion.experiments.du2019.real_digits import Settings, cost, judge, run
 from companion.results import reproduce
 from tests.doctoring import outcomes
 
@@ -106,6 +106,37 @@ def test_own_data_takes_the_place_of_digits_and_of_their_fingerprint(tmp_path, s
         assert results[0].fingerprint == results[1].fingerprint
         assert "mine.npz (sha256" in str(results[0].provenance["data"])
     assert len(list(store.rglob("*.json"))) == 2
+
+
+def test_cost_is_that_of_the_file(tmp_path):
+    """By counting: the same as that of digits where n and d are theirs."""
+    path = tmp_path / "mine.npz"
+    digits = Settings(per_class=3)
+    np.savez(path, x=np.zeros((6, 784)), y=np.ones(6))
+    mine = digits.override({"file": str(path)})
+    assert cost(mine) == cost(digits)
+    np.savez(path, x=np.zeros((6, 7840)), y=np.ones(6))
+    few = cost(digits).flops - 10 * 6**3
+    assert cost(mine).flops == 10 * few + 10 * 6**3
+    np.savez(path, x=np.zeros((4, 3)), y=np.ones(4))
+    assert cost(mine).flops == 2 * 60 * 4 * 4 * 3 * (250 + 1000) + 10 * 4**3
+    assert cost(mine).bytes == 8 * 6 * 4**2 + 4 * 1000 * (4 * 4 + 4 * 3)
+
+
+@pytest.mark.parametrize("told", [cost, lambda settings: run(settings, "cpu")])
+def test_an_array_file_is_refused_in_a_sentence(tmp_path, told):
+    np.save(tmp_path / "a.npy", np.eye(3))
+    settings = TINY.override({"file": str(tmp_path / "a.npy")})
+    with pytest.raises(InputError, match=r"a.npy is not an \.npz file"):
+        told(settings)
+
+
+def test_own_rows_of_single_precision_run(tmp_path):
+    data = sphere(8, 5, 0)
+    x = data.x.float() / data.x.float().norm(dim=1, keepdim=True)
+    np.savez(tmp_path / "mine.npz", x=x.numpy(), y=data.y.numpy())
+    settings = TINY.override({"file": str(tmp_path / "mine.npz"), "widths": [40]})
+    assert run(settings, "cpu").values["lambda_0"] > 0
 
 
 def test_a_file_that_is_not_there_is_refused():
