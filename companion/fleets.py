@@ -5,20 +5,23 @@ one tall matrix and the later ones a batch, narrower members padded with units o
 stay at 0. Everything is stored units first, so that no product copies a large factor.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from tqdm import tqdm
 
+from companion.checks import check_type
 from companion.draws import Batches
 from companion.errors import InputError
 from companion.losses import Loss
 from companion.matmul import batched_product, product
 from companion.monitors import Log, Moment, Record
-from companion.networks import Pass, ReLUNetwork, check_inputs
+from companion.networks import Pass, ReLUNetwork, check_inputs, check_network
 from companion.training import (
     DIVERGENCE_ONLY,
     Ending,
@@ -27,16 +30,17 @@ from companion.training import (
     check_run,
     check_step_size,
     history_of,
+    recorded,
 )
 
 
 def train_fleet(
-    networks: Sequence[ReLUNetwork],
+    networks: Iterable[ReLUNetwork],
     x: Tensor,
     y: Tensor,
     *,
     loss: Loss,
-    step_size: float | Sequence[float],
+    step_size: float | Iterable[float],
     steps: int,
     batches: Batches | None = None,
     record: Record | None = None,
@@ -67,26 +71,41 @@ def train_fleet(
 
     Raises:
         InputError: as `train`; no member, or members of different kinds.
+
+    Whatever is raised once steps were made has an attribute `history`, the members' histories so
+    far in the order given.
     """
-    sizes = [step_size] * len(networks) if isinstance(step_size, int | float) else step_size
+    check_type("networks", networks, Iterable, "a list of networks")
+    networks = list(networks)
+    sizes = _sizes(step_size, len(networks))
     _check_alike(networks, sizes, x)
-    check_run(networks[0], x, y, loss, sizes[0], steps, batches)
-    basis, inside, coordinates = None, list(networks), x
+    _, steps = check_run(networks[0], x, y, loss, sizes[0], steps, batches, stop)
+    networks = [network.detached() for network in networks]
+    x, y = x.detach(), y.detach()
+    basis, inside, coordinates = None, networks, x
     if rotate and len(x) < x.shape[1]:
         basis, coordinates = span(x)
         inside = _into(networks, basis)
     members = [
-        _Member(place, network, size, Log(record or {}))
+        _Member(place, network, size, Log({} if record is None else record))
         for place, (network, size) in enumerate(zip(inside, sizes, strict=True))
     ]
     together = _Together(members, coordinates, y, loss)
-    with torch.no_grad(), tqdm(total=steps, disable=not progress) as bar:
+
+    def histories() -> list[History]:
+        found = together.histories()
+        return found if basis is None else _out_of(found, networks, basis)
+
+    with (
+        torch.no_grad(),
+        tqdm(total=steps, disable=not progress) as bar,
+        _nothing_lost(histories),
+    ):
         while together.members:
             if not together.part(stop, steps, batches):
                 together.descend(batches)
                 bar.update()
-    ended = [together.ended[place] for place in range(len(networks))]
-    return ended if basis is None else _out_of(ended, networks, basis)
+    return histories()
 
 
 def span(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,6 +127,8 @@ def span(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def fleet_memory(networks: Sequence[ReLUNetwork], count: int, dimension: int) -> int:
     """Bytes that `train_fleet` takes, monitors apart, for n = `count` inputs of that dimension."""
+    for network in networks:
+        check_network(network)
     fleet = len(networks)
     widest = [max(widths) for widths in zip(*(net.widths for net in networks), strict=True)]
     copies = 2 if networks[0].on_at_zero else 1
@@ -241,6 +262,14 @@ class _Together:
             self._passed = self._fleet.run(self._by_columns)
         return self._passed
 
+    def histories(self) -> list[History]:
+        """Of all members in their places: whole, or of those still under way so far."""
+        so_far = {
+            member.place: recorded(member.log, self._fleet.member(slot), self._step, "interrupted")
+            for slot, member in enumerate(self.members)
+        }
+        return [history for _, history in sorted((so_far | self.ended).items())]
+
     def part(self, stop: Stop | None, steps: int, batches: Batches | None) -> bool:
         """Record what is due and part with members whose run ends here; whether any did."""
         for slot, member in enumerate(self.members):
@@ -305,6 +334,24 @@ class _Together:
         ]
 
 
+@contextmanager
+def _nothing_lost(histories: Callable[[], list[History]]) -> Iterator[None]:
+    """What stops a fleet carries the members' histories along."""
+    try:
+        yield
+    except Exception as error:
+        error.history = histories()  # type: ignore[attr-defined]
+        raise
+
+
+def _sizes(step_size: float | Iterable[float], members: int) -> list[float]:
+    """One step size for every member."""
+    single = isinstance(step_size, str) or getattr(step_size, "ndim", 1) == 0
+    if isinstance(step_size, Iterable) and not single:
+        return [check_step_size(size) for size in step_size]
+    return [check_step_size(cast(float, step_size))] * members
+
+
 def _check_alike(networks: Sequence[ReLUNetwork], step_sizes: Sequence[float], x: Tensor) -> None:
     if not networks:
         raise InputError("the fleet is empty; give at least one network.")
@@ -314,9 +361,8 @@ def _check_alike(networks: Sequence[ReLUNetwork], step_sizes: Sequence[float], x
             "all or one for each."
         )
     first = networks[0]
-    for place, (net, step_size) in enumerate(zip(networks, step_sizes, strict=True)):
+    for place, net in enumerate(networks):
         check_inputs(net, x)
-        check_step_size(step_size)
         kinds = [(n.depth, n.trained, n.on_at_zero) for n in (first, net)]
         if kinds[0] != kinds[1]:
             raise InputError(

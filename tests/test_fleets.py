@@ -21,7 +21,7 @@ from companion.monitors import (
     mean_loss,
     training_error,
 )
-from companion.networks import draw_chen, draw_du, draw_zou
+from companion.networks import draw_chen, draw_du, draw_two_layer, draw_zou
 from companion.training import Stop, train
 from tests.modes import PeakMemory
 from tests.oracles import NETWORKS
@@ -199,10 +199,46 @@ def test_fleet_memory_is_about_what_is_allocated():
     assert 0.6 * told <= memory.peak <= 1.1 * told
 
 
+def test_any_iterable_is_a_fleet_and_any_numbers_are_step_sizes():
+    x, y = data()
+    networks = fleet_of(draw_zou)
+    options = {"loss": CROSS_ENTROPY, "steps": 3, "record": {"loss": mean_loss}}
+    known = train_fleet(networks, x, y, step_size=[0.125, 0.25, 0.125, 0.5], **options)
+    for sizes in (np.array([0.125, 0.25, 0.125, 0.5]), torch.tensor([0.125, 0.25, 0.125, 0.5])):
+        found = train_fleet((net for net in networks), x, y, step_size=sizes, **options)
+        for a, b in zip(found, known, strict=True):
+            assert np.array_equal(a["loss"], b["loss"])
+
+
+@pytest.mark.parametrize("dimension", [4, 30])
+def test_a_fleet_that_is_stopped_hands_its_histories_along(dimension):
+    x, y = data(dimension=dimension)
+    networks = fleet_of(draw_zou, dimension=dimension)
+    first = networks[0].widths
+
+    def failing(moment):
+        if moment.step == 5 and moment.network.widths == first:
+            raise RuntimeError("a slip")
+        return mean_loss(moment)
+
+    options = {"loss": CROSS_ENTROPY, "step_size": [0.1, 0.1, 1e12, 0.1]}
+    with pytest.raises(RuntimeError, match="a slip") as stopped:
+        train_fleet(networks, x, y, **options, steps=9, record={"loss": failing})
+    known = train_fleet(networks, x, y, **options, steps=4, record={"loss": mean_loss})
+    found = stopped.value.history
+    assert [history.ending for history in found].count("diverged") == 1
+    for a, b in zip(found, known, strict=True):
+        assert a.network.weights[0].shape == b.network.weights[0].shape
+        np.testing.assert_allclose(a["loss"][:5], b["loss"])
+
+
 @pytest.mark.parametrize(
     ("networks", "changes", "told"),
     [
         ([], {}, "the fleet is empty"),
+        (fleet_of(draw_zou)[0], {}, "networks is a companion.networks.ReLUNetwork; give a list"),
+        ([draw_two_layer(4, 4, 0)], {}, r"give a ReLUNetwork, relu_network\(network\)"),
+        (fleet_of(draw_zou), {"step_size": "0.1"}, "step_size is '0.1'; it must be a number"),
         (fleet_of(draw_zou), {"step_size": [0.1]}, "1 step sizes were given for 4 networks"),
         (fleet_of(draw_zou), {"step_size": [0.1, 0.1, 0.0, 0.1]}, "step_size is 0"),
         (fleet_of(draw_zou) + fleet_of(draw_chen), {}, "network 4 differs from network 0"),

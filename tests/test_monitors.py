@@ -168,7 +168,7 @@ def test_a_log_records_at_its_intervals_and_at_the_last_step_once():
     log.note(now, last=True)
     assert log.at == {"all": [0, 1, 2, 3], "some": [0, 2, 3]}
     assert log.arrays()["all"].tolist() == [float(mean_loss(now))] * 4
-    with pytest.raises(InputError, match="recorded every 0 steps"):
+    with pytest.raises(InputError, match=r"Every\(steps\) of monitor 'never' is 0"):
         Log({"never": Every(0, mean_loss)})
 
 
