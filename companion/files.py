@@ -238,7 +238,7 @@ def _encoded(number: np.floating[Any]) -> float | str | None:
 
 def decode(stored: Mapping[str, Any]) -> np.ndarray:
     """The array that `encode` wrote."""
-    items = [np.nan if item is None else item for item in stored["items"]]
-    if any(isinstance(item, str) for item in items):
-        items = [float(item) for item in items]
-    return np.array(items, dtype=stored["dtype"]).reshape(stored["shape"])
+    items, dtype = stored["items"], np.dtype(stored["dtype"])
+    if dtype.kind == "f":
+        items = [np.nan if item is None else float(item) for item in items]
+    return np.array(items, dtype=dtype).reshape(stored["shape"])

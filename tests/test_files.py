@@ -45,6 +45,13 @@ def test_a_scalar_array_keeps_its_shape() -> None:
     assert decode(encode(np.array(2.5))).shape == ()
 
 
+def test_words_come_back() -> None:
+    words = np.array([["gram", "inf"], ["", "step \u2265 1"]])
+    back = decode(json.loads(json.dumps(encode(words))))
+    assert back.dtype == words.dtype
+    np.testing.assert_array_equal(back, words)
+
+
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     write_checked(tmp_path / "a" / "b.json", {"x": 1})
     assert read_checked(tmp_path / "a" / "b.json") == {"x": 1}
