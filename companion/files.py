@@ -157,8 +157,8 @@ def read_checked(path: Path) -> dict[str, Any]:
         whole = json.loads(path.read_text(encoding="utf-8"))
         payload, known = whole["payload"], whole["sha256"]
         found = hashlib.sha256(canonical(payload).encode()).hexdigest()
-    except FileNotFoundError:
-        raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(path) from None
     except OSError as error:
         raise DamagedError(f"{path} cannot be read ({error.strerror}).") from None
     except (ValueError, KeyError, TypeError, RecursionError):

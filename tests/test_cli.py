@@ -49,6 +49,8 @@ def companion(*words: str) -> subprocess.CompletedProcess[str]:
         (["cite", "du2019-linear-rate"], "nothing to cite yet"),
         (["book", "--profile", "slow"], "no profile 'slow'"),
         (["book", "--jobs", "0"], "jobs is 0"),
+        (["book", "--timeout", "0"], "timeout is 0"),
+        (["run", "du2019/figure1", "--set", "widths=[10, 10000000000000]"], "of memory"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_exit_code_2(
