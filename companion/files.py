@@ -37,7 +37,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         if known is not None and _is_stream(known):
             _write_into(path, known, content)
         else:
-            _replace(Path(os.path.realpath(path)), content, known)
+            _replace_surely(Path(os.path.realpath(path)), content, known)
 
 
 def check_target(path: Path) -> None:
@@ -114,6 +114,17 @@ def _write_into(path: Path, known: os.stat_result, content: bytes) -> None:
     # Opened by its name, a redirected output would be cut to nothing first.
     with path.open("wb") if own is None else os.fdopen(os.dup(own), "wb") as stream:
         stream.write(content)
+
+
+def _replace_surely(path: Path, content: bytes, known: os.stat_result | None) -> None:
+    """Replace, and once more if another process has removed the folder meanwhile."""
+    for again in (True, True, False):
+        try:
+            return _replace(path, content, known)
+        except FileNotFoundError:
+            if not again:
+                raise
+    return None
 
 
 def _replace(path: Path, content: bytes, known: os.stat_result | None) -> None:
