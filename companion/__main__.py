@@ -217,15 +217,16 @@ def _tell_cost(name: str, profile: str, overrides: dict[str, Any]) -> None:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise InputError(f"--set {text!r} is not of the form name=value.")
+    name, _, value = text.partition("=")
     try:
         # Lists are YAML's and what stands in them is text: the settings know what they want. YAML
         # would take 010 for 8, yes for true and 1:30 for 90.
-        return name, yaml.load(value, yaml.BaseLoader)
+        parsed = yaml.load(value, yaml.BaseLoader)
     except yaml.YAMLError:
         raise InputError(f"--set {text!r}: the value is not readable as YAML.") from None
+    if not name or parsed is None:
+        raise InputError(f"--set {text!r} is not of the form name=value.")
+    return name, parsed
 
 
 def _print_verdicts(result: Result) -> None:

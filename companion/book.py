@@ -132,8 +132,9 @@ def build(
     """
     if book.root == PROJECT:
         check_checkout("the book")
-    if jobs is not None and jobs < 1:
-        raise InputError(f"jobs is {jobs}; it must be at least 1.")
+    for name, number in (("jobs", jobs), ("timeout", timeout)):
+        if number is not None and number < 1:
+            raise InputError(f"{name} is {number}; it must be at least 1.")
     check_profile(profile)
     check_device(device)
     chapters = [c for page in book.pages if (c := read(page, book.path(page)))]

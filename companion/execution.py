@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import nbformat
@@ -23,6 +24,37 @@ from companion.results import Store
 from companion.supervision import Supervisor, end_with_parent
 
 KERNEL = "companion"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a chapter's process is told, as JSON.
+
+    Attributes:
+        name: of the chapter.
+        path: of its source.
+        parameters: given to papermill.
+        folder: executed notebooks and logs are kept here.
+        timeout: seconds one cell may take.
+    """
+
+    name: str
+    path: str
+    parameters: dict[str, object]
+    folder: str
+    timeout: int
+
+    @classmethod
+    def of(
+        cls, chapter: Chapter, parameters: Mapping[str, object], folder: Path, timeout: int
+    ) -> "Job":
+        """The job of executing a chapter, in words that hold in any folder."""
+        path, where = str(chapter.path.absolute()), str(folder.absolute())
+        return cls(chapter.name, path, dict(parameters), where, timeout)
+
+    def path_of(self, ending: str) -> Path:
+        """A file of this chapter in the folder of executed ones."""
+        return Path(self.folder) / f"{self.name}{ending}"
 
 
 def execute(
@@ -66,12 +98,10 @@ def execute(
     pool = ThreadPoolExecutor(jobs)
     try:
         with Supervisor() as supervisor:
-            futures = {
-                pool.submit(
-                    _execute, chapter, dict(parameters), folder, timeout, variables, supervisor
-                ): chapter
-                for chapter in waiting
-            }
+            futures = {}
+            for chapter in waiting:
+                job = Job.of(chapter, parameters, folder, timeout)
+                futures[pool.submit(_supervise, job, supervisor, variables)] = chapter
             for future in as_completed(futures):
                 chapter, seconds = futures[future], future.result()
                 notebook = kept(chapter, chapter.key(parameters), folder)
@@ -117,34 +147,21 @@ def environment(folder: Path, threads: int) -> dict[str, str]:
     }
 
 
-def _execute(
-    chapter: Chapter,
-    parameters: Mapping[str, object],
-    folder: Path,
-    timeout: int,
-    variables: Mapping[str, str],
-    supervisor: Supervisor,
-) -> float:
+def _supervise(job: Job, supervisor: Supervisor, variables: Mapping[str, str]) -> float:
     """Execute one chapter in a process of its own; returns the seconds it took."""
-    log = (folder / chapter.name).with_suffix(".log")
+    log = job.path_of(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
-    job = {
-        "name": chapter.name,
-        "path": str(chapter.path.absolute()),
-        "parameters": parameters,
-        "folder": str(folder.absolute()),
-        "timeout": timeout,
-    }
     started = time.perf_counter()
-    code, told = supervisor.run(["-m", __spec__.name, json.dumps(job)], log, variables)
+    words = ["-m", __spec__.name, json.dumps(asdict(job))]
+    code, told = supervisor.run(words, log, variables)
     if code != 0:
         reason = told.strip() or f"failed: its process ended with exit code {code}"
-        raise BuildError(f"{chapter.name} {reason} (log: {log})")
+        raise BuildError(f"{job.name} {reason} (log: {log})")
     log.unlink(missing_ok=True)
     return time.perf_counter() - started
 
 
-def main(job: Mapping[str, object]) -> int:
+def main(job: Job) -> int:
     """Execute the chapter of a job in this process's kernel.
 
     A failure is told in one line at the standard output; all else goes to the error stream.
@@ -152,46 +169,39 @@ def main(job: Mapping[str, object]) -> int:
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     end_with_parent()
-    path, folder, timeout = Path(str(job["path"])), Path(str(job["folder"])), job["timeout"]
-    chapter = read(str(job["name"]), path)
-    assert chapter is not None
-    assert isinstance(job["parameters"], dict)
-    assert isinstance(timeout, int)
-    partial = folder / f"{chapter.name}.part.ipynb"
     try:
-        _run(chapter, job["parameters"], folder, partial, timeout)
+        _run(job)
     except Exception as error:  # papermill and the kernel raise many kinds; all end the build alike
         traceback.print_exc()
         with answer:
-            answer.write(f"failed {_where(partial)}: {_reason(error)}")
+            answer.write(f"failed {_where(job.path_of('.part.ipynb'))}: {_reason(error)}")
         return 1
     return 0
 
 
-def _run(
-    chapter: Chapter, parameters: dict[str, object], folder: Path, partial: Path, timeout: int
-) -> None:
+def _run(job: Job) -> None:
     import papermill
 
-    target = folder / f"{chapter.name}.ipynb"
-    source = target.with_suffix(".source.ipynb")
-    key, started = chapter.key(parameters), time.perf_counter()
-    write_atomically(source, nbformat.writes(chapter.notebook).encode())
+    source, partial = job.path_of(".source.ipynb"), job.path_of(".part.ipynb")
     partial.unlink(missing_ok=True)
+    chapter = read(job.name, Path(job.path))
+    assert chapter is not None
+    key, started = chapter.key(job.parameters), time.perf_counter()
+    write_atomically(source, nbformat.writes(chapter.notebook).encode())
     logging.getLogger("papermill").setLevel(logging.ERROR)
     papermill.execute_notebook(
         str(source),
         str(partial),
-        parameters=parameters,
+        parameters=job.parameters,
         kernel_name=KERNEL,
         cwd=str(chapter.path.parent),
         progress_bar=False,
-        execution_timeout=timeout,
+        execution_timeout=job.timeout,
     )
     executed = nbformat.read(partial, as_version=4)
     _check_complete(executed)
     seal(executed, key, time.perf_counter() - started)
-    write_atomically(target, nbformat.writes(executed).encode())
+    write_atomically(job.path_of(".ipynb"), nbformat.writes(executed).encode())
     for leftover in (source, partial):
         leftover.unlink(missing_ok=True)
 
@@ -228,4 +238,4 @@ def _reason(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))
+    sys.exit(main(Job(**json.loads(sys.argv[1]))))

@@ -37,7 +37,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         if known is not None and _is_stream(known):
             _write_into(path, known, content)
         else:
-            _replace(Path(os.path.realpath(path)), content, known)
+            _replace_surely(Path(os.path.realpath(path)), content, known)
 
 
 def check_target(path: Path) -> None:
@@ -116,6 +116,17 @@ def _write_into(path: Path, known: os.stat_result, content: bytes) -> None:
         stream.write(content)
 
 
+def _replace_surely(path: Path, content: bytes, known: os.stat_result | None) -> None:
+    """Replace, and once more if another process has removed the folder meanwhile."""
+    for again in (True, True, False):
+        try:
+            return _replace(path, content, known)
+        except FileNotFoundError:
+            if not again:
+                raise
+    return None
+
+
 def _replace(path: Path, content: bytes, known: os.stat_result | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, descriptor = _create_in(path.parent)
@@ -157,8 +168,8 @@ def read_checked(path: Path) -> dict[str, Any]:
         whole = json.loads(path.read_text(encoding="utf-8"))
         payload, known = whole["payload"], whole["sha256"]
         found = hashlib.sha256(canonical(payload).encode()).hexdigest()
-    except FileNotFoundError:
-        raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(path) from None
     except OSError as error:
         raise DamagedError(f"{path} cannot be read ({error.strerror}).") from None
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -238,7 +249,7 @@ def _encoded(number: np.floating[Any]) -> float | str | None:
 
 def decode(stored: Mapping[str, Any]) -> np.ndarray:
     """The array that `encode` wrote."""
-    items = [np.nan if item is None else item for item in stored["items"]]
-    if any(isinstance(item, str) for item in items):
-        items = [float(item) for item in items]
-    return np.array(items, dtype=stored["dtype"]).reshape(stored["shape"])
+    items, dtype = stored["items"], np.dtype(stored["dtype"])
+    if dtype.kind == "f":
+        items = [np.nan if item is None else float(item) for item in items]
+    return np.array(items, dtype=dtype).reshape(stored["shape"])

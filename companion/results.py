@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 import numpy as np
+import psutil
 from tqdm import tqdm
 
 from companion.catalog import BOOK, CACHE, check_experiment, constant
@@ -201,6 +202,20 @@ def check_device(device: str) -> str:
     return device
 
 
+def check_memory(name: str, cost: Cost, device: str) -> None:
+    """Refuse a run that this machine's memory cannot hold.
+
+    Raises:
+        InputError: the arrays of a run on the CPU are estimated to take more than all of it.
+    """
+    total = psutil.virtual_memory().total
+    if device == "cpu" and cost.bytes > total:
+        raise InputError(
+            f"{name} would take about {cost.bytes:.2g} bytes of memory with these settings, and "
+            f"this machine has {total:.2g}; choose smaller sizes."
+        )
+
+
 def fingerprint(name: str, settings: Settings, device: str, data: str | None = None) -> str:
     """Everything that decides an experiment's numbers, in 16 hexadecimal digits.
 
@@ -325,6 +340,7 @@ def reproduce(
     store = Store()
     result = store.find(name, key)
     if result is None:
+        check_memory(name, experiment.cost(settings), device)
         check_writable(store.root)
         result = _compute(experiment, name, settings, device, key, store)
         base = experiment.QUICK if profile == "quick" else experiment.PAPER

@@ -2,15 +2,21 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import nbformat
 import pytest
+from filelock import FileLock
 
 from companion import book as book_module
+from companion import sources
 from companion.book import Book, build
+from companion.catalog import BOOK, PACKAGE
 from companion.chapters import seal as seal_notebook
 from companion.errors import BuildError, InputError
+from companion.results import Result
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]
 FILES = ("svg", "pdf", "png", "csv", "json", "bib")
@@ -146,6 +152,130 @@ def test_an_output_that_cannot_be_written_is_refused_first(copy: Book, tmp_path:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         build(Book(copy.root, tmp_path / "file" / "out"), jobs=1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: shutil.rmtree(folder),
+        lambda folder: (folder / "du2019-linear-rate.svg").unlink(),
+        lambda folder: (folder / "du2019-linear-rate.svg").write_text(""),
+        lambda folder: (folder / "du2019-linear-rate.csv").write_text("k,misfit\n"),
+        lambda folder: (folder / "du2019-linear-rate.json").write_text("{}"),
+    ],
+    ids=["all gone", "one gone", "emptied", "other numbers", "no caption"],
+)
+def test_damaged_figure_files_are_drawn_again(
+    small_book: Book, copy: Book, damage: Callable[[Path], None]
+) -> None:
+    (folder,) = (
+        p for p in (copy.output / "figures" / "du2019-linear-rate").iterdir() if p.is_dir()
+    )
+    damage(folder)
+    rebuild(copy)
+    for kind in FILES:
+        name = f"html/figures/du2019-linear-rate.{kind}"
+        assert (copy.output / name).read_bytes() == (small_book.output / name).read_bytes(), kind
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("")])
+def test_what_sphinx_made_is_made_again_if_touched(
+    copy: Book, damage: Callable[[Path], None]
+) -> None:
+    """Sphinx itself would leave the page missing, or the emptied page in its place."""
+    made = copy.output / "site" / "_build"
+    for path in (
+        made / "html" / "book" / "chapter.html",
+        made / ".doctrees" / "environment.pickle",
+    ):
+        damage(path)
+        rebuild(copy)
+        assert path.stat().st_size > 0
+        assert "the theorem asks" in (copy.output / "html" / "book" / "chapter.html").read_text()
+
+
+def test_complaints_are_made_again_until_they_are_mended(copy: Book) -> None:
+    """Sphinx says nothing again of a page that has not changed since it complained."""
+    edit(copy, "book/chapter", "In {numref}", "{cite}`nobody` in {numref}")
+    for _ in range(2):
+        with pytest.raises(BuildError, match="nobody"):
+            rebuild(copy)
+
+
+def test_a_second_build_waits_for_the_first(copy: Book) -> None:
+    told: list[str] = []
+    with FileLock(copy.output / ".lock") as lock:
+        waiting = Thread(target=build, args=(copy,), kwargs={"jobs": 1, "say": told.append})
+        waiting.start()
+        while not told:
+            assert waiting.is_alive()
+            waiting.join(0.05)
+        assert told == [f"another build is at work in {copy.output}; waiting for it"]
+        lock.release()
+        waiting.join()
+    assert "unchanged" in told[1]
+
+
+@pytest.mark.parametrize("name", ["html", "site", "figures"])
+def test_a_user_s_folder_is_not_replaced(copy: Book, tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "mine" / name / "file"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(InputError, match=f"holds '{name}', which a build would replace"):
+        build(Book(copy.root, tmp_path / "mine"), jobs=1)
+    assert [path for path in (tmp_path / "mine").rglob("*") if path.is_file()] == [mine]
+
+
+SLIPS = {
+    "no folder": (lambda root: shutil.rmtree(root), r"has no _toc\.yml"),
+    "no contents": (lambda root: (root / "_toc.yml").unlink(), r"has no _toc\.yml"),
+    "empty contents": (lambda root: (root / "_toc.yml").write_text(""), "names no page"),
+    "contents that are no YAML": (
+        lambda root: (root / "_toc.yml").write_text("root: a\nb: [c"),
+        r"_toc\.yml is not readable as YAML in line 2",
+    ),
+    "contents in latin-1": (
+        lambda root: (root / "_toc.yml").write_bytes("root: Poczós".encode("latin-1")),
+        r"_toc\.yml is not UTF-8 text",
+    ),
+    "no configuration": (lambda root: (root / "_config.yml").unlink(), r"has no _config\.yml"),
+    "no title": (lambda root: (root / "_config.yml").write_text("a: b"), "has no 'title:'"),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_folder_that_is_no_book_is_refused_in_a_sentence(copy: Book, slip: str) -> None:
+    spoil, sentence = SLIPS[slip]
+    spoil(copy.root)
+    with pytest.raises(InputError, match=sentence) as caught:
+        rebuild(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_figure_is_drawn_anew_when_anything_it_uses_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its helpers, the bounds it draws and the published values, not its own module alone."""
+    shutil.copytree(PACKAGE, tmp_path / "companion")
+    shutil.copytree(BOOK / "published", tmp_path / "book" / "published")
+    monkeypatch.setattr(sources, "PROJECT", tmp_path)
+    monkeypatch.setattr(book_module, "BOOK", tmp_path / "book")
+    flow, other = (
+        Result(f"du2019/{name}", {}, {}, {}, "", provenance={"created": "today"})
+        for name in ("gradient_flow", "linear_rate")
+    )
+    before = book_module._figure_key(flow), book_module._figure_key(other)
+    with (tmp_path / "companion" / "figures" / "du2019" / "_flows.py").open("a") as helper:
+        helper.write("# changed\n")
+    assert book_module._figure_key(flow) != before[0]
+    assert book_module._figure_key(other) == before[1]
+    for path in ("companion/bounds.py", "companion/figures/style.py"):
+        known = book_module._figure_key(other)
+        (tmp_path / path).write_text((tmp_path / path).read_text() + "# changed\n")
+        assert book_module._figure_key(other) != known
+    known = book_module._figure_key(other)
+    (tmp_path / "book" / "published" / "du2019_fig1a.csv").write_text("epoch,m\n")
+    assert book_module._figure_key(other) != known
 
 
 def test_toc_files_come_in_order() -> None:

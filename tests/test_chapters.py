@@ -1,49 +1,18 @@
-"""Chapters: parameters are checked, failures are named, outputs are grafted."""
+"""Chapters: what cannot be read is refused, keys cover what outputs depend on, prose is fresh."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from companion.chapters import Chapter, check_parameters, graft, read
+from companion import catalog, chapters
+from companion.chapters import check_parameters, graft, kept, read
 from companion.errors import BuildError, InputError
-from companion.execution import execute
+from tests.small_chapters import PARAMETERS, chapter, run, source
 
-HEAD = """---
-kernelspec:
-  display_name: Python 3
-  language: python
-  name: python3
----
-
-# A chapter
-
-"""
-PARAMETERS = """```{code-cell} python
-:tags: [parameters]
-profile: str = "quick"
-device: str = "cpu"
-count: int = 3
-```
-
-"""
-
-
-def cell(code: str) -> str:
-    return f"```{{code-cell}} python\n{code}\n```\n\n"
-
-
-def chapter(folder: Path, *cells: str, prose: str = "Prose.\n") -> Chapter:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "chapter.md"
-    path.write_text(HEAD + prose + "\n" + PARAMETERS + "".join(cell(code) for code in cells))
-    made = read("chapter", path)
-    assert made is not None
-    return made
-
-
-def run(made: Chapter, folder: Path, timeout: int = 60, **parameters: object) -> list:
-    given = {"profile": "quick", "device": "cpu", **parameters}
-    return list(execute([made], given, folder, jobs=1, timeout=timeout))
+GIVEN = {"profile": "quick", "device": "cpu"}
 
 
 def test_a_page_without_code_is_no_chapter(tmp_path: Path) -> None:
@@ -52,9 +21,84 @@ def test_a_page_without_code_is_no_chapter(tmp_path: Path) -> None:
 
 
 def test_it_knows_its_experiments_and_parameters(tmp_path: Path) -> None:
-    made = chapter(tmp_path, 'r = reproduce("du2019/figure1", profile)\nq = recorded("du2019/x")')
-    assert made.experiments == ["du2019/figure1", "du2019/x"]
+    made = chapter(
+        tmp_path,
+        'r = reproduce("du2019/figure1", profile)\nq = recorded("du2019/x")',
+        'from companion import results\nresults.reproduce("du2019/y")',
+    )
+    assert made.experiments == ["du2019/figure1", "du2019/x", "du2019/y"]
     assert made.parameters == {"profile": "str", "device": "str", "count": "int"}
+    assert made.defaults == {"profile": "quick", "device": "cpu", "count": 3}
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("x = 1\ny = = 2", r"code cell 2 is not Python at 'y = = 2' \(invalid syntax\)\."),
+        ("%time x = 1", "code cell 2 is not Python at '%time x = 1' .*; magics have no place"),
+        ("!ls", "code cell 2 is not Python at '!ls' .*; magics have no place"),
+        ("def f(:\n    pass", r"code cell 2 is not Python at 'def f\(:'"),
+        ("if x:", "code cell 2 is not Python at 'if x:'"),
+    ],
+)
+def test_code_that_cannot_be_read_is_refused(tmp_path: Path, code: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=rf"chapter\.md: {sentence}"):
+        chapter(tmp_path, code)
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ('name = "du2019/figure1"\nreproduce(name)', r"reproduce\(name\) does not name its exp"),
+        ("recorded(f'du2019/{x}')", r"does not name its experiment in quotes; write recorded\("),
+        ("reproduce(name='du2019/figure1')", "does not name its experiment"),
+        ("reproduce(*names)", "does not name its experiment"),
+        ("from companion.results import reproduce as again", "imports reproduce under another"),
+    ],
+)
+def test_an_experiment_that_cannot_be_read_off_is_refused(
+    tmp_path: Path, code: str, sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        _ = chapter(tmp_path, code).experiments
+
+
+def test_a_default_that_is_not_written_out_is_refused(tmp_path: Path) -> None:
+    computed = PARAMETERS.replace("count: int = 3", "count: int = len('abc')")
+    with pytest.raises(InputError, match="default is not written out"):
+        _ = chapter(tmp_path, parameters=computed).defaults
+
+
+TEXT = source("x = 1", prose="Poczós.\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [TEXT.encode(), b"\xef\xbb\xbf" + TEXT.encode(), TEXT.replace("\n", "\r\n").encode()],
+    ids=["plain", "byte-order mark", "line ends of Windows"],
+)
+def test_texts_of_all_editors_are_read(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "page.md").write_bytes(content)
+    made = read("page", tmp_path / "page.md")
+    assert made is not None
+    assert "Poczós" in made.notebook.cells[0].source
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (TEXT.encode("latin-1"), r"page\.md is not UTF-8 text \(line 10\); save it as UTF-8"),
+        (TEXT.encode("utf-16"), r"page\.md is not UTF-8 text \(line 1\)"),
+        (b"\n" + TEXT.encode(), r"page\.md must start with its '---'; delete what is blank"),
+        (b" \r\n\r\n" + TEXT.encode(), r"page\.md must start with its '---'"),
+        (b"---\nkernelspec: [\n---\n", r"page\.md is not readable as a MyST notebook"),
+    ],
+)
+def test_texts_that_are_none_are_named(tmp_path: Path, content: bytes, sentence: str) -> None:
+    (tmp_path / "page.md").write_bytes(content)
+    with pytest.raises(InputError, match=sentence) as caught:
+        read("page", tmp_path / "page.md")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -73,39 +117,106 @@ def test_parameters_are_refused_before_papermill_sees_them(
         check_parameters(chapter(tmp_path), parameters)
 
 
+def multiply(path: Path, factor: float) -> None:
+    """Multiply the numbers in the last column of a table of published values."""
+    head, *rows = path.read_text().splitlines()
+    parts = [row.rsplit(",", 1) for row in rows]
+    path.write_text("\n".join([head, *(f"{a},{float(b) * factor}" for a, b in parts)]) + "\n")
+
+
+def change_published(book: Path) -> None:
+    multiply(book / "published" / "du2019_fig1a.csv", 10)
+
+
+def change_record(book: Path) -> None:
+    path = book / "records" / "du2019" / "figure1.json"
+    path.write_text(path.read_text().replace("0", "1", 1))
+
+
+@pytest.mark.parametrize("change", [change_published, change_record])
+def test_the_key_covers_the_files_that_a_page_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    """Published values times ten used to leave the verdict 'holds'."""
+    import shutil
+
+    from companion import results
+
+    shutil.copytree(catalog.BOOK, tmp_path / "book")
+    for module in (catalog, chapters, results):
+        monkeypatch.setattr(module, "BOOK", tmp_path / "book")
+    made = chapter(tmp_path, 'reproduce("du2019/figure1", profile, device)')
+    before = made.key(GIVEN)
+    assert made.key(GIVEN) == before
+    change(tmp_path / "book")
+    assert made.key(GIVEN) != before
+
+
+@pytest.mark.parametrize("where", ["default", "given"])
+def test_the_key_covers_a_user_s_file(tmp_path: Path, where: str) -> None:
+    """A page whose settings name a file used to keep the numbers of the file it had before."""
+    named = '{"file": "mine.npz"}' if where == "default" else "{}"
+    declared = PARAMETERS.replace("count: int = 3", f"settings: dict = {named}")
+    made = chapter(tmp_path, 'reproduce("du2019/real_digits")', parameters=declared)
+    given = GIVEN | ({"settings": {"file": str(tmp_path / "mine.npz")}} if where == "given" else {})
+    keys = []
+    for scale in (1.0, 2.0):
+        np.savez(tmp_path / "mine.npz", x=np.eye(3), y=scale * np.ones(3))
+        keys.append(made.key(given))
+    (tmp_path / "mine.npz").unlink()
+    assert len({*keys, made.key(given)}) == 3
+
+
+def test_the_key_covers_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = chapter(tmp_path, "x = 1")
+    before = made.key(GIVEN)
+    monkeypatch.setattr(chapters, "version", lambda package: "other")
+    assert made.key(GIVEN) != before
+
+
 @pytest.mark.slow
 def test_outputs_are_kept_and_prose_is_fresh(tmp_path: Path) -> None:
     made = chapter(tmp_path, "print(count * 2)")
-    (first,) = run(made, tmp_path / "out", count=21)
+    (first,) = run(made, folder=tmp_path / "out", count=21)
     assert first.seconds > 0
     edited = chapter(tmp_path, "print(count * 2)", prose="Better prose.\n")
-    (second,) = run(edited, tmp_path / "out", count=21)
+    (second,) = run(edited, folder=tmp_path / "out", count=21)
     assert second.seconds == 0
     page = graft(second)
     assert "Better prose." in page.cells[0].source
     assert page.cells[-1].outputs[0].text == "42\n"
     assert all("injected-parameters" not in c.metadata.get("tags", []) for c in page.cells)
-    (third,) = run(edited, tmp_path / "out", count=22)
+    (third,) = run(edited, folder=tmp_path / "out", count=22)
     assert third.seconds > 0
     with pytest.raises(BuildError, match="is not the code that ran"):
         graft(type(third)(chapter(tmp_path, "print(0)"), third.notebook, 0.0))
 
 
-FAILURES = {
-    "raises": ("1 / 0", 60, r"code cell 2 \('1 / 0'\): ZeroDivisionError: division by zero"),
-    "dies": ("import os; os._exit(3)", 60, r"code cell 2 .*Kernel died"),
-    "hangs": ("import time; time.sleep(60)", 3, r"code cell 2 .*CellTimeoutError"),
-    "leaves a cell unrun": ("import sys; sys.exit(0)", 60, r"code cell 2 .*left unrun"),
+DAMAGES = {
+    "emptied": lambda text: "",
+    "cut off": lambda text: text[:-20],
+    "another number": lambda text: text.replace("42", "43"),
+    "no notebook": lambda text: json.dumps({"metadata": {}}),
+    "no text": lambda text: "\udcff",
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("failure", FAILURES)
-def test_a_failure_names_chapter_and_cell_and_keeps_the_log(tmp_path: Path, failure: str) -> None:
-    code, timeout, sentence = FAILURES[failure]
-    made = chapter(tmp_path, code, "print('after')")
-    with pytest.raises(BuildError, match="chapter failed in " + sentence) as caught:
-        run(made, tmp_path / "out", timeout)
-    log = Path(str(caught.value).rsplit("(log: ", 1)[1].rstrip(")"))
-    assert log.is_file()
-    assert not (tmp_path / "out" / "chapter.ipynb").exists()
+def test_a_damaged_executed_page_is_set_aside_and_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = chapter(tmp_path, "print(42)")
+    run(made, folder=tmp_path / "out")
+    path, key = tmp_path / "out" / "chapter.ipynb", made.key(GIVEN)
+    intact = path.read_text()
+    for damage in DAMAGES.values():
+        assert kept(made, key, tmp_path / "out") is not None
+        assert damage(intact) != intact
+        path.write_text(damage(intact), errors="surrogateescape")
+        assert kept(made, key, tmp_path / "out") is None
+        assert f"{path} is damaged. It is set aside" in caplog.text
+        caplog.clear()
+        path.write_text(intact)
+    path.write_text("")
+    (again,) = run(made, folder=tmp_path / "out")
+    assert again.seconds > 0

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from companion.__main__ import _setting
 from companion.catalog import experiments
+from companion.results import load
 
 TINY = ["--set", "widths=[20,40,80]", "--set", "count=8", "--set", "dimension=8"]
 TINY += ["--set", "seeds=2", "--set", "steps=5"]
@@ -32,10 +34,23 @@ def companion(*words: str) -> subprocess.CompletedProcess[str]:
         (["run", "du2019/linear_rate", *TINY, "--set", "step_sizes=[50]", "--set", "steps=60"],
          "diverges at step_size"),
         (["run", "du2019/linear_rate", *TINY, "--json", "no/such/folder/out.json"], "no folder"),
+        (["run", "du2019/linear_rate", *TINY, "--json", "."], "it is a folder"),
+        (["bench", "--json", "."], "it is a folder"),
+        (["run", "du2019/linear_rate", "--set", "seeds=yes"], "seeds='yes'"),
+        (["run", "du2019/linear_rate", "--set", "seeds=true"], "seeds='true'"),
+        (["run", "du2019/linear_rate", "--set", "seeds=1:30"], "seeds='1:30'"),
+        (["run", "du2019/linear_rate", "--set", "seeds=0x10"], "seeds='0x10'"),
+        (["run", "du2019/linear_rate", "--set", "seeds="], "is not of the form name=value"),
+        (["run", "du2019/linear_rate", "--set", "seeds=[1"], "not readable as YAML"),
+        (["run", "du2019/real_digits", "--set", "file=#1"], "is not of the form name=value"),
+        (["run", "du2019/real_digits", "--set", "file=no.npz"], "path does not point to a file"),
+        (["book", "--root", "no/such/folder"], "has no _toc.yml"),
         (["cite", "du2019-fig1x"], "there is no figure 'du2019-fig1x'; did you mean"),
         (["cite", "du2019-linear-rate"], "nothing to cite yet"),
         (["book", "--profile", "slow"], "no profile 'slow'"),
         (["book", "--jobs", "0"], "jobs is 0"),
+        (["book", "--timeout", "0"], "timeout is 0"),
+        (["run", "du2019/figure1", "--set", "widths=[10, 10000000000000]"], "of memory"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_exit_code_2(
@@ -47,6 +62,23 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr
     assert not list(store.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("seeds=010", 10),
+        ("seeds=3", 3),
+        ("widths=[010, 20, 30]", (10, 20, 30)),
+        ("step_sizes=[1e-3, .5, 1]", (1e-3, 0.5, 1.0)),
+        ("step_sizes=[1.e-3]", (1e-3,)),
+        ("dtype=float32", "float32"),
+    ],
+)
+def test_a_setting_is_what_it_looks_like(text: str, value: object) -> None:
+    """YAML 1.1 takes 010 for 8."""
+    name, given = _setting(text)
+    assert getattr(load("du2019/linear_rate").QUICK.override({name: given}), name) == value
 
 
 def test_wrong_usage_is_exit_code_2() -> None:
@@ -62,6 +94,24 @@ def test_run_cite_and_json(store: Path, tmp_path: Path) -> None:
     told = json.loads(out.read_text())["payload"]
     assert told["settings"]["widths"] == [20, 40, 80]
     assert told["arrays"]["misfit"]["shape"] == [2, 3, 3, 6]
+
+
+def test_a_link_to_a_result_stays_a_link(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to(tmp_path / "out.json")
+    done = companion("run", "du2019/linear_rate", *TINY, "--json", str(tmp_path / "link.json"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "link.json").is_symlink()
+    assert "payload" in json.loads((tmp_path / "out.json").read_text())
+
+
+def test_a_damaged_store_does_not_stop_the_listing(store: Path) -> None:
+    damaged = store / "du2019" / "figure1" / "0123.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("")
+    done = companion("list")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "0123.json is damaged" in done.stderr
 
 
 def test_list_shows_every_experiment() -> None:

@@ -24,6 +24,13 @@ def commands(text: str, program: str) -> list[str]:
     return [line for line in lines if line.startswith(program)]
 
 
+def in_environment(line: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of this environment, as a shell would after its activation."""
+    program, *words = shlex.split(line)
+    command = [str(Path(sys.executable).parent / program), *words]
+    return subprocess.run(command, cwd=catalog.PROJECT, capture_output=True, text=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("text", [README, REPRODUCE], ids=["README", "reproduce"])
 def test_the_two_papermill_lines_work(text: str, tmp_path: Path, store: Path) -> None:
@@ -31,11 +38,22 @@ def test_the_two_papermill_lines_work(text: str, tmp_path: Path, store: Path) ->
     assert len(lines) == 2
     for line in lines:
         placed = re.sub(r"\b(page|executed)\.ipynb", rf"{tmp_path}/\1.ipynb", line)
-        program, *words = shlex.split(placed)
-        command = [str(Path(sys.executable).parent / program), *words]
-        done = subprocess.run(command, cwd=catalog.PROJECT, capture_output=True, text=True)
+        done = in_environment(placed)
         assert done.returncode == 0, done.stderr[-2000:]
     assert "du2019-thm4.1" in (tmp_path / "executed.ipynb").read_text()
+
+
+@pytest.mark.slow
+def test_a_misspelt_parameter_stops_papermill(tmp_path: Path, store: Path) -> None:
+    """papermill itself warns and runs the defaults."""
+    (line,) = commands(README, "jupytext")
+    notebook = str(tmp_path / "page.ipynb")
+    done = in_environment(line.replace("page.ipynb", notebook))
+    assert done.returncode == 0, done.stderr[-2000:]
+    done = in_environment(f"papermill {notebook} {notebook} -k python3 -p profil paper")
+    assert done.returncode != 0
+    assert "there is no parameter 'profil'; did you mean 'profile'?" in done.stderr
+    assert not list(store.rglob("*.json"))
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -43,6 +44,13 @@ def test_arrays_come_back_bit_for_bit(array: np.ndarray) -> None:
 
 def test_a_scalar_array_keeps_its_shape() -> None:
     assert decode(encode(np.array(2.5))).shape == ()
+
+
+def test_words_come_back() -> None:
+    words = np.array([["gram", "inf"], ["", "step \u2265 1"]])
+    back = decode(json.loads(json.dumps(encode(words))))
+    assert back.dtype == words.dtype
+    np.testing.assert_array_equal(back, words)
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -211,6 +219,23 @@ def test_many_may_probe_a_folder_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: check_writable(tmp_path / "new" / "store"), range(400)))
     assert os.listdir(tmp_path / "new" / "store") == []
+
+
+def test_a_folder_that_vanishes_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another process forgets the parts of the same run."""
+    replace, folder = Path.replace, tmp_path / "parts"
+
+    def late(source: Path, target: Path) -> Path:
+        if not list(tmp_path.glob("seen")):
+            (tmp_path / "seen").touch()
+            shutil.rmtree(folder)
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", late)
+    write_atomically(folder / "x", b"content")
+    assert (folder / "x").read_bytes() == b"content"
 
 
 def test_a_target_that_cannot_be_is_refused_before_anything_is_computed(

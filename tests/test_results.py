@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from companion import catalog, results
 from companion.errors import InputError
+from companion.files import read_checked, write_checked
 from companion.results import Result, Store, checkpoint, fingerprint, load, reproduce
 
 NAME = "du2019/linear_rate"
@@ -175,6 +177,127 @@ def test_a_stopped_run_goes_on_where_it_was(store: Path, monkeypatch: pytest.Mon
     assert len(done) == len(TINY["widths"]) * TINY["seeds"]
     assert results.largest_difference(resumed, whole) == (0.0, "")
     assert not list(store.rglob("*.parts"))
+
+
+DAMAGES = {
+    "emptied": lambda text: "",
+    "cut off": lambda text: text[:-40],
+    "one digit": lambda text: text.replace('"seconds":', '"seconds":1', 1),
+    "not a number": lambda text: text.replace('"dtype":"float64"', '"dtype":NaN', 1),
+    "no text": lambda text: "\udcff",
+}
+
+
+def rechecked(path: Path, change: Callable[[dict], None]) -> None:
+    """Change a file and give it the checksum of what it says now."""
+    payload = read_checked(path)
+    change(payload)
+    write_checked(path, payload)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_result_is_named_set_aside_and_computed_again(
+    store: Path, counted: list[str], caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    first = reproduce(NAME, **TINY)
+    path = Store().path(NAME, first.fingerprint)
+    text = path.read_text()
+    assert DAMAGES[damage](text) != text
+    path.write_text(DAMAGES[damage](text), errors="surrogateescape")
+    assert Store().latest(NAME, "custom") is None  # as `companion list` asks
+    again = reproduce(NAME, **TINY)
+    assert len(counted) == 2
+    assert results.largest_difference(again, first) == (0.0, "")
+    assert str(path) in caplog.text
+    assert path.with_name(path.name + ".damaged").is_file()
+    assert Store().find(NAME, first.fingerprint) is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda payload: payload.update(extra=1),
+        lambda payload: payload.pop("values"),
+        lambda payload: payload["arrays"].update(misfit={"dtype": "<f8"}),
+        lambda payload: payload.update(arrays=3),
+        lambda payload: payload.update(verdicts=[{"claim": "x"}]),
+    ],
+    ids=["extra field", "missing field", "no array", "no arrays", "no verdict"],
+)
+def test_a_result_of_another_version_is_set_aside(
+    store: Path, counted: list[str], change: Callable[[dict], None]
+) -> None:
+    first = reproduce(NAME, **TINY)
+    rechecked(Store().path(NAME, first.fingerprint), change)
+    assert results.largest_difference(reproduce(NAME, **TINY), first) == (0.0, "")
+    assert len(counted) == 2
+
+
+def test_a_damaged_part_is_computed_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    whole = reproduce(NAME, **TINY)
+    Store().path(NAME, whole.fingerprint).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            reproduce(NAME, **TINY)
+    parts = sorted((store / NAME).glob("*.parts/*.json"))
+    assert len(parts) == len(TINY["widths"]) * TINY["seeds"]
+    parts[0].write_text("")
+    parts[1].write_text(parts[1].read_text().replace("[", "[1", 1))
+    (parts[0].parent / ".companion-0123.part").write_text("left by a killed run")
+    resumed = reproduce(NAME, **TINY)
+    assert results.largest_difference(resumed, whole) == (0.0, "")
+    assert not list(store.rglob("*.parts"))
+
+
+def test_a_damaged_record_is_refused_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "record_path", lambda name: tmp_path / "record.json")
+    (tmp_path / "record.json").write_text("")
+    with pytest.raises(InputError, match="damaged"):
+        results.recorded("du2019/figure1")
+    assert (tmp_path / "record.json").is_file()
+
+
+@pytest.mark.slow
+def test_processes_may_compute_the_same_at_once(store: Path) -> None:
+    code = (
+        "from companion.results import reproduce\n"
+        f"for steps in range(3, 8): reproduce({NAME!r}, **{{**{TINY!r}, 'steps': steps}})"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    assert [process.communicate()[1] for process in started] == [b""] * 4
+    assert len(list((store / NAME).glob("*.json"))) == 5
+    assert not list(store.rglob("*.part*"))
+
+
+def test_two_parts_of_one_name_are_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second would be given the arrays of the first."""
+
+    def run(settings: object, device: str) -> Result:
+        for value in (1.0, 2.0):
+            checkpoint("part", lambda value=value: {"x": np.array(value)})
+        raise AssertionError
+
+    monkeypatch.setattr(load(NAME), "run", run)
+    with pytest.raises(ValueError, match="two parts of a run have the name 'part'"):
+        reproduce(NAME, **TINY)
+
+
+def test_a_store_is_the_same_wherever_a_process_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COMPANION_STORE", "mine")
+    assert Store().root == tmp_path / "mine"
 
 
 def test_outside_a_run_a_checkpoint_only_computes(store: Path) -> None:

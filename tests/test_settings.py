@@ -35,6 +35,9 @@ def test_settings_are_frozen() -> None:
         ({"step_size": -1}, "greater than 0"),
         ({"step_size": "big"}, "valid number"),
         ({"dtype": "float16"}, "'float32' or 'float64'"),
+        ({"step_size": True}, "step_size=True: true and false are no settings"),
+        ({"widths": [1, True]}, "true and false are no settings"),
+        ({"widths": ["1_0x"]}, "valid integer"),
     ],
 )
 def test_bad_values_are_named(values: dict, sentence: str) -> None:

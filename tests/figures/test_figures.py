@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -47,6 +50,29 @@ def test_drawing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     assert len(names) == 5
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_user_s_matplotlib_settings_change_nothing(tmp_path: Path) -> None:
+    """In a process of its own, since matplotlib reads its file of settings once."""
+    (tmp_path / "matplotlibrc").write_text(
+        "text.usetex: True\nfont.size: 33\nlines.linestyle: --\naxes.facecolor: red\n"
+        "savefig.bbox: tight\nsavefig.pad_inches: 3\nsvg.fonttype: none\nfigure.autolayout: True\n"
+        "backend: no_such_backend\n"
+    )
+    result = reproduce("du2019/linear_rate")
+    save("du2019-linear-rate", result, tmp_path / "here")
+    code = (
+        "import sys; from pathlib import Path; from companion.figures import save\n"
+        "from companion.results import reproduce\n"
+        "save('du2019-linear-rate', reproduce('du2019/linear_rate'), Path(sys.argv[1]))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "there")],
+        env={**os.environ, "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")},
+        check=True,
+    )
+    for path in (tmp_path / "here").iterdir():
+        assert path.read_bytes() == (tmp_path / "there" / path.name).read_bytes(), path.name
 
 
 def test_a_notebook_shows_the_figure_and_marks_it() -> None:
