@@ -169,7 +169,9 @@ def unit_rows(x: Tensor) -> Tensor:
             "each row by its norm."
         )
     divisors = norms.where(off > 4 * torch.finfo(x.dtype).eps, 1)
-    return x if bool((divisors == 1).all()) else (x / divisors[:, None]).to(x.dtype)
+    if bool((divisors == 1).all()):
+        return x
+    return torch.div(x, divisors[:, None], out=torch.empty_like(x))  # in float64, then rounded
 
 
 # NumPy's and torch's norms in float32 have such errors from a million coordinates on.

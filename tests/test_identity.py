@@ -97,7 +97,8 @@ def library(moment):
 WHOLE = {
     "monitor": monitor, "guarded": guarded, "kept": kept(), "share": Share(), "cached": cached,
     "method": Share(4).part, "bound": Share(4).__call__, "partial": functools.partial(helper, 2),
-    "lambda": lambda m: {1.0, 2.0, SCALE}, "wrapped": wrapped, "recursive": recursive,
+    "lambda": lambda m: m in {"one", "two", "three", "four"} and SCALE,
+    "wrapped": wrapped, "recursive": recursive,
     "drawn": drawn, "library": library,
 }
 """
@@ -170,7 +171,7 @@ for value in (CROSS_ENTROPY, Distances(), mean_loss):
         ("default_rng(0)", "default_rng(1)", {"drawn"}),
         ("monitors.mean_loss(moment)", "monitors.largest_loss(moment)", {"library"}),
         ("partial(helper, 2)", "partial(helper, 3)", {"partial"}),
-        ("{1.0, 2.0, SCALE}", "{1.0, 3.0, SCALE}", {"lambda"}),
+        ('"three", "four"}', '"three", "five"}', {"lambda"}),
     ],
 )
 def test_what_computes_something_else_is_another(known, old, new, changed):

@@ -407,8 +407,10 @@ def test_inputs_one_digit_of_a_small_coordinate_apart_give_numbers(dtype):
 
 
 def test_inputs_that_are_copied_keep_to_the_budget():
-    x = sphere(300, 40, 0).x * (1 + 1e-6)
-    budget = infinite_width_memory(x) / 2
+    x = sphere(300, 4000, 0).x
+    x = x[:1] + 1e-2 * x
+    x = x / x.norm(dim=1, keepdim=True) * (1 + 1e-6)
+    budget = 1.5 * x.nbytes
     known = infinite_width_ntk(x / x.norm(dim=1, keepdim=True), depth=2)
     with PeakMemory() as memory:
         found = infinite_width_ntk(x, depth=2, memory_budget=budget)

@@ -416,6 +416,16 @@ def test_stopping_rules():
     assert unseen.ending == "budget"
 
 
+def counted(monkeypatch):
+    """The steps that runs make from here on."""
+    made = []
+    descend = training._Run.descend
+    monkeypatch.setattr(
+        training._Run, "descend", lambda self, *a: made.append(1) or descend(self, *a)
+    )
+    return made
+
+
 class Interrupted(Exception):
     """Stands for a session that is cut off."""
 
@@ -449,8 +459,11 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(monkeypatch, tmp_path, dtype
         count = sum(step < 5 for step in whole.at[name])
         assert np.array_equal(so_far.at[name], whole.at[name][:count])
         assert np.array_equal(so_far[name], whole[name][:count])
+    made = counted(monkeypatch)
     resumed = train(network, x, y, **options, **kept)
+    assert len(made) == 11 - 5
     again = train(network, x, y, **options, **kept)
+    assert len(made) == 11 - 5
     longer = train(network, x, y, **{**options, "steps": 13}, **kept)
     straight = train(network, x, y, **{**options, "steps": 13})
     for other, known in [(resumed, whole), (again, whole), (longer, straight)]:
@@ -586,16 +599,6 @@ def test_a_checkpoint_that_is_damaged_or_old_is_refused(tmp_path, damage):
     path.write_bytes(damage(path))
     with pytest.raises(InputError, match="not a readable checkpoint of this version; delete it"):
         train(network, x, y, **options, checkpoint=Checkpoint(path))
-
-
-def counted(monkeypatch):
-    """The steps that runs make from here on."""
-    made = []
-    descend = training._Run.descend
-    monkeypatch.setattr(
-        training._Run, "descend", lambda self, *a: made.append(1) or descend(self, *a)
-    )
-    return made
 
 
 def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_first_step(
