@@ -159,7 +159,7 @@ def unit_rows(x: Tensor) -> Tensor:
         InputError: a norm is off 1 by more than 1e-4, more than single precision explains.
     """
     # Some rows at a time, as they are copied in float64; by `sum`, which adds up in pairs.
-    some = torch.split(x, 1 + 2**12 // max(1, x.shape[1]))
+    some = torch.split(x, 1 + 2**14 // max(1, x.shape[1]))
     norms = torch.cat([rows.double().square().sum(dim=1).sqrt() for rows in some])
     off = (norms - 1).abs()
     if not bool(off.max() <= _NEARLY_UNIT):  # nan is refused too
