@@ -623,7 +623,7 @@ def _cosines_and_angles(x: Tensor) -> tuple[Tensor, Tensor]:
     the rhombus that x_i and x_j span, so that equal inputs have angle 0 and cosine 1 exactly.
     """
     _check_points(x, "x")
-    x = unit_rows(x)
+    x = unit_rows(x.detach())
     rho = (x @ x.T).clamp(-1, 1).fill_diagonal_(1)
     angle = rho.arccos()
     near = (rho.abs() > 0.999).fill_diagonal_(False).any(dim=1).nonzero().squeeze(1)
