@@ -174,6 +174,12 @@ def unit_rows(x: Tensor) -> Tensor:
     return torch.div(x, divisors[:, None], out=torch.empty_like(x))  # in float64, then rounded
 
 
+def unit_rows_memory(x: Tensor) -> int:
+    """Bytes that `unit_rows` takes beside a copy, for inputs of shape (n, d)."""
+    rows = min(len(x), 1 + 2**14 // max(1, x.shape[1]))
+    return torch.float64.itemsize * (2 * rows * x.shape[1] + 3 * len(x))
+
+
 # NumPy's and torch's norms in float32 have such errors from a million coordinates on.
 _NEARLY_UNIT = 1e-4
 

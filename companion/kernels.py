@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from companion.checks import check_finite, check_tensors
-from companion.datasets import check_sizes, unit_rows
+from companion.datasets import check_sizes, unit_rows, unit_rows_memory
 from companion.errors import InputError
 from companion.matmul import product
 from companion.networks import (
@@ -176,8 +176,10 @@ def infinite_width_memory(x: Tensor, other: Tensor | None = None, matrices: int 
         other: inputs, shape (k, d), for the cross matrix.
         matrices: how many are kept: 1, and for `infinite_width_layer_ntks` one per trained tensor.
     """
-    count, columns = len(x), len(x if other is None else other)
-    return _pairs_memory(x, columns, matrices, _pair_tile(x, max(count, columns)))
+    y = x if other is None else other
+    pairs = _pairs_memory(x, len(y), matrices, _pair_tile(x, max(len(x), len(y))))
+    # The inputs' norms are looked at before the pairs.
+    return max(pairs, unit_rows_memory(x), unit_rows_memory(y))
 
 
 # Limit of E f(x_i) f(x_j) over rho^(D) for output weights drawn at random, and by the linearity

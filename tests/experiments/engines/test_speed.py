@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from companion.catalog import PROJECT
+from companion.catalog import BOOK
 from companion.errors import InputError
 from companion.experiments.engines.speed import DATA, QUICK, ROWS, judge, rows_of, run
 from companion.files import read_checked, write_checked
@@ -21,7 +21,7 @@ def result():
 
 
 def test_rows_are_those_of_the_file(result):
-    written = read_checked(PROJECT / DATA)["rows"]
+    written = read_checked(BOOK / DATA)["rows"]
     bound = [row for row in written if row["target"]["bound"] is not None]
     rows = rows_of(result)
     assert [row["ratio"] for row in rows] == [row["ratio"] for row in bound]
@@ -54,7 +54,7 @@ def test_one_missed_row_breaks_its_promise_and_no_other(result, claim):
 
 
 def test_a_benchmark_of_some_rows_leaves_the_rest_open(tmp_path):
-    told = read_checked(PROJECT / DATA)
+    told = read_checked(BOOK / DATA)
     told["rows"] = [row for row in told["rows"] if row["target"]["work"] == "step"]
     write_checked(tmp_path / "mine.json", told)
     verdicts = {
