@@ -1,13 +1,22 @@
 """Fixtures that several folders of tests share."""
 
+import os
 import shutil
-from collections.abc import Iterator
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from companion.book import Book, build
 from companion.catalog import PROJECT
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Every run computes anew what it judges: one empty store for all workers of this run."""
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.mkdtemp(prefix="companion-tests-")
+        os.environ["COMPANION_STORE"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.fixture
@@ -19,7 +28,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
+def small_book(tmp_path_factory: pytest.TempPathFactory) -> Book:
     """A book of three pages, built by the code that builds the real one."""
     root = tmp_path_factory.mktemp("small") / "book"
     shutil.copytree(PROJECT / "tests" / "small_book", root)
@@ -29,16 +38,19 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COMPANION_STORE", str(root.parent / "store"))
         build(book, jobs=1, say=lambda line: None)
-        yield book
+    return book
+
+
+@pytest.fixture(scope="session")
+def whole_book(tmp_path_factory: pytest.TempPathFactory) -> Book:
+    """The real book, built from the sources as they are."""
+    book = Book(PROJECT, tmp_path_factory.mktemp("whole") / "built")
+    build(book, jobs=1, say=lambda line: None)
+    return book
 
 
 @pytest.fixture(scope="session", params=["small", "whole"])
 def built_site(request: pytest.FixtureRequest) -> Path:
-    """The small book's site, and the whole book's where it has been built."""
-    if request.param == "small":
-        small: Book = request.getfixturevalue("small_book")
-        return small.output / "html"
-    whole = Book().output / "html"
-    if not (whole / "index.html").is_file():
-        pytest.skip("the book has not been built here; 'make book' does it")
-    return whole
+    """Both books' sites."""
+    book: Book = request.getfixturevalue(f"{request.param}_book")
+    return book.output / "html"

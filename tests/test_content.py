@@ -91,12 +91,16 @@ def test_no_record_is_damaged_or_stray() -> None:
         assert "changes" not in str(record.provenance["commit"])
 
 
-def test_the_full_ledger_of_the_last_build_covers_every_claim() -> None:
-    path = catalog.PROJECT / "_build" / "html" / "claims.json"
-    if not path.is_file():
-        pytest.skip("the book has not been built here; 'make book' does it")
-    rows = json.loads(path.read_text(encoding="utf-8"))
+@pytest.mark.slow
+@pytest.mark.xdist_group("site")
+def test_the_ledger_of_the_book_covers_every_claim(whole_book: Book) -> None:
+    rows = json.loads((whole_book.output / "html" / "claims.json").read_text(encoding="utf-8"))
     assert {row["id"] for row in rows} == set(catalog.claims())
+    assert {row["id"]: row["outcome"] for row in rows} == {
+        claim: outcome
+        for name in catalog.experiments()
+        for claim, outcome in catalog.expected(name).items()
+    }
 
 
 def test_public_functions_of_the_package_are_documented() -> None:

@@ -6,10 +6,11 @@ import pytest
 
 from companion import catalog, results
 from companion.results import Cost, load, reproduce
+from tests import grouping
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", catalog.experiments())
+@pytest.mark.parametrize("name", grouping.experiments())
 def test_quick_run_reaches_the_expected_verdicts(name: str) -> None:
     result = reproduce(name)
     assert {v.claim: v.outcome for v in result.verdicts} == catalog.expected(name)

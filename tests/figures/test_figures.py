@@ -15,11 +15,13 @@ from companion.citing import bibtex
 from companion.errors import InputError
 from companion.figures import draw, save, show
 from companion.results import reproduce
+from tests import grouping
 
 pytestmark = pytest.mark.slow
+LINEAR_RATE = pytest.mark.xdist_group("du2019/linear_rate")
 
 
-@pytest.mark.parametrize("identifier", catalog.figures())
+@pytest.mark.parametrize("identifier", grouping.figures())
 def test_a_figure_has_all_that_a_citer_needs(identifier: str, tmp_path: Path) -> None:
     result = reproduce(catalog.figures()[identifier])
     drawing = save(identifier, result, tmp_path)
@@ -42,6 +44,7 @@ def test_a_figure_has_all_that_a_citer_needs(identifier: str, tmp_path: Path) ->
     assert str(result.provenance["commit"]) in cited
 
 
+@LINEAR_RATE
 def test_drawing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     result = reproduce("du2019/linear_rate")
     for folder in ("one", "two"):
@@ -52,6 +55,7 @@ def test_drawing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+@LINEAR_RATE
 def test_a_user_s_matplotlib_settings_change_nothing(tmp_path: Path) -> None:
     """In a process of its own, since matplotlib reads its file of settings once."""
     (tmp_path / "matplotlibrc").write_text(
@@ -75,6 +79,7 @@ def test_a_user_s_matplotlib_settings_change_nothing(tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / "there" / path.name).read_bytes(), path.name
 
 
+@LINEAR_RATE
 def test_a_notebook_shows_the_figure_and_marks_it() -> None:
     result = reproduce("du2019/linear_rate")
     bundle = show("du2019-linear-rate", result)._repr_mimebundle_()
@@ -82,6 +87,7 @@ def test_a_notebook_shows_the_figure_and_marks_it() -> None:
     assert bundle["text/plain"] == draw("du2019-linear-rate", result).alt
 
 
+@LINEAR_RATE
 def test_an_unknown_figure_is_refused() -> None:
     with pytest.raises(InputError, match="did you mean 'du2019-linear-rate'"):
         show("du2019-linear-rates", reproduce("du2019/linear_rate"))

@@ -1,0 +1,20 @@
+"""Tests of one experiment in one worker, so that its quick run is computed once."""
+
+import pytest
+
+from companion import catalog
+
+
+def experiments() -> list[object]:
+    """Every experiment, as parameters."""
+    return [grouped(name, name) for name in catalog.experiments()]
+
+
+def figures() -> list[object]:
+    """Every figure, as parameters, in the group of the experiment that it shows."""
+    return [grouped(identifier, name) for identifier, name in catalog.figures().items()]
+
+
+def grouped(value: str, experiment: str) -> object:
+    """A parameter whose test runs in the worker of that experiment."""
+    return pytest.param(value, marks=pytest.mark.xdist_group(experiment))
