@@ -1,5 +1,7 @@
 """The command line: `companion list | run | book | cite | data | bench`."""
 
+import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from companion import __version__, catalog, datafiles, results
 from companion.errors import BuildError, InputError
 from companion.files import check_target, write_checked
 from companion.results import Result
+from companion.supervision import FOREIGN
 
 # Exit codes: 0 done, 1 a verdict was unexpected or a build failed, 2 wrong usage or bad input, and,
 # as shells have it, 130 for Ctrl-C.
@@ -176,6 +179,8 @@ def bench(
 
 def main() -> None:
     """Entry point: one sentence and an exit code instead of a traceback for what users can mend."""
+    for name in FOREIGN:
+        os.environ.pop(name, None)
     with _sentences():
         app(prog_name="companion")
 
@@ -226,7 +231,15 @@ def _setting(text: str) -> tuple[str, Any]:
         raise InputError(f"--set {text!r}: the value is not readable as YAML.") from None
     if not name or parsed is None:
         raise InputError(f"--set {text!r} is not of the form name=value.")
+    # Python reads 1_0 as ten.
+    if any(re.fullmatch(r"[-+.\deE]*\d_[-+.\deE_]*", part) for part in _texts(parsed)):
+        raise InputError(f"--set {text!r}: write numbers without underscores.")
     return name, parsed
+
+
+def _texts(parsed: object) -> list[str]:
+    parts = parsed if isinstance(parsed, list) else [parsed]
+    return [part for part in parts if isinstance(part, str)]
 
 
 def _print_verdicts(result: Result) -> None:

@@ -64,9 +64,19 @@ class Book:
         Raises:
             InputError: there is no such file, or it is not a table of contents.
         """
-        pages = list(_files(self._read_yaml("_toc.yml")))
+        path = self.root / "_toc.yml"
+        try:
+            pages = list(_files(self._read_yaml("_toc.yml")))
+        except RecursionError:
+            raise InputError(f"{path} holds a list that is a part of itself.") from None
         if not pages:
-            raise InputError(f"{self.root / '_toc.yml'} names no page; it needs a 'root:'.")
+            raise InputError(f"{path} names no page; it needs a 'root:'.")
+        for page in pages:
+            parts = Path(page).parts if isinstance(page, str) else ("..",)
+            if ".." in parts or Path(page).is_absolute():
+                raise InputError(f"{path} names {page!r}, which is no page below {self.root}.")
+            if pages.count(page) > 1:
+                raise InputError(f"{path} names {page} {pages.count(page)} times; name it once.")
         return pages
 
     @property
@@ -77,7 +87,7 @@ class Book:
             InputError: there is no such file, or it has no title.
         """
         config = self._read_yaml("_config.yml")
-        if not isinstance(config, Mapping) or "title" not in config:
+        if not isinstance(config, Mapping) or not config.get("title"):
             raise InputError(f"{self.root / '_config.yml'} has no 'title:'.")
         return str(config["title"])
 
@@ -198,12 +208,12 @@ def _publish(
     return _site(book, _stage(book, title, chapters, done, findings))
 
 
-def _files(node: Any) -> Iterator[str]:
+def _files(node: Any) -> Iterator[Any]:
     """Every `root:` and `file:` of a table of contents, in order."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key in ("root", "file"):
-                yield str(value)
+                yield value
             else:
                 yield from _files(value)
     elif isinstance(node, list):

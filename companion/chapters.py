@@ -7,10 +7,10 @@ the files that it and they read, so prose can be edited without a run and nothin
 import ast
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,12 +66,13 @@ class Chapter:
             InputError: a name that cannot be read off the page, so that the build would not know
                 what the page depends on.
         """
-        names = []
-        for node in ast.walk(ast.parse("\n".join(cell.source for cell in self.code))):
+        names, called_nodes = [], []
+        for node in ast.walk(self._tree):
             match node:
                 case ast.Call(
                     func=ast.Name(id=called) | ast.Attribute(attr=called), args=arguments
                 ) if called in _CALLS:
+                    called_nodes.append(node.func)
                     match arguments:
                         case [ast.Constant(value=str(name)), *_]:
                             names.append(name)
@@ -84,7 +85,20 @@ class Chapter:
                     raise InputError(
                         f"{self.path} imports {name} under another name; call it {name}."
                     )
+        for node in ast.walk(self._tree):
+            match node:
+                case ast.Name(id=called) | ast.Attribute(attr=called) if (
+                    called in _CALLS and node not in called_nodes
+                ):
+                    raise InputError(
+                        f"{self.path} uses {called} without calling it, so that what the page "
+                        f'depends on cannot be read off; write {called}("paper/experiment", ...).'
+                    )
         return list(dict.fromkeys(names))
+
+    @cached_property
+    def _tree(self) -> ast.Module:
+        return ast.parse("\n".join(cell.source for cell in self.code))
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -133,11 +147,15 @@ class Chapter:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def _files(self, parameters: Mapping[str, object]) -> list[Path]:
-        """What the page may read: published values, its records, and files that settings name."""
-        named = (self.path.parent / text for text in _texts([self.defaults, parameters]))
+        """What the page may read: published values, records, files it names, modules beside it."""
+        folder = self.path.parent
+        texts = [n.value for n in ast.walk(self._tree) if isinstance(n, ast.Constant)]
+        named = (folder / text for text in _texts([texts, self.defaults, parameters]))
         records = (record_path(name) for name in self.experiments)
-        files = [*(BOOK / "published").glob("*.csv"), *records, *named]
-        return sorted({path for path in files if os.path.isfile(path)})
+        packages = (path.parent for path in folder.glob("*/__init__.py"))
+        modules = [*folder.glob("*.py"), *(p for each in packages for p in each.rglob("*.py"))]
+        files = [*(BOOK / "published").glob("*.csv"), *records, *modules, *named]
+        return sorted({path for path in files if _is_file(path)})
 
 
 @dataclass(frozen=True)
@@ -172,6 +190,8 @@ def read(name: str, path: Path) -> Chapter | None:
     """
     text = read_page(path)
     if not re.match(r"---\n.*?\bkernelspec:.*?\n---\n", text, re.DOTALL):
+        if re.search(r"^`{3,}\{code-cell\}", text, re.MULTILINE):
+            raise InputError(f"{path} has code cells and no 'kernelspec:' in its front matter.")
         return None
     try:
         chapter = Chapter(name, path, jupytext.reads(text, fmt="md:myst"))
@@ -209,11 +229,23 @@ def _check_code(chapter: Chapter) -> None:
             ast.parse(cell.source)
         except SyntaxError as error:
             lines = cell.source.splitlines()
-            line = lines[min(error.lineno or 1, len(lines)) - 1].strip() if lines else ""
+            line = lines[min(error.lineno or 1, len(lines)) - 1].strip()[:80] if lines else ""
             hint = "; magics have no place in a chapter" if line.startswith(("%", "!")) else ""
             raise InputError(
                 f"{chapter.path}: code cell {number} is not Python at '{line}' ({error.msg}){hint}."
             ) from None
+        except (MemoryError, RecursionError, ValueError):  # nested too deep, or a null character
+            raise InputError(
+                f"{chapter.path}: code cell {number} is not code that Python can read."
+            ) from None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a text of the page is the path of a file; most are something else altogether."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long for a path, say
+        return False
 
 
 def _first_line(error: Exception) -> str:
@@ -239,6 +271,8 @@ def check_parameters(chapter: Chapter, parameters: Mapping[str, object]) -> None
         InputError: a parameter the chapter does not declare, of another type, or out of range.
     """
     declared = chapter.parameters
+    if parameters and not declared:
+        raise InputError(f"{chapter.path} has no cell tagged 'parameters' that declares any.")
     for name, value in parameters.items():
         one_of(f"parameter of {chapter.name}", name, declared)
         if type(value).__name__ != declared[name]:

@@ -91,7 +91,10 @@ def own(path: Path) -> DataSet:
             finite, an input is not of unit norm, or two inputs are equal.
     """
     with _reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        x, y = (torch.from_numpy(np.asarray(arrays[name], dtype=float)) for name in "xy")
+        found = [arrays[name] for name in "xy"]
+        if any(array.dtype.kind not in "fiu" for array in found):
+            raise ValueError  # complex numbers would lose a part, text and truth be made numbers
+        x, y = (torch.from_numpy(np.asarray(array, dtype=float)) for array in found)
     if x.ndim != 2 or y.shape != x.shape[:1] or len(x) < 2:
         raise InputError(
             f"{path} has x of shape {tuple(x.shape)} and y of shape {tuple(y.shape)}; (n, d) and "

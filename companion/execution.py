@@ -21,7 +21,7 @@ from companion.chapters import Chapter, Executed, check_parameters, code_cells, 
 from companion.errors import BuildError
 from companion.files import write_atomically
 from companion.results import Store
-from companion.supervision import Supervisor, end_with_parent
+from companion.supervision import FOREIGN, Supervisor, end_with_parent
 
 KERNEL = "companion"
 
@@ -130,7 +130,7 @@ def environment(folder: Path, threads: int) -> dict[str, str]:
         "language": "python",
     }
     write_atomically(own / "kernels" / KERNEL / "kernel.json", json.dumps(description).encode())
-    variables = dict(os.environ)
+    variables = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     specs = [str(own), *filter(None, [variables.get("JUPYTER_PATH")])]
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         variables[name] = str(threads)

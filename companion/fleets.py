@@ -324,7 +324,7 @@ class _Together:
             return [budget] * len(self.members)
         predictions = self.passed.predictions
         losses = self._loss.values(predictions, self._y).mean(dim=1).tolist()
-        errors = (predictions * self._y <= 0).to(self._y.dtype).mean(dim=1).tolist()
+        errors = (~(predictions * self._y > 0)).to(self._y.dtype).mean(dim=1).tolist()
         if self._step == 0:
             for member, loss in zip(self.members, losses, strict=True):
                 member.start = loss

@@ -3,10 +3,12 @@
 A name says nothing: the monitor `loss` of yesterday's run may measure something else today.
 """
 
+import contextlib
 import dis
 import enum
 import functools
 import hashlib
+import importlib
 import pickle
 import sys
 import types
@@ -111,6 +113,7 @@ class _Hasher:
                 yield self.of(getattr(value, name, None))
         elif hasattr(value, "__wrapped__"):  # such as a function with a cache
             yield self.of(value.__wrapped__)
+            yield self.of(dict(getattr(value, "registry", {})))  # of `functools.singledispatch`
         elif _is_named(value):
             yield from (_module(value), getattr(value, "__qualname__", None))
         else:
@@ -121,14 +124,26 @@ class _Hasher:
         yield self.of(function.__code__)
         yield self.of((function.__defaults__, function.__kwdefaults__))
         yield from (self.of(_content(cell)) for cell in cells)
+        yield self.of({k: v for k, v in vars(function).items() if k != "__wrapped__"})
         codes = list(_nested(function.__code__))
         attributes = {name for code in codes for name in code.co_names}
-        for name in sorted(set().union(*map(_globals, codes)) & function.__globals__.keys()):
-            value = function.__globals__[name]
+        found = {
+            name: function.__globals__[name]
+            for name in set().union(*map(_globals, codes)) & function.__globals__.keys()
+        }
+        found |= _imported_within(codes)
+        yield from self._named(found, attributes, set())
+
+    def _named(
+        self, found: Mapping[str, object], attributes: set[str], met: set[str]
+    ) -> Iterator[object]:
+        """Values by name, and of modules that belong to the same code what may be used of them."""
+        for name, value in sorted(found.items()):
             yield from (name, self.of(value))
-            if isinstance(value, types.ModuleType) and self._is_own(value.__name__):
-                for attribute in sorted(attributes & vars(value).keys()):
-                    yield from (attribute, self.of(vars(value)[attribute]))
+            module = value.__name__ if isinstance(value, types.ModuleType) else ""
+            if module not in met and self._is_own(module):
+                used = {key: vars(value)[key] for key in attributes & vars(value).keys()}
+                yield from self._named(used, attributes, met | {module})
 
     def _instructions(self, code: types.CodeType) -> Iterator[object]:
         """Constants are taken where they are used, as a docstring moves their numbers."""
@@ -161,6 +176,8 @@ def _module(value: object) -> str:
     """Name of the module that defines a function or a class, or of a module; else ''."""
     if isinstance(value, types.ModuleType):
         return value.__name__
+    if isinstance(value, types.FunctionType):  # `functools.wraps` writes another __module__
+        return str(value.__globals__.get("__name__", ""))
     return getattr(value, "__module__", None) or ""
 
 
@@ -198,6 +215,16 @@ def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
 def _globals(code: types.CodeType) -> set[str]:
     loads = ("LOAD_GLOBAL", "LOAD_NAME")
     return {step.argval for step in dis.get_instructions(code) if step.opname in loads}
+
+
+def _imported_within(codes: list[types.CodeType]) -> dict[str, object]:
+    """Modules that a function imports when it runs, by name; they are in no globals."""
+    steps = (step for code in codes for step in dis.get_instructions(code))
+    names = {step.argval for step in steps if step.opname == "IMPORT_NAME" and step.argval}
+    for name in names:
+        with contextlib.suppress(ImportError):  # the function itself will say so
+            importlib.import_module(name)
+    return {name: sys.modules[name] for name in names & sys.modules.keys()}
 
 
 def _is_named(value: object) -> bool:

@@ -117,7 +117,7 @@ def largest_slope(moment: Moment) -> Tensor:
 
 def training_error(moment: Moment) -> Tensor:
     """Share of the examples that are not on the right side, y f <= 0."""
-    wrong = moment.forward.predictions * moment.y <= 0
+    wrong = ~(moment.forward.predictions * moment.y > 0)  # NaN is wrong, too
     return wrong.to(moment.y.dtype).mean()
 
 

@@ -42,8 +42,8 @@ def commit() -> str:
     if (PROJECT / ".git").exists():
         try:
             return _checked_out()
-        except FileNotFoundError:
-            problem = "git is not installed"
+        except OSError:
+            problem = "git cannot be run"
         except subprocess.CalledProcessError as error:
             problem = "git says: " + (error.stderr.strip().splitlines() or ["nothing"])[0]
         except ValueError:
@@ -53,7 +53,9 @@ def commit() -> str:
 
 def _checked_out() -> str:
     # The code of whoever owns the checkout is running already, so git may read it, too.
-    trusted = ("-c", f"safe.directory={PROJECT}", "-c", "core.fsmonitor=false")
+    # What a user has git ignore everywhere is code all the same.
+    settings = (f"safe.directory={PROJECT}", "core.fsmonitor=false", "core.excludesFile=")
+    trusted = [word for setting in settings for word in ("-c", setting)]
     # GIT_DIR and its like would lead git to another repository.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
 
@@ -68,10 +70,11 @@ def _checked_out() -> str:
             check=True,
         ).stdout.rstrip("\n")
 
-    if not os.path.samefile(git("rev-parse", "--show-toplevel"), PROJECT):
+    if os.path.realpath(git("rev-parse", "--show-toplevel")) != os.path.realpath(PROJECT):
         raise ValueError
     revision = git("rev-parse", "--short=12", "HEAD")
-    return revision + ("+changes" if _is_changed(git("status", "--porcelain")) else "")
+    status = git("status", "--porcelain", "-z", "--untracked-files=all")
+    return revision + ("+changes" if _is_changed(status) else "")
 
 
 def _is_changed(status: str) -> bool:
@@ -80,8 +83,8 @@ def _is_changed(status: str) -> bool:
     Files of the user's elsewhere, such as results written with `--json`, change no number.
     """
     sources = tuple(f"?? {path.relative_to(PROJECT)}/" for path in (PROJECT / "companion", BOOK))
-    lines = status.splitlines()
-    return any(not line.startswith("??") or line.startswith(sources) for line in lines)
+    entries = filter(None, status.split("\0"))
+    return any(not entry.startswith("??") or entry.startswith(sources) for entry in entries)
 
 
 def _archived() -> str | None:

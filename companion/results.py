@@ -271,7 +271,12 @@ class Store:
 
     def find(self, experiment: str, fingerprint: str) -> Result | None:
         """The stored result, or None; a damaged file is set aside, and counts as none."""
-        return _kept(self.path(experiment, fingerprint), read_result)
+        path = self.path(experiment, fingerprint)
+        found = _kept(path, read_result)
+        if found is None or (found.experiment, found.fingerprint) == (experiment, fingerprint):
+            return found
+        set_aside(path, f"{path} holds the result {found.fingerprint} of {found.experiment}.")
+        return None
 
     def latest(self, experiment: str, profile: str) -> Result | None:
         """The most recently computed result of that experiment and profile, or None."""
@@ -407,6 +412,11 @@ def _compute(
             f"with these settings a quantity that {name} divides by is 0; choose settings nearer "
             "to the profile's."
         ) from None
+    except OverflowError:
+        raise InputError(
+            f"with these settings a number in {name} is too large; choose settings nearer to the "
+            "profile's."
+        ) from None
     finally:
         _PARTS.reset(token)
     for quantity, value in result.values.items():
@@ -451,11 +461,12 @@ def checkpoint(part: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[
         raise ValueError(f"two parts of a run have the name '{part}'")
     parts.names.add(part)
     path = parts.folder / f"{part}.json"
-    kept = _kept(path, _read_arrays)
+    kept = _kept(path, functools.partial(_read_part, part))
     if kept is not None:
         return kept
     arrays = compute()
-    write_checked(path, {name: encode(array) for name, array in arrays.items()})
+    encoded = {name: encode(array) for name, array in arrays.items()}
+    write_checked(path, {"part": part, "arrays": encoded})
     return arrays
 
 
@@ -489,9 +500,12 @@ def sweep(
     }
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def _read_part(part: str, path: Path) -> dict[str, np.ndarray]:
     with _as_written(path):
-        return {name: decode(array) for name, array in read_checked(path).items()}
+        payload = read_checked(path)
+        if payload["part"] != part:
+            raise ValueError
+        return {name: decode(array) for name, array in payload["arrays"].items()}
 
 
 @contextmanager
@@ -528,6 +542,8 @@ def read_result(path: Path) -> Result:
     with _as_written(path):
         payload["arrays"] = {name: decode(array) for name, array in payload["arrays"].items()}
         payload["verdicts"] = tuple(Verdict(**verdict) for verdict in payload["verdicts"])
+        if not {"commit", "created", "seconds"} <= payload["provenance"].keys():
+            raise KeyError
         return Result(**payload)
 
 

@@ -17,6 +17,15 @@ from types import TracebackType
 
 import psutil
 
+# Settings of other programs that would run code in a child, or change or break what it makes.
+FOREIGN = (
+    "MATPLOTLIBRC",
+    "MPLBACKEND",
+    "PYTHONINSPECT",
+    "PYTHONSTARTUP",
+    "PYTHONWARNINGS",
+    "SOURCE_DATE_EPOCH",
+)
 # How long a child has to end its own children; after that they are all killed from here.
 GRACE = 3.0
 

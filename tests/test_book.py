@@ -239,6 +239,24 @@ SLIPS = {
         r"_toc\.yml is not UTF-8 text",
     ),
     "no configuration": (lambda root: (root / "_config.yml").unlink(), r"has no _config\.yml"),
+    "a list in itself": (
+        lambda root: (root / "_toc.yml").write_text("chapters: &a\n- chapters: *a\n"),
+        "a part of itself",
+    ),
+    "a page twice": (
+        lambda root: (root / "_toc.yml").write_text(
+            "root: book/index\nchapters:\n- file: book/chapter\n- file: book/chapter\n"
+        ),
+        "names book/chapter 2 times",
+    ),
+    "a page elsewhere": (
+        lambda root: (root / "_toc.yml").write_text("root: ../book/index\n"),
+        "no page below",
+    ),
+    "an empty entry": (
+        lambda root: (root / "_toc.yml").write_text("root: book/index\nchapters:\n- file:\n"),
+        "names None, which is no page below",
+    ),
     "no title": (lambda root: (root / "_config.yml").write_text("a: b"), "has no 'title:'"),
 }
 

@@ -39,6 +39,7 @@ def test_it_knows_its_experiments_and_parameters(tmp_path: Path) -> None:
         ("!ls", "code cell 2 is not Python at '!ls' .*; magics have no place"),
         ("def f(:\n    pass", r"code cell 2 is not Python at 'def f\(:'"),
         ("if x:", "code cell 2 is not Python at 'if x:'"),
+        ("x = " + "-" * 9000 + "1", "code cell 2 is not code that Python can read"),
     ],
 )
 def test_code_that_cannot_be_read_is_refused(tmp_path: Path, code: str, sentence: str) -> None:
@@ -54,6 +55,8 @@ def test_code_that_cannot_be_read_is_refused(tmp_path: Path, code: str, sentence
         ("reproduce(name='du2019/figure1')", "does not name its experiment"),
         ("reproduce(*names)", "does not name its experiment"),
         ("from companion.results import reproduce as again", "imports reproduce under another"),
+        ("again = reproduce", "uses reproduce without calling it"),
+        ("from functools import partial\npartial(results.recorded, 'x')", "uses recorded without"),
     ],
 )
 def test_an_experiment_that_cannot_be_read_off_is_refused(
@@ -92,6 +95,7 @@ def test_texts_of_all_editors_are_read(tmp_path: Path, content: bytes) -> None:
         (b"\n" + TEXT.encode(), r"page\.md must start with its '---'; delete what is blank"),
         (b" \r\n\r\n" + TEXT.encode(), r"page\.md must start with its '---'"),
         (b"---\nkernelspec: [\n---\n", r"page\.md is not readable as a MyST notebook"),
+        (TEXT.replace("kernelspec", "kernel").encode(), r"page\.md has code cells and no 'kernels"),
     ],
 )
 def test_texts_that_are_none_are_named(tmp_path: Path, content: bytes, sentence: str) -> None:
@@ -152,12 +156,13 @@ def test_the_key_covers_the_files_that_a_page_reads(
     assert made.key(GIVEN) != before
 
 
-@pytest.mark.parametrize("where", ["default", "given"])
+@pytest.mark.parametrize("where", ["default", "given", "code"])
 def test_the_key_covers_a_user_s_file(tmp_path: Path, where: str) -> None:
     """A page whose settings name a file used to keep the numbers of the file it had before."""
     named = '{"file": "mine.npz"}' if where == "default" else "{}"
+    code = ', file="mine.npz"' if where == "code" else ""
     declared = PARAMETERS.replace("count: int = 3", f"settings: dict = {named}")
-    made = chapter(tmp_path, 'reproduce("du2019/real_digits")', parameters=declared)
+    made = chapter(tmp_path, f'reproduce("du2019/real_digits"{code})', parameters=declared)
     given = GIVEN | ({"settings": {"file": str(tmp_path / "mine.npz")}} if where == "given" else {})
     keys = []
     for scale in (1.0, 2.0):
@@ -165,6 +170,23 @@ def test_the_key_covers_a_user_s_file(tmp_path: Path, where: str) -> None:
         keys.append(made.key(given))
     (tmp_path / "mine.npz").unlink()
     assert len({*keys, made.key(given)}) == 3
+
+
+def test_the_key_covers_modules_beside_the_page(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    made = chapter(tmp_path, "import helper, package")
+    keys = [made.key(GIVEN)]
+    for name in ("helper.py", "package/__init__.py", "package/deep.py"):
+        (tmp_path / name).write_text("V = 1\n")
+        keys.append(made.key(GIVEN))
+        (tmp_path / name).write_text("V = 2\n")
+        keys.append(made.key(GIVEN))
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_chapter_without_parameters_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no cell tagged 'parameters'"):
+        check_parameters(chapter(tmp_path, parameters=""), GIVEN)
 
 
 def test_the_key_covers_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,8 @@ def companion(*words: str) -> subprocess.CompletedProcess[str]:
         (["run", "du2019/linear_rate", "--set", "seeds=true"], "seeds='true'"),
         (["run", "du2019/linear_rate", "--set", "seeds=1:30"], "seeds='1:30'"),
         (["run", "du2019/linear_rate", "--set", "seeds=0x10"], "seeds='0x10'"),
+        (["run", "du2019/linear_rate", "--set", "seeds=1_0"], "without underscores"),
+        (["run", "du2019/linear_rate", "--set", "widths=[1_0, 20, 30]"], "without underscores"),
         (["run", "du2019/linear_rate", "--set", "seeds="], "is not of the form name=value"),
         (["run", "du2019/linear_rate", "--set", "seeds=[1"], "not readable as YAML"),
         (["run", "du2019/real_digits", "--set", "file=#1"], "is not of the form name=value"),

@@ -229,6 +229,9 @@ def test_a_shape_that_is_no_table_is_refused(tmp_path: Path) -> None:
     [
         ({"x": GOOD}, "with numeric arrays x and y"),
         ({"x": GOOD, "y": np.array(["a", "b", "c"])}, "with numeric arrays x and y"),
+        ({"x": GOOD, "y": 1j * np.ones(3)}, "with numeric arrays x and y"),
+        ({"x": GOOD, "y": np.array(["1", "2", "3"])}, "with numeric arrays x and y"),
+        ({"x": GOOD, "y": np.array([True, False, True])}, "with numeric arrays x and y"),
         ({"x": GOOD, "y": np.ones(2)}, r"y of shape \(2,\)"),
         ({"x": np.ones(3), "y": np.ones(3)}, r"x of shape \(3,\)"),
         ({"x": GOOD * np.nan, "y": np.ones(3)}, "not finite"),

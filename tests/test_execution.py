@@ -165,6 +165,10 @@ def test_a_chapter_runs_in_this_interpreter(
     startup = tmp_path / "ipython" / "profile_default" / "startup" / "00.py"
     startup.parent.mkdir(parents=True)
     startup.write_text("count = 99; leaked = True\n")
+    (tmp_path / "start.py").write_text("count = 98; leaked = True\n")
+    monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "start.py"))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "today")
+    monkeypatch.setenv("MPLBACKEND", "none such")
     config = tmp_path / "config" / "jupyter_config.json"
     config.parent.mkdir()
     config.write_text('{"KernelManager": {"transport": "no such transport"}}')

@@ -227,6 +227,66 @@ def test_helpers_in_another_file_of_the_user_enter_by_content(monkeypatch):
     assert through(plain) == through(plain.replace("h(m): return m", "h(m): return 2 * m"))
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import mypackage.helpers\nWHOLE = {'a': lambda m: mypackage.helpers.f(m)}",
+        "import mypackage\nWHOLE = {'a': lambda m: mypackage.helpers.f(m)}",
+        "def a(m):\n    from mypackage.helpers import f\n    return f(m)\nWHOLE = {'a': a}",
+        "def a(m):\n    import mypackage.helpers as h\n    return h.f(m)\nWHOLE = {'a': a}",
+    ],
+)
+def test_helpers_in_a_package_of_the_user_enter_by_content(monkeypatch, code):
+    def through(factor: int) -> str:
+        package, helpers = ModuleType("mypackage"), ModuleType("mypackage.helpers")
+        package.__path__ = []
+        package.helpers = helpers
+        exec(f"FACTOR = {factor}\ndef f(m): return FACTOR * m", helpers.__dict__)
+        monkeypatch.setitem(sys.modules, "mypackage", package)
+        monkeypatch.setitem(sys.modules, "mypackage.helpers", helpers)
+        return identity(defined(code)["a"], "a")
+
+    assert through(2) == through(2)
+    assert through(2) != through(3)
+
+
+def scaled(factor):
+    def decorate(monitor):
+        @functools.wraps(monitor)
+        def inner(moment):
+            return factor * monitor(moment)
+
+        return inner
+
+    return decorate
+
+
+def test_a_wrapped_monitor_enters_with_its_wrapper():
+    one, other = (Holding(scaled(factor)(monitors.mean_loss)) for factor in (2, 3))
+    assert identity(one, "it") == identity(Holding(scaled(2)(monitors.mean_loss)), "it")
+    assert identity(one, "it") != identity(other, "it")
+
+
+def test_attributes_of_a_function_enter():
+    def measure(moment):
+        return measure.factor
+
+    measure.factor = 1
+    before = identity(measure, "it")
+    measure.factor = 2
+    assert identity(measure, "it") != before
+
+
+def test_what_a_generic_function_does_for_each_type_enters():
+    @functools.singledispatch
+    def generic(moment):
+        return 1
+
+    before = identity(Holding(generic), "it")
+    generic.register(int, lambda moment: 2)
+    assert identity(Holding(generic), "it") != before
+
+
 def test_a_state_that_changes_is_another():
     class Counting:
         def __init__(self):

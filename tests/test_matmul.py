@@ -78,6 +78,29 @@ def test_derivatives_of_forward_mode_pass_through():
         torch.testing.assert_close(forward_ad.unpack_dual(found).tangent, direction @ b)
 
 
+@pytest.mark.parametrize("road", PRODUCTS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("by_columns", [False, True])
+def test_what_is_no_number_stays_none(road, precision, relu, by_columns):
+    """oneDNN's own relu gives 0 for NaN, and a diverged run would look like a healthy one."""
+    a, b = factors(300, 200, 190)
+    a[3, 5], a[4, 6] = float("nan"), float("inf")
+    with using(road, precision):
+        found = product(stored(a, by_columns), b, relu=relu)
+    assert bool(found[3].isnan().all())
+    assert bool((found[4] == float("inf")).any())
+    assert bool(found[5:].isfinite().all())
+
+
+def test_a_road_that_hides_what_is_no_number_is_not_taken(monkeypatch):
+    monkeypatch.setitem(matmul.PRODUCTS, "onednn", lambda a, b, relu: (a @ b).nan_to_num_(0.0))
+    a, b = factors(300, 200, 190)
+    a[3, 5] = float("nan")
+    with using("onednn"):
+        assert bool(product(a, b)[3].isnan().all())
+
+
 def test_derivatives_pass_through():
     a, b = factors(300, 200, 190)
     a.requires_grad_()

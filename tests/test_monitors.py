@@ -50,6 +50,14 @@ def moment(draw, seed=0, far=0.1, step=1, **options):
     return start, Moment(moved, initial, x, y, CROSS_ENTROPY, step, start.memory, start.watchers)
 
 
+def test_a_prediction_that_is_no_number_is_an_error():
+    x, y = torch.eye(3), torch.ones(3)
+    network = draw_zou(width=4, dimension=3, seed=0, depth=1)
+    broken = network.moved([torch.full_like(network.weights[0], math.nan)])
+    now = Moment(broken, network, x, y, CROSS_ENTROPY, 1)
+    assert float(training_error(now)) == 1
+
+
 @DRAWS
 def test_losses_errors_and_slopes(draw):
     _, now = moment(draw)

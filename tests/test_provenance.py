@@ -51,9 +51,25 @@ def test_a_checkout_tells_its_commit_and_whether_it_was_changed(checkout: Path) 
     assert commit() == revision
     (checkout / "companion" / "more.py").write_text("")
     assert commit() == f"{revision}+changes"
-    (checkout / "companion" / "more.py").unlink()
+    (checkout / "companion" / "more.py").rename(checkout / "companion" / "mehr Größe.py")
+    assert commit() == f"{revision}+changes"
+    (checkout / "companion" / "mehr Größe.py").unlink()
+    assert commit() == revision
     (checkout / "companion" / "numbers.py").write_text("x = 1\n")
     assert commit() == f"{revision}+changes"
+
+
+def test_a_user_s_git_settings_hide_no_change(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ignored").write_text("*.py\n")
+    (tmp_path / ".gitconfig").write_text(
+        f"[status]\nshowUntrackedFiles = no\nshort = true\n[color]\nui = always\n"
+        f"[core]\nexcludesFile = {tmp_path / 'ignored'}\n"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (checkout / "companion" / "more.py").write_text("")
+    assert commit().endswith("+changes")
 
 
 def test_a_repository_around_the_project_is_not_asked(
@@ -104,9 +120,17 @@ def test_what_git_refuses_is_told(
     assert commit() == "unknown (git says: fatal: no such thing)"
 
 
-def test_a_machine_without_git_is_told(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    assert commit() == "unknown (git is not installed)"
+@pytest.mark.parametrize("mode", [None, 0o644, 0o755])
+def test_a_machine_without_git_is_told(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int | None
+) -> None:
+    """Without any, with one that may not be run, and with one that is no program."""
+    (tmp_path / "bin").mkdir()
+    if mode is not None:
+        (tmp_path / "bin" / "git").write_bytes(b"\x7fELF")
+        (tmp_path / "bin" / "git").chmod(mode)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert commit() == "unknown (git cannot be run)"
 
 
 def test_a_folder_that_git_takes_for_a_part_of_another_repository_is_told(

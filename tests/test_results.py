@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -131,6 +132,14 @@ def test_settings_that_divide_by_zero_are_refused_in_a_sentence(
         reproduce(NAME, **TINY)
 
 
+def test_settings_that_overflow_are_refused_in_a_sentence(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load(NAME), "run", lambda settings, device: range(10**30)[-1].to_bytes(1))
+    with pytest.raises(InputError, match="is too large"):
+        reproduce(NAME, **TINY)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_values_that_are_not_finite_are_refused(
     store: Path, monkeypatch: pytest.MonkeyPatch, value: float
@@ -221,8 +230,14 @@ def test_a_damaged_result_is_named_set_aside_and_computed_again(
         lambda payload: payload["arrays"].update(misfit={"dtype": "<f8"}),
         lambda payload: payload.update(arrays=3),
         lambda payload: payload.update(verdicts=[{"claim": "x"}]),
+        lambda payload: payload.update(provenance={}),
+        lambda payload: payload.update(fingerprint="0123456789abcdef"),
+        lambda payload: payload.update(experiment="du2019/figure1"),
     ],
-    ids=["extra field", "missing field", "no array", "no arrays", "no verdict"],
+    ids=[
+        *("extra field", "missing field", "no array", "no arrays", "no verdict", "no provenance"),
+        *("another result", "another experiment"),
+    ],
 )
 def test_a_result_of_another_version_is_set_aside(
     store: Path, counted: list[str], change: Callable[[dict], None]
@@ -247,6 +262,7 @@ def test_a_damaged_part_is_computed_again(store: Path, monkeypatch: pytest.Monke
     assert len(parts) == len(TINY["widths"]) * TINY["seeds"]
     parts[0].write_text("")
     parts[1].write_text(parts[1].read_text().replace("[", "[1", 1))
+    shutil.copy(parts[2], parts[3])  # under another's name
     (parts[0].parent / ".companion-0123.part").write_text("left by a killed run")
     resumed = reproduce(NAME, **TINY)
     assert results.largest_difference(resumed, whole) == (0.0, "")

@@ -22,7 +22,7 @@ from companion.draws import Batches
 from companion.errors import InputError
 from companion.fleets import train_fleet
 from companion.losses import CROSS_ENTROPY, EXPONENTIAL, LOSSES, QUADRATIC, SQUARED_HINGE
-from companion.matmul import using
+from companion.matmul import PRODUCTS, using
 from companion.monitors import (
     Distances,
     Every,
@@ -85,6 +85,21 @@ def descent_by_torch(network, formula, x, y, loss, step_size, steps, batches=Non
         loss.values(formula(weights, outputs, x[rows]), y[rows]).mean().backward()
         optimiser.step()
     return losses, trained
+
+
+@pytest.mark.parametrize("road", PRODUCTS)
+def test_a_run_that_diverges_says_so_by_every_product(road):
+    """The relu of oneDNN once hid that all weights had become NaN."""
+    data = sphere(count=100, dimension=20, seed=0)
+    x, y = data.x.float(), data.y.sign().float()
+    network = draw_zou(width=256, dimension=20, seed=0, depth=3)
+    with using(road):
+        history = train(
+            network, x, y, loss=CROSS_ENTROPY, step_size=1e25, steps=60,
+            record={"loss": mean_loss, "error": training_error},
+        )  # fmt: skip
+    assert history.ending == "diverged"
+    assert history["error"][-1] == 1
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
