@@ -18,12 +18,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import IO, Any, Literal
 
 from companion import __version__
 from companion.catalog import PROJECT, one_of
 from companion.errors import BuildError, InputError
+from companion.machine import processor
 from companion.provenance import commit
 
 PROGRAMS = PROJECT / "tests" / "benchmarks"
@@ -425,7 +425,7 @@ def told(rows: Sequence[Row], *, device: str, cores: int) -> dict[str, Any]:
             "commit": commit(),
             "companion": __version__,
             "python": platform.python_version(),
-            "processor": _processor(),
+            "processor": processor(),
             "system": f"{platform.system()} {platform.machine()}",
             "device": device,
             "cores": cores,
@@ -436,12 +436,3 @@ def told(rows: Sequence[Row], *, device: str, cores: int) -> dict[str, Any]:
             for row in rows
         ],
     }
-
-
-def _processor() -> str:
-    """The processor's name where the system tells it, else its architecture."""
-    if Path("/proc/cpuinfo").is_file():
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""The product of two matrices, by the fastest road this machine has, found by a short measurement.
+"""The product of two matrices, by the fastest road this machine has, measured once and kept.
 
 Nothing else in the package knows which road it is. PyTorch's own product goes through MKL, which
 leaves half of some processors unused; the oneDNN that PyTorch carries along is reached by name.
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
 from companion.errors import InputError
+from companion.machine import Answers, machine_name
 from companion.memory import keep_freed_memory
 
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -164,13 +165,16 @@ def _stored(a: Tensor, layout: str) -> Tensor:
 def chosen_product() -> str:
     """Name of the product in use: `using`, else COMPANION_PRODUCT, else the faster one measured.
 
+    It is measured once on a machine, so that later runs of a script give the same bits, and kept
+    in `product.json` of this user's cache.
+
     Raises:
         InputError: COMPANION_PRODUCT names none.
     """
     if _choice.product is None:
         keep_freed_memory()
         named = os.environ.get(VARIABLE)
-        _choice.product = _checked(named, VARIABLE) if named else _fastest()
+        _choice.product = _checked(named, VARIABLE) if named else _fastest_here()
     return _choice.product
 
 
@@ -221,6 +225,16 @@ def _checked(name: str, what: str) -> str:
     if name not in PRODUCTS:
         raise InputError(f"{what} is '{name}'; choose {' or '.join(PRODUCTS)}.")
     return name
+
+
+def _fastest_here() -> str:
+    """The product that was the faster one on this machine when it was first asked for."""
+    answers, question = Answers("product"), f"{machine_name()}, torch {torch.__version__}"
+    found = answers.find(question)
+    if found not in PRODUCTS:
+        found = _fastest()
+        answers.note(question, found)
+    return found
 
 
 def _fastest() -> str:

@@ -12,10 +12,11 @@ from companion.catalog import PROJECT
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Every run computes anew what it judges: one empty store for all workers of this run."""
+    """Every run computes anew what it judges: one empty store and cache for all its workers."""
     if not hasattr(config, "workerinput"):
         folder = tempfile.mkdtemp(prefix="companion-tests-")
-        os.environ["COMPANION_STORE"] = folder
+        os.environ["COMPANION_STORE"] = os.path.join(folder, "store")
+        os.environ["XDG_CACHE_HOME"] = os.path.join(folder, "cache")
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 

@@ -129,9 +129,11 @@ def raising(*_):
     raise RuntimeError("could not create a primitive descriptor")
 
 
-def unmeasured(monkeypatch):
+def unmeasured(monkeypatch, cache=os.devnull):
+    """As in a new process; without a cache nothing of an earlier one is known."""
     monkeypatch.setattr(matmul, "_choice", matmul._Choice())
     monkeypatch.delenv(matmul.VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
 
 
 @pytest.mark.parametrize(("quick", "slow"), [("torch", "onednn"), ("onednn", "torch")])
@@ -153,6 +155,29 @@ def test_a_road_that_fails_is_not_the_fastest(monkeypatch, wrong):
     monkeypatch.setitem(matmul.PRODUCTS, "onednn", clock.taking(0.0, wrong))
     unmeasured(monkeypatch)
     assert chosen_product() == "torch"
+
+
+def test_what_was_measured_once_holds_for_later_processes(monkeypatch, tmp_path):
+    clock = Clock(monkeypatch)
+    for quick, slow in (("onednn", "torch"), ("torch", "onednn")):
+        monkeypatch.setitem(matmul.PRODUCTS, quick, clock.taking(1.0))
+        monkeypatch.setitem(matmul.PRODUCTS, slow, clock.taking(2.0))
+        unmeasured(monkeypatch, tmp_path)
+        assert chosen_product() == "onednn"
+    unmeasured(monkeypatch, tmp_path / "another user's")
+    assert chosen_product() == "torch"
+    monkeypatch.setattr(matmul, "machine_name", lambda: "another machine")
+    unmeasured(monkeypatch, tmp_path)
+    assert chosen_product() == "torch"
+
+
+def test_a_product_that_is_no_more_is_measured_anew(monkeypatch, tmp_path):
+    unmeasured(monkeypatch, tmp_path)
+    known = chosen_product()
+    (kept,) = tmp_path.rglob("product.json")
+    kept.write_text(kept.read_text().replace(known, "cublas"))
+    unmeasured(monkeypatch, tmp_path)
+    assert chosen_product() in PRODUCTS
 
 
 def test_the_environment_names_the_choice(monkeypatch):
@@ -248,8 +273,7 @@ print(run(small, "cpu").values["loss_bfloat16"] > 0)
 
 
 def test_a_real_measurement_chooses_one_of_the_roads(monkeypatch):
-    monkeypatch.setattr(matmul, "_choice", matmul._Choice())
-    monkeypatch.delenv(matmul.VARIABLE, raising=False)
+    unmeasured(monkeypatch)
     assert chosen_product() in PRODUCTS
 
 
