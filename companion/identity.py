@@ -113,7 +113,7 @@ class _Hasher:
                 yield self.of(getattr(value, name, None))
         elif hasattr(value, "__wrapped__"):  # such as a function with a cache
             yield self.of(value.__wrapped__)
-            yield self.of(dict(getattr(value, "registry", {})))  # of `functools.singledispatch`
+            yield self.of(getattr(value, "registry", None))  # of `functools.singledispatch`
         elif _is_named(value):
             yield from (_module(value), getattr(value, "__qualname__", None))
         else:

@@ -287,6 +287,18 @@ def test_what_a_generic_function_does_for_each_type_enters():
     assert identity(Holding(generic), "it") != before
 
 
+def test_a_wrapper_may_have_any_registry():
+    """Other libraries than `functools` use the name for other things."""
+
+    class Cached:
+        __wrapped__ = staticmethod(math.sqrt)
+
+        def __init__(self, registry):
+            self.registry = registry
+
+    assert identity(Cached(3), "it") == identity(Cached(3), "it") != identity(Cached(4), "it")
+
+
 def test_a_state_that_changes_is_another():
     class Counting:
         def __init__(self):
