@@ -35,6 +35,8 @@ from companion.results import (
 
 # What a chapter calls to get a result.
 _CALLS = ("reproduce", "recorded")
+# Blocks in longer fences, which may show what a cell looks like.
+_EXAMPLES = re.compile(r"^(`{4,})(?!\{code-cell\}).*?^\1$", re.MULTILINE | re.DOTALL)
 RESULT_MARK = "application/vnd.companion.result+json"
 FIGURE_MARK = "application/vnd.companion.figure+json"
 
@@ -190,7 +192,7 @@ def read(name: str, path: Path) -> Chapter | None:
     """
     text = read_page(path)
     if not re.match(r"---\n.*?\bkernelspec:.*?\n---\n", text, re.DOTALL):
-        if re.search(r"^`{3,}\{code-cell\}", text, re.MULTILINE):
+        if re.search(r"^`{3,}\{code-cell\}", _EXAMPLES.sub("", text), re.MULTILINE):
             raise InputError(f"{path} has code cells and no 'kernelspec:' in its front matter.")
         return None
     try:

@@ -18,6 +18,8 @@ GIVEN = {"profile": "quick", "device": "cpu"}
 def test_a_page_without_code_is_no_chapter(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("# Title\n\nkernelspec: not here\n")
     assert read("page", tmp_path / "page.md") is None
+    (tmp_path / "page.md").write_text("# Title\n\n````md\n```{code-cell}\n1\n```\n````\n")
+    assert read("page", tmp_path / "page.md") is None
 
 
 def test_it_knows_its_experiments_and_parameters(tmp_path: Path) -> None:
