@@ -12,7 +12,7 @@ READ = ("claims.csv", "references.bib", "_static", "published", "records", "benc
 
 
 class BuildWithBook(build_py):
-    """Copies those files to `companion/_book`, where `companion.catalog` looks for them."""
+    """Copies those files to `companion/_book`, where `companion.lab.catalog` looks for them."""
 
     def run(self) -> None:
         """Build as usual, then copy; an editable installation reads them in the checkout."""

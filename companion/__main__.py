@@ -11,11 +11,16 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from companion import __version__, catalog, datafiles, results
+from companion import __version__, datafiles
+from companion.base.files import check_target, write_checked
+from companion.base.paths import CACHE, PROJECT, check_checkout
 from companion.errors import BuildError, InputError
-from companion.files import check_target, write_checked
-from companion.results import Result
-from companion.supervision import FOREIGN
+from companion.lab import catalog, results
+from companion.lab.experiment import Cost, check_device, check_profile, load, settings_of
+from companion.lab.reproduce import is_current, largest_difference, record_of, reproduce, unexpected
+from companion.lab.results import Result
+from companion.lab.store import Store
+from companion.press.supervision import FOREIGN
 
 # Exit codes: 0 done, 1 a verdict was unexpected or a build failed, 2 wrong usage or bad input, and,
 # as shells have it, 130 for Ctrl-C.
@@ -51,14 +56,14 @@ def _root(
 def list_() -> None:
     """Every experiment with its claims, its profiles and what they are estimated to cost."""
     for name in catalog.experiments():
-        experiment = results.load(name)
+        declared = load(name)
         typer.secho(name, bold=True)
         typer.echo(f"  {catalog.headline(name)}")
         typer.echo(f"  claims: {', '.join(catalog.expected(name))}")
-        for profile, settings in (("quick", experiment.QUICK), ("paper", experiment.PAPER)):
-            ran = results.Store().latest(name, profile)
+        for profile, settings in (("quick", declared.QUICK), ("paper", declared.PAPER)):
+            ran = Store().latest(name, profile)
             took = f"; took {ran.provenance['seconds']} s here" if ran else ""
-            typer.echo(f"  {profile}: about {_told(experiment.cost(settings))}{took}")
+            typer.echo(f"  {profile}: about {_told(declared.cost(settings))}{took}")
 
 
 @app.command()
@@ -75,19 +80,19 @@ def run(
     overrides = dict(_setting(text) for text in set_ or [])
     _check_file(json)
     _tell_cost(experiment, profile, overrides)
-    result = results.reproduce(experiment, profile, device, **overrides)
+    result = reproduce(experiment, profile, device, **overrides)
     if json is not None:
         results.write_result(json, result)
     _print_verdicts(result)
-    record = results.record_of(experiment)
+    record = record_of(experiment)
     same = record is not None and dict(record.settings) == dict(result.settings)
-    if record is not None and same and results.is_current(record):
-        worst, where = results.largest_difference(result, record)
+    if record is not None and same and is_current(record):
+        worst, where = largest_difference(result, record)
         typer.echo(
             f"record of commit {record.provenance['commit']}: largest difference {worst:.2g} of "
             f"the array's largest value ({where or 'none'})"
         )
-    if results.unexpected(result):
+    if unexpected(result):
         raise typer.Exit(UNEXPECTED)
 
 
@@ -97,11 +102,11 @@ def book(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     jobs: Annotated[int | None, typer.Option(help="Chapters at once; one per core.")] = None,
     timeout: Annotated[int, typer.Option(help="Seconds one cell may take.")] = 7200,
-    root: Annotated[Path, typer.Option(help="Folder with _toc.yml.")] = catalog.PROJECT,
-    output: Annotated[Path, typer.Option(help="Where it is built.")] = catalog.CACHE,
+    root: Annotated[Path, typer.Option(help="Folder with _toc.yml.")] = PROJECT,
+    output: Annotated[Path, typer.Option(help="Where it is built.")] = CACHE,
 ) -> None:
     """Execute every chapter that changed and build the static site."""
-    from companion.book import Book, build
+    from companion.press.book import Book, build
 
     index = build(
         Book(root, output),
@@ -122,7 +127,7 @@ def cite(
     ] = None,
 ) -> None:
     """BibTeX for a figure: version, commit and data of the numbers behind it."""
-    from companion.citing import bibtex
+    from companion.press.citing import bibtex
 
     experiment = catalog.figures()[catalog.check_figure(figure)]
     typer.echo(bibtex(figure, _citable(experiment, profile)))
@@ -163,11 +168,11 @@ def bench(
     """Measure every promised ratio beside its peer, in one run."""
     from companion import bench
 
-    catalog.check_checkout("the benchmark")
+    check_checkout("the benchmark")
     if rounds < 1 or (cores is not None and cores < 1):
         raise InputError(f"rounds is {rounds} and cores {cores}; both must be at least 1.")
     _check_file(json)
-    targets = bench.select(only or [], results.check_device(device))
+    targets = bench.select(only or [], check_device(device))
     used = cores or bench.cores_here()
     rows = bench.measure(targets, device=device, rounds=rounds, cores=used, say=_aside)
     if json is not None:
@@ -216,9 +221,9 @@ def _check_file(file: Path | None) -> None:
 
 def _tell_cost(name: str, profile: str, overrides: dict[str, Any]) -> None:
     """Say what a run will take before it starts."""
-    experiment = results.load(name)
-    settings = results.settings_of(experiment, profile, overrides)
-    typer.echo(f"{name}: about {_told(experiment.cost(settings))}")
+    declared = load(name)
+    settings = settings_of(declared, profile, overrides)
+    typer.echo(f"{name}: about {_told(declared.cost(settings))}")
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -259,9 +264,9 @@ def _print_verdicts(result: Result) -> None:
 
 def _citable(experiment: str, profile: str | None) -> Result:
     if profile is None:
-        result = results.record_of(experiment) or results.Store().latest(experiment, "quick")
+        result = record_of(experiment) or Store().latest(experiment, "quick")
     else:
-        result = results.Store().latest(experiment, results.check_profile(profile))
+        result = Store().latest(experiment, check_profile(profile))
     if result is None:
         chosen = profile or "quick"
         raise InputError(
@@ -270,7 +275,7 @@ def _citable(experiment: str, profile: str | None) -> Result:
     return result
 
 
-def _told(cost: results.Cost) -> str:
+def _told(cost: Cost) -> str:
     return f"{_engineering(cost.flops)}FLOP, {_engineering(cost.bytes)}B of arrays"
 
 

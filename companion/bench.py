@@ -21,10 +21,10 @@ from dataclasses import asdict, dataclass
 from typing import IO, Any, Literal
 
 from companion import __version__
-from companion.catalog import PROJECT, one_of
-from companion.errors import BuildError, InputError
-from companion.machine import processor
-from companion.provenance import commit
+from companion.base.machine import processor
+from companion.base.paths import PROJECT
+from companion.errors import BuildError, InputError, one_of
+from companion.lab.provenance import commit
 
 PROGRAMS = PROJECT / "tests" / "benchmarks"
 PEERS = PROJECT / ".venv-peers" / "bin" / "python"

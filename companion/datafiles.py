@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from companion.catalog import PROJECT
+from companion.base.files import file_hash
+from companion.base.paths import PROJECT
 from companion.errors import InputError
-from companion.files import file_hash
 
 MNIST_SHA256 = {
     "train-images-idx3-ubyte.gz": (

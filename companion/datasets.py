@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from companion.checks import whole
+from companion.base.arguments import whole
 from companion.datafiles import Source, read_digits
 from companion.draws import cpu_generator
 from companion.errors import InputError

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from companion.checks import whole
+from companion.base.arguments import whole
 from companion.errors import InputError
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from companion.checks import check_finite, check_tensors, check_type, real, whole
+from companion.base.arguments import check_finite, check_tensors, check_type, real, whole
 from companion.errors import DivergedError, InputError
 from companion.networks import TwoLayer
 from companion.observables import InitialState, State

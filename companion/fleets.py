@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from tqdm import tqdm
 
-from companion.checks import check_type
+from companion.base.arguments import check_type
 from companion.draws import Batches
 from companion.errors import InputError
 from companion.losses import Loss

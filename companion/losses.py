@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from companion.checks import check_tensors
+from companion.base.arguments import check_tensors
 from companion.errors import InputError
 
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
+from companion.base.machine import Answers, machine_name
+from companion.base.memory import keep_freed_memory
 from companion.errors import InputError
-from companion.machine import Answers, machine_name
-from companion.memory import keep_freed_memory
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 PRECISIONS = ("float32", "tf32", "bfloat16")

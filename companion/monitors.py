@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from companion.checks import check_type, described, whole
+from companion.base.arguments import check_type, described, whole
 from companion.errors import InputError
 from companion.kernels import empirical_gram
 from companion.losses import Loss

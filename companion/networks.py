@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from companion.checks import check_tensors, check_type, real, whole
+from companion.base.arguments import check_tensors, check_type, real, whole
 from companion.datasets import check_sizes
 from companion.draws import cpu_generator
 from companion.errors import InputError

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
-from companion.checks import check_tensors, real
+from companion.base.arguments import check_tensors, real
 from companion.errors import InputError
 from companion.losses import check_labels
 

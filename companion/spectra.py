@@ -7,7 +7,7 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
-from companion.checks import check_tensors
+from companion.base.arguments import check_tensors
 from companion.errors import InputError
 from companion.matmul import product
 

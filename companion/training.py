@@ -22,11 +22,11 @@ from torchdiffeq import odeint
 from tqdm import tqdm
 
 from companion import matmul
-from companion.checks import check_finite, check_tensors, check_type, real, whole
+from companion.base.arguments import check_finite, check_tensors, check_type, real, whole
+from companion.base.files import check_target, write_atomically
+from companion.base.identity import identity
 from companion.draws import Batches
 from companion.errors import InputError
-from companion.files import check_target, write_atomically
-from companion.identity import identity
 from companion.losses import LOSSES, Loss, check_labels
 from companion.monitors import Log, Moment, Record, mean_loss, training_error
 from companion.networks import ReLUNetwork, check_inputs, check_network

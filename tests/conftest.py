@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from companion.book import Book, build
-from companion.catalog import PROJECT
+from companion.base.paths import PROJECT
+from companion.press.book import Book, build
 
 
 def pytest_configure(config: pytest.Config) -> None:

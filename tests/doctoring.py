@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.results import Outcome, Result, Verdict
+from companion.lab.results import Outcome, Result, Verdict
 
 Judge = Callable[[Result], list[Verdict]]
 Array = np.ndarray | Callable[[np.ndarray], np.ndarray]

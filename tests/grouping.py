@@ -2,7 +2,7 @@
 
 import pytest
 
-from companion import catalog
+from companion.lab import catalog
 
 
 def experiments() -> list[object]:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from companion.chapters import Chapter, Executed, read
-from companion.execution import execute
+from companion.press.chapters import Chapter, Executed, read
+from companion.press.execution import execute
 
 HEAD = """---
 kernelspec:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from companion import __main__, bench
+from companion.base.files import read_checked
+from companion.base.paths import PROJECT
 from companion.bench import PEERS, TARGETS, Program, Row, Side, Target
-from companion.catalog import PROJECT
 from companion.errors import InputError
-from companion.files import read_checked
 
 TOYS: dict[str, dict[str, Any]] = {
     "gram": {"n": 8, "d": 5, "m": 6, "depth": 3},

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from companion.__main__ import _setting
-from companion.catalog import experiments
-from companion.results import load
+from companion.lab.catalog import experiments
+from companion.lab.experiment import load
 
 TINY = ["--set", "widths=[20,40,80]", "--set", "count=8", "--set", "dimension=8"]
 TINY += ["--set", "seeds=2", "--set", "steps=5"]

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from companion import catalog
-from companion.book import Book
-from companion.chapters import Chapter, read
+from companion.base.paths import BOOK, PROJECT
+from companion.lab import catalog
+from companion.press.book import Book
+from companion.press.chapters import Chapter, read
 
-BOOK = Book()
-CHAPTERS = [c for page in BOOK.pages if (c := read(page, BOOK.path(page)))]
+REAL = Book()
+CHAPTERS = [c for page in REAL.pages if (c := read(page, REAL.path(page)))]
 TRACKED = subprocess.run(
-    ["git", "ls-files"], cwd=catalog.PROJECT, capture_output=True, text=True, check=False
+    ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False
 ).stdout.split()
 
 
@@ -36,7 +37,7 @@ def test_every_experiment_has_a_chapter_a_figure_and_a_test() -> None:
     assert set(catalog.figures().values()) == set(catalog.experiments())
     for name in catalog.experiments():
         paper, short = name.split("/")
-        assert (catalog.PROJECT / f"tests/experiments/{paper}/test_{short}.py").is_file()
+        assert (PROJECT / f"tests/experiments/{paper}/test_{short}.py").is_file()
 
 
 def test_every_figure_is_shown_on_a_page() -> None:
@@ -47,11 +48,11 @@ def test_every_figure_is_shown_on_a_page() -> None:
 
 def test_every_page_in_the_folder_is_in_the_contents() -> None:
     pages = {
-        str(path.relative_to(catalog.PROJECT).with_suffix(""))
-        for path in (catalog.PROJECT / "book").rglob("*.md")
+        str(path.relative_to(PROJECT).with_suffix(""))
+        for path in (PROJECT / "book").rglob("*.md")
         if "published" not in path.parts and "records" not in path.parts
     }
-    assert pages == set(BOOK.pages)
+    assert pages == set(REAL.pages)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda c: c.name)
@@ -78,12 +79,12 @@ def test_a_chapter_states_a_claim_and_quotes_source(chapter: Chapter) -> None:
 
 def test_no_notebook_and_no_large_file_is_committed() -> None:
     assert not [name for name in TRACKED if name.endswith(".ipynb")]
-    large = [n for n in TRACKED if (catalog.PROJECT / n).stat().st_size > 2**20]
+    large = [n for n in TRACKED if (PROJECT / n).stat().st_size > 2**20]
     assert not large
 
 
 def test_no_record_is_damaged_or_stray() -> None:
-    from companion.results import iter_records
+    from companion.lab.reproduce import iter_records
 
     for record in iter_records():
         assert record.experiment in catalog.experiments()
@@ -105,7 +106,7 @@ def test_the_ledger_of_the_book_covers_every_claim(whole_book: Book) -> None:
 
 def test_public_functions_of_the_package_are_documented() -> None:
     bare = []
-    for path in sorted((catalog.PROJECT / "companion").rglob("*.py")):
+    for path in sorted((PROJECT / "companion").rglob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             named = isinstance(node, ast.FunctionDef | ast.ClassDef)
             if named and not node.name.startswith("_") and not ast.get_docstring(node):
@@ -114,7 +115,7 @@ def test_public_functions_of_the_package_are_documented() -> None:
 
 
 def test_published_files_are_described() -> None:
-    folder = catalog.BOOK / "published"
+    folder = BOOK / "published"
     described = (folder / "README.md").read_text(encoding="utf-8")
     for path in folder.glob("*.csv"):
         assert f"`{path.name}`" in described
@@ -126,5 +127,5 @@ def test_citation_file_has_the_package_version() -> None:
 
     import companion
 
-    cited = yaml.safe_load(Path(catalog.PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
+    cited = yaml.safe_load(Path(PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
     assert cited["version"] == companion.__version__

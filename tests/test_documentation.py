@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from companion import catalog
-from companion.results import load
-from companion.settings import Settings
+from companion.base.paths import BOOK, PROJECT
+from companion.lab import catalog
+from companion.lab.experiment import load
+from companion.lab.settings import Settings
 
-README = (catalog.PROJECT / "README.md").read_text(encoding="utf-8")
-REPRODUCE = (catalog.BOOK / "reproduce.md").read_text(encoding="utf-8")
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+REPRODUCE = (BOOK / "reproduce.md").read_text(encoding="utf-8")
 
 
 def commands(text: str, program: str) -> list[str]:
@@ -28,7 +29,7 @@ def in_environment(line: str) -> subprocess.CompletedProcess[str]:
     """Run a program of this environment, as a shell would after its activation."""
     program, *words = shlex.split(line)
     command = [str(Path(sys.executable).parent / program), *words]
-    return subprocess.run(command, cwd=catalog.PROJECT, capture_output=True, text=True)
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
 
 
 @pytest.mark.slow

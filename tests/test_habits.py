@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from companion.catalog import PROJECT
+from companion.base.paths import PROJECT
 
 TOOLS = {
     "lint": ["ruff", "check", "."],

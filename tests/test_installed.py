@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from companion import catalog
+from companion.base.paths import BOOK, PROJECT
 
 pytestmark = pytest.mark.slow
 
@@ -21,10 +21,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     source.mkdir()
     for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
-        shutil.copy(catalog.PROJECT / name, source)
+        shutil.copy(PROJECT / name, source)
     for name in ("companion", "book"):
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(catalog.PROJECT / name, source / name, ignore=ignored)
+        shutil.copytree(PROJECT / name, source / name, ignore=ignored)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     options = ["--no-deps", "--no-build-isolation", "--target", str(folder / "site")]
     subprocess.run([*pip, *options, str(source)], check=True, capture_output=True)
@@ -48,7 +48,7 @@ def companion(
 
 
 def test_it_is_no_checkout(site: Path, tmp_path: Path) -> None:
-    code = "from companion import catalog; print(catalog.PACKAGE, catalog.IS_CHECKOUT)"
+    code = "from companion import catalog; print(PACKAGE, IS_CHECKOUT)"
     told = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -92,9 +92,9 @@ def test_what_needs_a_checkout_says_so(site: Path, tmp_path: Path, words: list[s
 
 def test_a_book_of_one_s_own_is_built(site: Path, tmp_path: Path) -> None:
     root = tmp_path / "mine"
-    shutil.copytree(catalog.PROJECT / "tests" / "small_book", root)
-    shutil.copy(catalog.PROJECT / "_config.yml", root)
-    shutil.copy(catalog.BOOK / "references.bib", root / "book")
+    shutil.copytree(PROJECT / "tests" / "small_book", root)
+    shutil.copy(PROJECT / "_config.yml", root)
+    shutil.copy(BOOK / "references.bib", root / "book")
     out = tmp_path / "out"
     done = companion(site, tmp_path, "book", "--root", str(root), "--output", str(out))
     assert done.returncode == 0, done.stderr

@@ -15,10 +15,10 @@ from typing import Any
 
 import matplotlib.figure
 
-from companion.catalog import check_figure, figures
+from companion.base.files import write_atomically
 from companion.figures.style import Table, house_style
-from companion.files import write_atomically
-from companion.results import Result
+from companion.lab.catalog import check_figure, figures
+from companion.lab.results import Result
 
 # The subsetter of PDF fonts remarks on the fixed dates in the fonts that matplotlib brings.
 logging.getLogger("fontTools").setLevel(logging.ERROR)

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from companion import catalog
-from companion.citing import bibtex
 from companion.errors import InputError
 from companion.figures import draw, save, show
-from companion.results import reproduce
+from companion.lab import catalog
+from companion.lab.reproduce import reproduce
+from companion.press.citing import bibtex
 from tests import grouping
 
 pytestmark = pytest.mark.slow
@@ -67,7 +67,7 @@ def test_a_user_s_matplotlib_settings_change_nothing(tmp_path: Path) -> None:
     save("du2019-linear-rate", result, tmp_path / "here")
     code = (
         "import sys; from pathlib import Path; from companion.figures import save\n"
-        "from companion.results import reproduce\n"
+        "from companion.lab.reproduce import reproduce\n"
         "save('du2019-linear-rate', reproduce('du2019/linear_rate'), Path(sys.argv[1]))"
     )
     subprocess.run(

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from companion.bounds import theorem_3_2
+from companion.bounds.du2019 import theorem_3_2
 from companion.datasets import DataSet
 from companion.dynamics import Layers, linearised_flow_misfit, prediction_velocity
+from companion.lab.results import Result
 from companion.networks import TwoLayer
-from companion.results import Result
 
 
 def velocity_evaluations(points: int, tolerance: float, widths: Sequence[int]) -> list[float]:

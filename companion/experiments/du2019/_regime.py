@@ -1,6 +1,6 @@
 """How far a run is from the width that a theorem asks for."""
 
-from companion.results import Result
+from companion.lab.results import Result
 
 
 def unmet_width(result: Result) -> str:

@@ -13,12 +13,14 @@ from pydantic import Field
 from torch import Tensor
 
 from companion.datasets import DataSet, sphere
-from companion.fits import log_log_slope, spread
 from companion.kernels import lambda_max, layer_grams, spectral_norm
+from companion.lab.experiment import Cost
+from companion.lab.fits import log_log_slope, spread
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Dimension, Size, Sizes
+from companion.lab.settings import Settings as BaseSettings
+from companion.lab.sweep import sweep
 from companion.networks import ReLUNetwork, draw_du
-from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Dimension, Size, Sizes
-from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {"du2019-deep-conj": "holds"}
 

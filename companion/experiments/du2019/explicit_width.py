@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from companion.bounds import (
+from companion.bounds.du2019 import (
     corollary_4_1_distance,
     initial_misfit,
     lemma_3_1_width,
@@ -32,11 +32,13 @@ from companion.datasets import DataSet, digits, sphere
 from companion.dynamics import Every, Trajectory, gradient_descent, gradient_flow
 from companion.errors import InputError
 from companion.kernels import infinite_width_gram, lambda_min
+from companion.lab.experiment import Cost
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Positive, Probability, Size
+from companion.lab.settings import Settings as BaseSettings
+from companion.lab.sweep import sweep
 from companion.networks import draw_two_layer
 from companion.observables import gram_lambda_min, max_distance, misfit
-from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Positive, Probability, Size
-from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {"du2019-width-explicit": "holds"}
 DATA = "digits"

@@ -14,12 +14,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from companion.catalog import published
 from companion.datasets import sphere
 from companion.draws import cpu_generator
 from companion.dynamics import Every, gradient_descent, linearised_misfit
-from companion.fits import log_log_slope, spread
 from companion.kernels import infinite_width_gram, infinite_width_output_gram
+from companion.lab.catalog import published
+from companion.lab.experiment import Cost
+from companion.lab.fits import log_log_slope, spread
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Positive, Size, Sizes
+from companion.lab.settings import Settings as BaseSettings
+from companion.lab.sweep import sweep
 from companion.networks import draw_two_layer
 from companion.observables import (
     gram_lambda_min,
@@ -27,9 +32,6 @@ from companion.observables import (
     mean_squared_residual,
     pattern_difference,
 )
-from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Positive, Size, Sizes
-from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
     "du2019-fig1a": "holds",

@@ -16,12 +16,14 @@ from torch import Tensor
 
 from companion.datasets import DataSet, sphere
 from companion.dynamics import gradient_descent
-from companion.fits import spread
 from companion.kernels import empirical_gram, lambda_max
+from companion.lab.experiment import Cost
+from companion.lab.fits import spread
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Dimension, Size, Sizes
+from companion.lab.settings import Settings as BaseSettings
+from companion.lab.sweep import sweep
 from companion.networks import TwoLayer, draw_two_layer
-from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Dimension, Size, Sizes
-from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
     "du2019-eq1-4": "holds",

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from companion.bounds import (
+from companion.bounds.du2019 import (
     explicit_width,
     lemma_3_3_distance,
     theorem_3_2_width,
@@ -28,18 +28,20 @@ from companion.experiments.du2019._flows import (
     velocity_evaluations,
 )
 from companion.experiments.du2019._regime import unmet_width
-from companion.fits import log_log_slope, spread
 from companion.kernels import (
     empirical_gram,
     empirical_gram_from,
     infinite_width_gram,
     lambda_min,
 )
+from companion.lab.experiment import Cost
+from companion.lab.fits import log_log_slope, spread
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Dimension, Probability, Size, Sizes
+from companion.lab.settings import Settings as BaseSettings
+from companion.lab.sweep import sweep
 from companion.networks import TwoLayer, draw_two_layer
 from companion.observables import gram_drift, gram_lambda_min, max_distance, misfit
-from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Dimension, Probability, Size, Sizes
-from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
     "du2019-thm3.2": "outside-regime",

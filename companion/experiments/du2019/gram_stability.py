@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from companion.bounds import (
+from companion.bounds.du2019 import (
     lemma_3_1_width,
     lemma_3_2_gram_change,
     lemma_3_2_radius,
@@ -25,7 +25,6 @@ from companion.bounds import (
 )
 from companion.datasets import sphere
 from companion.draws import cpu_generator
-from companion.fits import log_log_slope, spread
 from companion.kernels import (
     empirical_gram,
     empirical_gram_from,
@@ -35,10 +34,13 @@ from companion.kernels import (
     near_boundary,
     spectral_norm,
 )
+from companion.lab.experiment import Cost
+from companion.lab.fits import log_log_slope, spread
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Dimension, Positive, Probability, Size
+from companion.lab.settings import Settings as BaseSettings
+from companion.lab.sweep import sweep
 from companion.networks import TwoLayer, draw_two_layer
-from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Dimension, Positive, Probability, Size
-from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
     "du2019-lem3.2": "holds",

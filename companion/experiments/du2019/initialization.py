@@ -14,10 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from companion.bounds import initial_misfit, lemma_3_1_width, lemma_3_1_width_bernstein
+from companion.bounds.du2019 import initial_misfit, lemma_3_1_width, lemma_3_1_width_bernstein
 from companion.datasets import pair_at_angle, sphere
 from companion.draws import cpu_generator
-from companion.fits import log_log_slope, spread
 from companion.kernels import (
     empirical_gram,
     infinite_width_gram,
@@ -25,10 +24,13 @@ from companion.kernels import (
     lambda_min,
     spectral_norm,
 )
+from companion.lab.experiment import Cost
+from companion.lab.fits import log_log_slope, spread
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Probability, Size, Sizes
+from companion.lab.settings import Settings as BaseSettings
+from companion.lab.sweep import sweep
 from companion.networks import draw_two_layer
-from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Probability, Size, Sizes
-from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
     "du2019-def-Hinf": "holds",

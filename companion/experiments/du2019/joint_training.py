@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from companion.bounds import (
+from companion.bounds.du2019 import (
     explicit_width,
     lemma_a3_gram_changes,
     lemma_a3_radii,
@@ -39,7 +39,6 @@ from companion.experiments.du2019._flows import (
     velocity_evaluations,
 )
 from companion.experiments.du2019._regime import unmet_width
-from companion.fits import log_log_slope, spread
 from companion.kernels import (
     empirical_gram,
     empirical_output_gram,
@@ -50,6 +49,12 @@ from companion.kernels import (
     lambda_min,
     spectral_norm,
 )
+from companion.lab.experiment import Cost
+from companion.lab.fits import log_log_slope, spread
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Dimension, Probability, Size
+from companion.lab.settings import Settings as BaseSettings
+from companion.lab.sweep import sweep
 from companion.networks import TwoLayer, draw_two_layer
 from companion.observables import (
     gram_lambda_min,
@@ -58,9 +63,6 @@ from companion.observables import (
     misfit,
     output_gram_lambda_min,
 )
-from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Dimension, Probability, Size
-from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
     "du2019-thm3.3": "outside-regime",

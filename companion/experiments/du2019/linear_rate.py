@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from companion.bounds import (
+from companion.bounds.du2019 import (
     corollary_4_1_distance,
     explicit_width,
     theorem_4_1_step_size,
@@ -22,13 +22,15 @@ from companion.bounds import (
 from companion.datasets import sphere
 from companion.dynamics import Every, gradient_descent, linearised_distances
 from companion.experiments.du2019._regime import unmet_width
-from companion.fits import contraction, log_log_slope, spread
 from companion.kernels import empirical_gram, infinite_width_gram, lambda_max, lambda_min
+from companion.lab.experiment import Cost
+from companion.lab.fits import contraction, log_log_slope, spread
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Dimension, Positive, Probability, Size, Sizes
+from companion.lab.settings import Settings as BaseSettings
+from companion.lab.sweep import sweep
 from companion.networks import draw_two_layer
 from companion.observables import max_distance, mean_distance, misfit
-from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Dimension, Positive, Probability, Size, Sizes
-from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
     "du2019-thm4.1": "outside-regime",

@@ -16,9 +16,11 @@ from companion.datafiles import digits_source
 from companion.datasets import digits, pair_at_angle, sphere, with_antipodes
 from companion.draws import cpu_generator
 from companion.kernels import infinite_width_gram, lambda_min
-from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Settings as BaseSettings
-from companion.settings import Size, Sizes
+from companion.lab.experiment import Cost
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Settings as BaseSettings
+from companion.lab.settings import Size, Sizes
+from companion.lab.sweep import sweep
 
 DATA = "digits"
 EXPECTED: dict[str, Outcome] = {

@@ -13,10 +13,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from companion.bounds import explicit_width, theorem_4_1_step_size, theorem_4_1_width
+from companion.bounds.du2019 import explicit_width, theorem_4_1_step_size, theorem_4_1_width
 from companion.datasets import sphere
 from companion.dynamics import gradient_descent
-from companion.fits import log_log_slope
 from companion.kernels import (
     empirical_gram_from,
     infinite_width_gram,
@@ -24,10 +23,13 @@ from companion.kernels import (
     lambda_min,
     near_boundary,
 )
+from companion.lab.experiment import Cost
+from companion.lab.fits import log_log_slope
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Dimension, Positive, Probability, Size, Sizes
+from companion.lab.settings import Settings as BaseSettings
+from companion.lab.sweep import sweep
 from companion.networks import TwoLayer, draw_two_layer
-from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Dimension, Positive, Probability, Size, Sizes
-from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {"du2019-decomp": "holds"}
 

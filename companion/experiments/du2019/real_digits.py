@@ -12,18 +12,20 @@ import torch
 from pydantic import Field, FilePath
 from torch import Tensor
 
-from companion.bounds import explicit_width, theorem_4_1, theorem_4_1_width
+from companion.bounds.du2019 import explicit_width, theorem_4_1, theorem_4_1_width
 from companion.datafiles import digits_source
 from companion.datasets import DataSet, digits, own, own_shape
 from companion.dynamics import gradient_descent, linearised_misfit
 from companion.experiments.du2019._regime import unmet_width
-from companion.fits import contraction, spread
 from companion.kernels import infinite_width_gram
+from companion.lab.experiment import Cost
+from companion.lab.fits import contraction, spread
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Probability, Size, Sizes
+from companion.lab.settings import Settings as BaseSettings
+from companion.lab.sweep import sweep
 from companion.networks import TwoLayer, draw_two_layer
 from companion.observables import misfit
-from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Probability, Size, Sizes
-from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {"du2019-digits": "outside-regime"}
 DATA = "digits"

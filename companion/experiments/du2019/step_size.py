@@ -13,17 +13,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from companion.bounds import explicit_width, theorem_4_1_step_size, theorem_4_1_width
+from companion.bounds.du2019 import explicit_width, theorem_4_1_step_size, theorem_4_1_width
 from companion.datasets import sphere
 from companion.dynamics import gradient_descent
 from companion.experiments.du2019._regime import unmet_width
-from companion.fits import contraction, log_log_slope, spread
 from companion.kernels import empirical_gram, infinite_width_gram, lambda_max, lambda_min
+from companion.lab.experiment import Cost
+from companion.lab.fits import contraction, log_log_slope, spread
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Dimension, Probability, Size, Sizes
+from companion.lab.settings import Settings as BaseSettings
+from companion.lab.sweep import sweep
 from companion.networks import TwoLayer, draw_two_layer
 from companion.observables import misfit
-from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Dimension, Probability, Size, Sizes
-from companion.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {"du2019-thm4.1-eta": "outside-regime"}
 

@@ -12,13 +12,15 @@ import torch
 from pydantic import Field
 
 from companion.datasets import DataSet, sphere
+from companion.lab.experiment import Cost
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Dimension, Positive, Size
+from companion.lab.settings import Settings as BaseSettings
+from companion.lab.sweep import sweep
 from companion.losses import CROSS_ENTROPY
 from companion.matmul import Precision, using
 from companion.monitors import Distances, PatternDifference, mean_loss
 from companion.networks import draw_zou
-from companion.results import Cost, Outcome, Result, Verdict, sweep
-from companion.settings import Dimension, Positive, Size
-from companion.settings import Settings as BaseSettings
 from companion.training import train
 
 EXPECTED: dict[str, Outcome] = {"engines-float32": "holds", "engines-bfloat16": "fails"}

@@ -12,11 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import FilePath
 
-from companion.catalog import BOOK
+from companion.base.files import read_checked
+from companion.base.paths import BOOK
 from companion.errors import InputError
-from companion.files import read_checked
-from companion.results import Cost, Outcome, Result, Verdict
-from companion.settings import Settings as BaseSettings
+from companion.lab.experiment import Cost
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
     "engines-gram": "holds",

@@ -4,8 +4,8 @@ import numpy as np
 
 from companion.figures import Drawing
 from companion.figures.style import CYCLE, FAINT, band, label_line, new, stack
-from companion.fits import log_log_slope
-from companion.results import Result
+from companion.lab.fits import log_log_slope
+from companion.lab.results import Result
 
 
 def deep_gram(result: Result) -> Drawing:

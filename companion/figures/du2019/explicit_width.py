@@ -4,7 +4,7 @@ import numpy as np
 
 from companion.figures import Drawing
 from companion.figures.style import BLUE, FAINT, GREEN, INK, RED, band, label_line, new, stack
-from companion.results import Result
+from companion.lab.results import Result
 
 # Widths of Figure 1 of the paper.
 FIGURE_1 = (500, 8000)

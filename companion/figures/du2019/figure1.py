@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from companion.catalog import published
 from companion.figures import Drawing
 from companion.figures.style import (
     BLUE,
@@ -19,7 +18,8 @@ from companion.figures.style import (
     name_sizes,
     new,
 )
-from companion.results import Result
+from companion.lab.catalog import published
+from companion.lab.results import Result
 
 # Conventions of the experiment, in the order of its arrays.
 TITLES = ("one step size for all widths", "step size $10^{-3}\\sqrt{m}$ (inferred)")

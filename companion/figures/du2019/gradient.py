@@ -4,7 +4,7 @@ import numpy as np
 
 from companion.figures import Drawing
 from companion.figures.style import FAINT, band, by_size, label_line, new, stack
-from companion.results import Result
+from companion.lab.results import Result
 
 
 def gradient_differences(result: Result) -> Drawing:

@@ -3,10 +3,10 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from companion.bounds import lemma_3_2_gram_change
+from companion.bounds.du2019 import lemma_3_2_gram_change
 from companion.figures import Drawing
 from companion.figures.style import BLUE, FAINT, GREEN, INK, ORANGE, RED, band, new, stack
-from companion.results import Result
+from companion.lab.results import Result
 
 
 def gram_stability(result: Result) -> Drawing:

@@ -4,7 +4,7 @@ import numpy as np
 
 from companion.figures import Drawing
 from companion.figures.style import BLUE, FAINT, INK, RED, band, by_size, label_line, new, stack
-from companion.results import Result
+from companion.lab.results import Result
 
 
 def closed_form_by_sampling(result: Result) -> Drawing:

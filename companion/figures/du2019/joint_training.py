@@ -6,7 +6,7 @@ from matplotlib.ticker import LogLocator, StrMethodFormatter
 from companion.figures import Drawing
 from companion.figures.du2019._flows import misfit_panel, width_panel
 from companion.figures.style import BLUE, RED, band, new, stack
-from companion.results import Result
+from companion.lab.results import Result
 
 
 def joint_training(result: Result) -> Drawing:

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from companion.bounds import theorem_4_1
+from companion.bounds.du2019 import theorem_4_1
 from companion.figures import Drawing
 from companion.figures.style import FAINT, INK, band, by_size, label_line, new, stack
-from companion.results import Result
+from companion.lab.results import Result
 
 
 def linear_rate(result: Result) -> Drawing:

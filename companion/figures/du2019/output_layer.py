@@ -4,7 +4,7 @@ import numpy as np
 
 from companion.figures import Drawing
 from companion.figures.style import BLUE, FAINT, INK, RED, new
-from companion.results import Result
+from companion.lab.results import Result
 
 # Misfits below this are drawn at it: they are rounding.
 FLOOR = 1e-16

@@ -6,7 +6,7 @@ import numpy as np
 
 from companion.figures import Drawing
 from companion.figures.style import BLUE, FAINT, INK, RED, new
-from companion.results import Result
+from companion.lab.results import Result
 
 _ROWS = (
     r"earned, $2\eta e^\top He$",

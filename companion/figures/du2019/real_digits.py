@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from companion.bounds import theorem_4_1
+from companion.bounds.du2019 import theorem_4_1
 from companion.figures import Drawing
 from companion.figures.style import FAINT, INK, RED, band, by_size, new, stack
-from companion.results import Result
+from companion.lab.results import Result
 
 
 def digits_decay(result: Result) -> Drawing:

@@ -4,7 +4,7 @@ import numpy as np
 
 from companion.figures import Drawing
 from companion.figures.style import BLUE, FAINT, RED, band, name_sizes, new, stack
-from companion.results import Result
+from companion.lab.results import Result
 
 
 def step_size(result: Result) -> Drawing:

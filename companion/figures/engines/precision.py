@@ -4,7 +4,7 @@ import numpy as np
 
 from companion.figures import Drawing
 from companion.figures.style import CYCLE, FAINT, new, stack
-from companion.results import Result
+from companion.lab.results import Result
 
 
 def precision(result: Result) -> Drawing:

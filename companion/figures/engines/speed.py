@@ -3,7 +3,7 @@
 from companion.experiments.engines.speed import rows_of, sizes_of
 from companion.figures import Drawing
 from companion.figures.style import BLUE, FAINT, INK, RED, new
-from companion.results import Result
+from companion.lab.results import Result
 
 
 def benchmark(result: Result) -> Drawing:

@@ -9,7 +9,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from companion import bounds
+from companion.bounds import du2019 as bounds
 from companion.errors import InputError
 from companion.experiments.du2019 import explicit_width
 from companion.experiments.du2019.explicit_width import Settings, judge, run

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from companion.catalog import published
 from companion.datasets import sphere
 from companion.experiments.du2019 import figure1
 from companion.kernels import infinite_width_gram
+from companion.lab.catalog import published
+from companion.lab.reproduce import record_of
+from companion.lab.results import Outcome, Result
 from companion.networks import draw_two_layer
-from companion.results import Outcome, Result, record_of
 from tests.doctoring import outcomes
 from tests.oracles import (
     descent_by_autograd,

@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from companion.bounds import lemma_3_2_radius, lemma_3_3_distance, theorem_3_2, theorem_3_2_width
+from companion.bounds.du2019 import (
+    lemma_3_2_radius,
+    lemma_3_3_distance,
+    theorem_3_2,
+    theorem_3_2_width,
+)
 from companion.datasets import sphere
 from companion.errors import InputError
 from companion.experiments.du2019 import gradient_flow as experiment
+from companion.lab.results import Result
 from companion.networks import draw_two_layer
-from companion.results import Result
 from tests.doctoring import outcomes
 from tests.oracles import descent_by_autograd, gram_by_loops, predictions_by_loops
 

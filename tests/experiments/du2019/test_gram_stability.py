@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 import torch
 
-from companion.bounds import (
+from companion.bounds.du2019 import (
     lemma_3_2_gram_change,
     lemma_3_2_radius,
     lemma_4_1_flips,

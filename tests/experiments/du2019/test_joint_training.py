@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from companion.bounds import (
+from companion.bounds.du2019 import (
     lemma_a3_gram_changes,
     lemma_a3_radii,
     lemma_a4_distance,
@@ -19,8 +19,8 @@ from companion.dynamics import prediction_velocity
 from companion.errors import InputError
 from companion.experiments.du2019 import joint_training as experiment
 from companion.kernels import empirical_gram, infinite_width_output_gram, spectral_norm
+from companion.lab.results import Result
 from companion.networks import draw_two_layer
-from companion.results import Result
 from tests.doctoring import outcomes
 from tests.oracles import gram_by_autograd, pair_expectation
 

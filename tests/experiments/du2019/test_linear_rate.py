@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from companion.bounds import corollary_4_1_distance, theorem_4_1
+from companion.bounds.du2019 import corollary_4_1_distance, theorem_4_1
 from companion.datasets import sphere
 from companion.dynamics import linearised_distances
 from companion.errors import InputError

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from companion import datafiles
-from companion.catalog import constant
 from companion.datafiles import digits_source, read_digits
 from companion.datasets import sphere
 from companion.errors import InputError
 from companion.experiments.du2019.real_digits import Settings, cost, judge, run
-from companion.results import reproduce
+from companion.lab.catalog import constant
+from companion.lab.reproduce import reproduce
 from tests.doctoring import outcomes
 
 TINY = Settings(per_class=10, widths=(40, 4000), seeds=2, steps=5)

@@ -6,10 +6,10 @@ from functools import partial
 
 import pytest
 
-from companion.catalog import BOOK
+from companion.base.files import read_checked, write_checked
+from companion.base.paths import BOOK
 from companion.errors import InputError
 from companion.experiments.engines.speed import DATA, QUICK, ROWS, judge, rows_of, run
-from companion.files import read_checked, write_checked
 from tests.doctoring import outcomes
 
 judged = partial(outcomes, judge)

@@ -1,0 +1,1 @@
+"""What an experiment is made of: settings, sweeps, results, verdicts, fingerprints, the store."""

@@ -1,0 +1,112 @@
+"""What the project contains, found by listing folders: experiments, claims, chapters, figures.
+
+Nothing here imports an experiment, so listing and citing start at once.
+"""
+
+import ast
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from companion.base.paths import BOOK, PACKAGE
+from companion.errors import one_of
+
+EXPERIMENTS = PACKAGE / "experiments"
+FIGURES = PACKAGE / "figures"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of the coverage table: a statement of a paper, in our words."""
+
+    id: str
+    paper: str
+    number: str
+    kind: str
+    name: str
+    statement: str
+
+
+@cache
+def claims() -> dict[str, Claim]:
+    """Every claim of `book/claims.csv`, by id, in the order of the papers."""
+    with (BOOK / "claims.csv").open(encoding="utf-8", newline="") as table:
+        return {row["id"]: Claim(**row) for row in csv.DictReader(table)}
+
+
+def published(name: str) -> dict[str, np.ndarray]:
+    """Columns of a file of `book/published`: values read off a paper's figure."""
+    with (BOOK / "published" / f"{name}.csv").open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    return {column: np.array([float(row[column]) for row in rows]) for column in rows[0]}
+
+
+def experiments() -> list[str]:
+    """Names such as `du2019/figure1`, one per module in a paper's folder."""
+    return sorted(
+        f"{path.parent.name}/{path.stem}"
+        for path in EXPERIMENTS.glob("*/*.py")
+        if not path.stem.startswith("_")
+    )
+
+
+def check_experiment(name: str) -> str:
+    """Return `name` if such an experiment exists.
+
+    Raises:
+        InputError: it does not; the sentence names the nearest that does.
+    """
+    return one_of("experiment", name, experiments())
+
+
+def constant(experiment: str, name: str, default: object = None) -> object:
+    """A literal constant of an experiment module, read without importing it."""
+    for node in _tree(EXPERIMENTS / f"{experiment}.py").body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
+                return ast.literal_eval(value)
+            case ast.AnnAssign(target=ast.Name(id=target), value=ast.expr() as value) if (
+                target == name
+            ):
+                return ast.literal_eval(value)
+    return default
+
+
+def expected(experiment: str) -> dict[str, str]:
+    """Claim id -> outcome the experiment is expected to reach."""
+    outcomes = constant(experiment, "EXPECTED")
+    if not isinstance(outcomes, dict):
+        raise TypeError(f"{experiment} declares no EXPECTED outcomes")
+    return outcomes
+
+
+def headline(experiment: str) -> str:
+    """First line of the experiment's docstring: the claim and what would refute it."""
+    text = ast.get_docstring(_tree(EXPERIMENTS / f"{experiment}.py")) or ""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def figures(experiment: str | None = None) -> dict[str, str]:
+    """Figure id -> experiment, one per public function of a module in `companion/figures`."""
+    found = {}
+    for path in sorted(FIGURES.glob("*/*.py")):
+        name = f"{path.parent.name}/{path.stem}"
+        if path.stem.startswith("_") or (experiment and name != experiment):
+            continue
+        for node in _tree(path).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                found[f"{path.parent.name}-{node.name.replace('_', '-')}"] = name
+    return found
+
+
+def check_figure(identifier: str) -> str:
+    """Return `identifier` if such a figure exists, else raise `InputError` naming the nearest."""
+    return one_of("figure", identifier, figures())
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))

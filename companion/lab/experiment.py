@@ -1,0 +1,105 @@
+"""What an experiment declares, and whether it can run here with the settings asked for."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import psutil
+
+from companion.errors import InputError
+from companion.lab.catalog import check_experiment
+from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.settings import Settings
+
+PROFILES = ("quick", "paper")
+DEVICES = ("cpu", "cuda")
+
+
+class Experiment(Protocol):
+    """What a module in `companion/experiments/<paper>/` declares."""
+
+    QUICK: Settings
+    PAPER: Settings
+    EXPECTED: dict[str, Outcome]
+
+    def run(self, settings: Any, device: str) -> Result:
+        """Compute."""
+
+    def judge(self, result: Result) -> list[Verdict]:
+        """Compare with the claims."""
+
+    def cost(self, settings: Any) -> "Cost":
+        """Estimate before computing."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An estimate made before anything runs.
+
+    Attributes:
+        flops: floating-point operations, eigenvalue problems included.
+        bytes: peak memory of the arrays.
+    """
+
+    flops: float
+    bytes: float
+
+
+def load(name: str) -> Experiment:
+    """Import an experiment by name.
+
+    Raises:
+        InputError: there is none of that name; the nearest is named.
+    """
+    check_experiment(name)
+    return cast(
+        Experiment, importlib.import_module(f"companion.experiments.{name.replace('/', '.')}")
+    )
+
+
+def settings_of(experiment: Experiment, profile: str, overrides: Mapping[str, object]) -> Settings:
+    """The profile's settings with overrides applied.
+
+    Raises:
+        InputError: unknown profile or setting, wrong type, or out of range.
+    """
+    check_profile(profile)
+    base = experiment.QUICK if profile == "quick" else experiment.PAPER
+    return base.override(overrides)
+
+
+def check_profile(profile: str) -> str:
+    """Return `profile`, or raise `InputError`."""
+    if profile not in PROFILES:
+        raise InputError(f"there is no profile '{profile}'; choose {' or '.join(PROFILES)}.")
+    return profile
+
+
+def check_device(device: str) -> str:
+    """Return `device` if this machine can compute on it.
+
+    Raises:
+        InputError: an unknown device, or cuda where there is none.
+    """
+    if device not in DEVICES:
+        raise InputError(f"there is no device '{device}'; choose {' or '.join(DEVICES)}.")
+    if device == "cuda":
+        torch = importlib.import_module("torch")
+        if not torch.cuda.is_available():
+            raise InputError("device 'cuda' was asked for, but torch sees no GPU here; use cpu.")
+    return device
+
+
+def check_memory(name: str, cost: Cost, device: str) -> None:
+    """Refuse a run that this machine's memory cannot hold.
+
+    Raises:
+        InputError: the arrays of a run on the CPU are estimated to take more than all of it.
+    """
+    total = psutil.virtual_memory().total
+    if device == "cpu" and cost.bytes > total:
+        raise InputError(
+            f"{name} would take about {cost.bytes:.2g} bytes of memory with these settings, and "
+            f"this machine has {total:.2g}; choose smaller sizes."
+        )

@@ -1,0 +1,1 @@
+"""What makes the book: chapters, pages, ledger, citations, the offline site. No torch here."""

@@ -1,0 +1,350 @@
+"""The book: execute its chapters, draw its figures, stage its pages, build the static site.
+
+`build` is the whole way from MyST sources to `html/index.html`. Sphinx sees only finished pages.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+from filelock import FileLock, Timeout
+
+from companion.base.files import (
+    check_writable,
+    file_hash,
+    is_sealed,
+    seal,
+    set_aside,
+    unseal,
+    write_atomically,
+)
+from companion.base.paths import BOOK, CACHE, PACKAGE, PROJECT, check_checkout
+from companion.errors import BuildError, InputError
+from companion.figures import save
+from companion.lab.experiment import check_device, check_profile
+from companion.lab.results import Result
+from companion.lab.sources import imported_files
+from companion.press.chapters import Chapter, Executed, graft, read, read_page
+from companion.press.citing import bibtex
+from companion.press.execution import execute
+from companion.press.ledger import Findings
+from companion.press.offline import copy_mathjax, mend_page, write_front_door
+from companion.press.pages import PageWriter
+from companion.press.supervision import Supervisor
+
+# What a build makes in its output folder, and replaces without asking.
+_MADE = ("executed", "figures", "html", "html.new", "html.old", "site", "stage")
+_TAG = "CACHEDIR.TAG"
+
+
+@dataclass(frozen=True)
+class Book:
+    """Where a book's sources lie and where what is made from them goes.
+
+    Attributes:
+        root: holds `_config.yml`, `_toc.yml` and the pages.
+        output: holds executed notebooks, the staged tree, and `html`.
+    """
+
+    root: Path = PROJECT
+    output: Path = CACHE
+
+    @property
+    def pages(self) -> list[str]:
+        """Page names in the order of `_toc.yml`, e.g. `book/du2019/5_experiments`.
+
+        Raises:
+            InputError: there is no such file, or it is not a table of contents.
+        """
+        path = self.root / "_toc.yml"
+        try:
+            pages = list(_files(self._read_yaml("_toc.yml")))
+        except RecursionError:
+            raise InputError(f"{path} holds a list that is a part of itself.") from None
+        if not pages:
+            raise InputError(f"{path} names no page; it needs a 'root:'.")
+        for page in pages:
+            parts = Path(page).parts if isinstance(page, str) else ("..",)
+            if ".." in parts or Path(page).is_absolute():
+                raise InputError(f"{path} names {page!r}, which is no page below {self.root}.")
+            if pages.count(page) > 1:
+                raise InputError(f"{path} names {page} {pages.count(page)} times; name it once.")
+        return pages
+
+    @property
+    def title(self) -> str:
+        """The book's title, from `_config.yml`.
+
+        Raises:
+            InputError: there is no such file, or it has no title.
+        """
+        config = self._read_yaml("_config.yml")
+        if not isinstance(config, Mapping) or not config.get("title"):
+            raise InputError(f"{self.root / '_config.yml'} has no 'title:'.")
+        return str(config["title"])
+
+    def _read_yaml(self, name: str) -> Any:
+        path = self.root / name
+        if not path.is_file():
+            raise InputError(f"{self.root} is not the folder of a book: it has no {name}.")
+        try:
+            return yaml.safe_load(read_page(path))
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f" in line {mark.line + 1}" if mark else ""
+            raise InputError(f"{path} is not readable as YAML{where}.") from None
+
+    def path(self, page: str) -> Path:
+        """The MyST source of a page.
+
+        Raises:
+            InputError: the table of contents names a page that is not there.
+        """
+        path = self.root / f"{page}.md"
+        if not path.is_file():
+            raise InputError(f"_toc.yml names {page}, but there is no {page}.md.")
+        return path
+
+
+def build(
+    book: Book,
+    *,
+    profile: str = "quick",
+    device: str = "cpu",
+    jobs: int | None = None,
+    timeout: int = 7200,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Execute what changed, then build the site with warnings as errors.
+
+    Args:
+        book: sources and output.
+        profile: `quick` or `paper`.
+        device: `cpu` or `cuda`.
+        jobs: chapters executed at once; None for one per core.
+        timeout: seconds one cell may take.
+        say: told about progress, a line at a time.
+
+    Returns:
+        The site's `index.html`.
+
+    Raises:
+        InputError: bad parameters, or an output folder that cannot be written or is somebody's.
+        BuildError: a chapter failed, a verdict was unexpected, or the site has a warning.
+    """
+    if book.root == PROJECT:
+        check_checkout("the book")
+    for name, number in (("jobs", jobs), ("timeout", timeout)):
+        if number is not None and number < 1:
+            raise InputError(f"{name} is {number}; it must be at least 1.")
+    check_profile(profile)
+    check_device(device)
+    chapters = [c for page in book.pages if (c := read(page, book.path(page)))]
+    title = book.title
+    with _claimed(book.output, say):
+        parameters = {"profile": profile, "device": device}
+        folder, workers = book.output / "executed", jobs or os.cpu_count() or 1
+        done: dict[str, Executed] = {}
+        with closing(
+            execute(chapters, parameters, folder, jobs=workers, timeout=timeout)
+        ) as running:
+            for executed in running:
+                done[executed.chapter.name] = executed
+                took = f"ran in {executed.seconds:.0f} s" if executed.seconds else "unchanged"
+                say(f"[{len(done)}/{len(chapters)}] {executed.chapter.name}: {took}")
+        return _publish(book, title, chapters, done, say)
+
+
+@contextmanager
+def _claimed(output: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """The output folder, for this build alone; another build waits.
+
+    Raises:
+        InputError: it cannot be written, or holds folders that no build made.
+    """
+    tag = output / _TAG
+    foreign = [name for name in _MADE if (output / name).exists()]
+    if output != CACHE and foreign and not tag.is_file():
+        raise InputError(
+            f"{output} holds '{foreign[0]}', which a build would replace and none has made; choose "
+            "an empty folder."
+        )
+    check_writable(output)
+    lock = FileLock(output / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        say(f"another build is at work in {output}; waiting for it")
+        lock.acquire()
+    try:
+        # A common mark: programs that make backups leave such folders out.
+        write_atomically(tag, b"Signature: 8a477f597d28d172789f06886806bc55\n")
+        yield
+    finally:
+        lock.release()
+
+
+def _publish(
+    book: Book,
+    title: str,
+    chapters: Sequence[Chapter],
+    done: Mapping[str, Executed],
+    say: Callable[[str], None],
+) -> Path:
+    """The site, out of executed chapters."""
+    findings = Findings()
+    for chapter in chapters:
+        findings.add(done[chapter.name])
+    findings.check()
+    say("drawing figures and building the site")
+    return _site(book, _stage(book, title, chapters, done, findings))
+
+
+def _files(node: Any) -> Iterator[Any]:
+    """Every `root:` and `file:` of a table of contents, in order."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in ("root", "file"):
+                yield value
+            else:
+                yield from _files(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _files(item)
+
+
+def _stage(
+    book: Book,
+    title: str,
+    chapters: Sequence[Chapter],
+    done: Mapping[str, Executed],
+    findings: Findings,
+) -> Path:
+    """Write the tree that Sphinx reads: finished pages, sources to quote, figures, ledger."""
+    stage = book.output / "stage"
+    shutil.rmtree(stage, ignore_errors=True)
+    for name in ("_config.yml", "_toc.yml"):
+        write_atomically(stage / name, (book.root / name).read_bytes())
+    _mirror(PACKAGE, stage / "companion", "*.py")
+    _mirror(BOOK / "_static", stage / "_static", "*")
+    _mirror(book.root / "book", stage / "book", "*.bib")
+    extra = stage / "extra"
+    copy_mathjax(extra / "mathjax")
+    write_front_door(extra, f"{book.pages[0]}.html", title)
+    ledger = json.dumps(findings.rows(), indent=1, ensure_ascii=False) + "\n"
+    write_atomically(extra / "claims.json", ledger.encode())
+    captions = _figures(findings, book.output / "figures", extra / "figures")
+    writer = PageWriter(findings, captions)
+    executable = {chapter.name for chapter in chapters}
+    for page in book.pages:
+        if page in executable:
+            notebook = writer.notebook(page, graft(done[page]))
+            write_atomically(stage / f"{page}.ipynb", nbformat.writes(notebook).encode())
+        else:
+            text = read_page(book.path(page))
+            write_atomically(stage / f"{page}.md", writer.text(page, text).encode())
+    return stage
+
+
+def _mirror(source: Path, target: Path, pattern: str) -> None:
+    for path in sorted(source.rglob(pattern)):
+        if path.is_file():
+            write_atomically(target / path.relative_to(source), path.read_bytes())
+
+
+def _figures(findings: Findings, kept: Path, target: Path) -> dict[str, dict[str, str]]:
+    """Put every figure below `target`, drawing those whose result or code changed.
+
+    Returns:
+        File stem -> what its JSON says, caption and alt text among it.
+    """
+    told = {}
+    for page, shown in findings.figures.items():
+        for identifier, result in shown:
+            stem = findings.stem(page, identifier, result)
+            folder = kept / stem / _figure_key(result)
+            if folder.is_dir() and not is_sealed(folder):
+                set_aside(folder, f"the kept figure {folder} is damaged.")
+            if not folder.is_dir():
+                _forget_drawings(folder.parent)
+                partial = folder.with_suffix(".part")
+                save(identifier, result, partial, stem)
+                cited = bibtex(identifier, result)
+                write_atomically(partial / f"{stem}.bib", cited.encode())
+                partial.rename(folder)
+                seal(folder)
+            _mirror(folder, target, "*")
+            told[stem] = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
+    return told
+
+
+def _forget_drawings(folder: Path) -> None:
+    for path in folder.glob("*"):
+        if path.is_dir() and path.suffix != ".damaged":
+            unseal(path)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _figure_key(result: Result) -> str:
+    """Hash of a result and of all that draws it: restyling redraws and re-runs nothing.
+
+    What draws are the figure's module, every module that it imports, and the published values.
+    """
+    module = f"companion.figures.{result.experiment.replace('/', '.')}"
+    files = [*sorted(imported_files(module)), *sorted((BOOK / "published").glob("*.csv"))]
+    told = (result.fingerprint, str(result.provenance["created"]), version("matplotlib"))
+    return hashlib.sha256("\0".join([*map(file_hash, files), *told]).encode()).hexdigest()[:16]
+
+
+def _site(book: Book, stage: Path) -> Path:
+    """Run jupyter-book on the staged tree; the old site stands until the new one is whole."""
+    made = book.output / "site"
+    _make_pages(stage, made, book.output / "site.log")
+    fresh, site, old = (book.output / name for name in ("html.new", "html", "html.old"))
+    for folder in (fresh, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(made / "_build" / "html", fresh)
+    for page in fresh.rglob("*.html"):
+        page.write_text(mend_page(page.read_text(encoding="utf-8")), encoding="utf-8")
+    if site.exists():
+        site.rename(old)
+    fresh.rename(site)
+    shutil.rmtree(old, ignore_errors=True)
+    return site / "index.html"
+
+
+def _make_pages(stage: Path, made: Path, log: Path) -> None:
+    """Let jupyter-book make pages out of the staged tree, going on from what it made before.
+
+    Sphinx trusts what it finds of its own, keeps pages that left the table of contents, and says
+    nothing again of pages that it has complained of. So it goes on only from what it left without
+    complaint, for the same contents, and what nobody has touched since.
+    """
+    toc, last = stage / "_toc.yml", made / "_toc.yml"
+    if not is_sealed(made) or last.read_bytes() != toc.read_bytes():
+        shutil.rmtree(made, ignore_errors=True)
+    unseal(made)
+    program = (
+        "from companion.press.supervision import end_with_parent; end_with_parent(); "
+        "from jupyter_book.cli.main import main; main()"
+    )
+    options = ("--path-output", str(made), "-W", "-n", "--keep-going", "-q")
+    with Supervisor() as supervisor:
+        code, told = supervisor.run(["-c", program, "build", str(stage), *options], log)
+    lines = (told + log.read_text(encoding="utf-8", errors="replace")).splitlines()
+    write_atomically(log, "\n".join(lines).encode())
+    if code != 0:
+        warnings = [line for line in lines if "WARNING" in line or "ERROR" in line]
+        problems = "\n".join(warnings[:20] or lines[-20:])
+        raise BuildError(f"the site did not build cleanly (log: {log}):\n{problems}")
+    write_atomically(last, toc.read_bytes())
+    seal(made)

@@ -1,0 +1,354 @@
+"""Chapters: MyST notebooks, read, checked, and joined with the outputs of their execution.
+
+A chapter's key covers its code cells, its parameters, the source of the experiments it calls and
+the files that it and they read, so prose can be edited without a run and nothing else can.
+"""
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+from companion.base.files import file_hash, set_aside
+from companion.base.paths import BOOK
+from companion.errors import BuildError, InputError, one_of
+from companion.lab.experiment import check_device, check_profile
+from companion.lab.fingerprint import data_identity, source_hash
+from companion.lab.reproduce import iter_records, record_path
+from companion.lab.results import Result
+from companion.lab.store import Store
+
+# What a chapter calls to get a result.
+_CALLS = ("reproduce", "recorded")
+# Blocks in longer fences, which may show what a cell looks like.
+_EXAMPLES = re.compile(r"^(`{4,})(?!\{code-cell\}).*?^\1$", re.MULTILINE | re.DOTALL)
+RESULT_MARK = "application/vnd.companion.result+json"
+FIGURE_MARK = "application/vnd.companion.figure+json"
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One MyST notebook.
+
+    Attributes:
+        name: path below the book's root without its suffix, e.g. `book/du2019/5_experiments`.
+        path: the file.
+        notebook: freshly read, without outputs.
+    """
+
+    name: str
+    path: Path
+    notebook: NotebookNode
+
+    @property
+    def code(self) -> list[NotebookNode]:
+        """Its code cells."""
+        return [cell for cell in self.notebook.cells if cell.cell_type == "code"]
+
+    @property
+    def experiments(self) -> list[str]:
+        """Names it passes to `reproduce` or `recorded`.
+
+        Raises:
+            InputError: a name that cannot be read off the page, so that the build would not know
+                what the page depends on.
+        """
+        names, called_nodes = [], []
+        for node in ast.walk(self._tree):
+            match node:
+                case ast.Call(
+                    func=ast.Name(id=called) | ast.Attribute(attr=called), args=arguments
+                ) if called in _CALLS:
+                    called_nodes.append(node.func)
+                    match arguments:
+                        case [ast.Constant(value=str(name)), *_]:
+                            names.append(name)
+                        case _:
+                            raise InputError(
+                                f"{self.path}: {ast.unparse(node)} does not name its experiment in "
+                                f'quotes; write {called}("paper/experiment", ...).'
+                            )
+                case ast.alias(name=name, asname=str()) if name in _CALLS:
+                    raise InputError(
+                        f"{self.path} imports {name} under another name; call it {name}."
+                    )
+        for node in ast.walk(self._tree):
+            match node:
+                case ast.Name(id=called) | ast.Attribute(attr=called) if (
+                    called in _CALLS and node not in called_nodes
+                ):
+                    raise InputError(
+                        f"{self.path} uses {called} without calling it, so that what the page "
+                        f'depends on cannot be read off; write {called}("paper/experiment", ...).'
+                    )
+        return list(dict.fromkeys(names))
+
+    @cached_property
+    def _tree(self) -> ast.Module:
+        return ast.parse("\n".join(cell.source for cell in self.code))
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Parameter name -> declared type, from the cell tagged `parameters`."""
+        return {name: ast.unparse(node.annotation) for name, node in self._declared()}
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Parameter name -> value it has if none is given.
+
+        Raises:
+            InputError: a value that is not written out.
+        """
+        try:
+            return {
+                name: ast.literal_eval(node.value) for name, node in self._declared() if node.value
+            }
+        except ValueError:
+            raise InputError(
+                f"{self.path}: a parameter's default is not written out; use numbers, strings, "
+                "lists and dictionaries."
+            ) from None
+
+    def _declared(self) -> Iterator[tuple[str, ast.AnnAssign]]:
+        for cell in self.code:
+            if "parameters" in cell.metadata.get("tags", []):
+                for node in ast.parse(cell.source).body:
+                    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                        yield node.target.id, node
+
+    def key(self, parameters: Mapping[str, object]) -> str:
+        """Hash of all that decides the outputs; equal keys need no new run."""
+        parts = {
+            "code": [cell.source for cell in self.code],
+            "parameters": dict(parameters),
+            "experiments": {
+                name: [
+                    source_hash(name, ("run", "judge", "Settings", "QUICK", "PAPER")),
+                    data_identity(name),
+                ]
+                for name in self.experiments
+            },
+            "files": [[path.name, file_hash(path)] for path in self._files(parameters)],
+            "versions": [version(package) for package in ("torch", "numpy", "scipy", "matplotlib")],
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _files(self, parameters: Mapping[str, object]) -> list[Path]:
+        """What the page may read: published values, records, files it names, modules beside it."""
+        folder = self.path.parent
+        texts = [n.value for n in ast.walk(self._tree) if isinstance(n, ast.Constant)]
+        named = (folder / text for text in _texts([texts, self.defaults, parameters]))
+        records = (record_path(name) for name in self.experiments)
+        packages = (path.parent for path in folder.glob("*/__init__.py"))
+        modules = [*folder.glob("*.py"), *(p for each in packages for p in each.rglob("*.py"))]
+        files = [*(BOOK / "published").glob("*.csv"), *records, *modules, *named]
+        return sorted({path for path in files if _is_file(path)})
+
+
+@dataclass(frozen=True)
+class Executed:
+    """A chapter with the outputs of its run.
+
+    Attributes:
+        chapter: what was run.
+        notebook: the executed notebook, with injected parameters.
+        seconds: how long the run took; 0 where an earlier one still holds.
+    """
+
+    chapter: Chapter
+    notebook: NotebookNode
+    seconds: float
+
+    def marks(self, kind: str) -> list[dict[str, Any]]:
+        """What results or figures its outputs hold, in order."""
+        return [
+            output.data[kind]
+            for cell in self.notebook.cells
+            for output in cell.get("outputs", [])
+            if kind in output.get("data", {})
+        ]
+
+
+def read(name: str, path: Path) -> Chapter | None:
+    """A chapter, or None for a page without code.
+
+    Raises:
+        InputError: the file is not readable as MyST, or a code cell not as Python.
+    """
+    text = read_page(path)
+    if not re.match(r"---\n.*?\bkernelspec:.*?\n---\n", text, re.DOTALL):
+        if re.search(r"^`{3,}\{code-cell\}", _EXAMPLES.sub("", text), re.MULTILINE):
+            raise InputError(f"{path} has code cells and no 'kernelspec:' in its front matter.")
+        return None
+    try:
+        chapter = Chapter(name, path, jupytext.reads(text, fmt="md:myst"))
+    except Exception as error:  # jupytext raises what its parsers raise
+        raise InputError(
+            f"{path} is not readable as a MyST notebook: {_first_line(error)}."
+        ) from None
+    _check_code(chapter)
+    return chapter
+
+
+def read_page(path: Path) -> str:
+    """The text of a page, without the mark that some editors put before UTF-8.
+
+    Raises:
+        InputError: the file cannot be read as UTF-8, or blank lines stand before its front matter,
+            which would then count as text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise InputError(f"{path} is not UTF-8 text (line {line}); save it as UTF-8.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from None
+    if re.match(r"\s+---\n.*?\n---\n", text, re.DOTALL):
+        raise InputError(f"{path} must start with its '---'; delete what is blank before it.")
+    return text
+
+
+def _check_code(chapter: Chapter) -> None:
+    """Refuse code that cannot be read, and so cannot be told from other code."""
+    for number, cell in enumerate(chapter.code, start=1):
+        try:
+            ast.parse(cell.source)
+        except SyntaxError as error:
+            lines = cell.source.splitlines()
+            line = lines[min(error.lineno or 1, len(lines)) - 1].strip()[:80] if lines else ""
+            hint = "; magics have no place in a chapter" if line.startswith(("%", "!")) else ""
+            raise InputError(
+                f"{chapter.path}: code cell {number} is not Python at '{line}' ({error.msg}){hint}."
+            ) from None
+        except (MemoryError, RecursionError, ValueError):  # nested too deep, or a null character
+            raise InputError(
+                f"{chapter.path}: code cell {number} is not code that Python can read."
+            ) from None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a text of the page is the path of a file; most are something else altogether."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long for a path, say
+        return False
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every string in nested lists and dictionaries."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+
+
+def check_parameters(chapter: Chapter, parameters: Mapping[str, object]) -> None:
+    """Refuse what papermill would only warn about.
+
+    Raises:
+        InputError: a parameter the chapter does not declare, of another type, or out of range.
+    """
+    declared = chapter.parameters
+    if parameters and not declared:
+        raise InputError(f"{chapter.path} has no cell tagged 'parameters' that declares any.")
+    for name, value in parameters.items():
+        one_of(f"parameter of {chapter.name}", name, declared)
+        if type(value).__name__ != declared[name]:
+            raise InputError(
+                f"parameter {name} of {chapter.name} is a {declared[name]}, not "
+                f"{type(value).__name__} {value!r}."
+            )
+    check_profile(str(parameters.get("profile", "quick")))
+    check_device(str(parameters.get("device", "cpu")))
+
+
+def graft(executed: Executed) -> NotebookNode:
+    """Fresh prose with the outputs of the run: prose edits show without a new run.
+
+    Raises:
+        BuildError: the code cells are not those that ran.
+    """
+    ran = code_cells(executed.notebook)
+    fresh: NotebookNode = nbformat.from_dict(executed.chapter.notebook)
+    cells = code_cells(fresh)
+    if [cell.source for cell in ran] != [cell.source for cell in cells]:
+        raise BuildError(
+            f"the code of {executed.chapter.name} is not the code that ran; run it again."
+        )
+    for cell, source in zip(cells, ran, strict=True):
+        cell.outputs = source.outputs
+        cell.execution_count = source.execution_count
+    return fresh
+
+
+def result_of(mark: Mapping[str, Any]) -> Result | None:
+    """The stored or recorded result behind a mark; None if it is no longer kept."""
+    found = Store().find(mark["experiment"], mark["fingerprint"])
+    if found is None:
+        recorded = (r for r in iter_records() if r.fingerprint == mark["fingerprint"])
+        return next(recorded, None)
+    return found
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    """The code cells of a notebook, without the one that papermill adds."""
+    return [
+        cell
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
+
+
+def seal(notebook: NotebookNode, key: str, seconds: float) -> None:
+    """Note in an executed notebook what it belongs to, and a checksum of its cells."""
+    notebook.metadata["companion"] = {
+        "key": key,
+        "seconds": round(seconds, 1),
+        "sha256": _checksum(notebook),
+    }
+
+
+def kept(chapter: Chapter, key: str, folder: Path) -> NotebookNode | None:
+    """The executed notebook of that key, if it and its results are still there as they were.
+
+    A damaged one is set aside.
+    """
+    path = folder / f"{chapter.name}.ipynb"
+    if not path.is_file():
+        return None
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        told = notebook.metadata.get("companion", {})
+        if told.get("key") != key:
+            return None
+        intact = told["sha256"] == _checksum(notebook)
+    except (OSError, ValueError, AttributeError, KeyError, nbformat.ValidationError):
+        intact = False
+    if not intact:
+        set_aside(path, f"{path} is damaged.")
+        return None
+    marks = Executed(chapter, notebook, 0.0).marks(RESULT_MARK)
+    return notebook if all(result_of(mark) is not None for mark in marks) else None
+
+
+def _checksum(notebook: NotebookNode) -> str:
+    return hashlib.sha256(json.dumps(notebook.cells, sort_keys=True).encode()).hexdigest()

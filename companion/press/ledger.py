@@ -1,0 +1,105 @@
+"""The ledger: what the executed chapters found, claim by claim."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from companion.errors import BuildError
+from companion.lab.catalog import claims, expected
+from companion.lab.results import Result, Verdict
+from companion.press.chapters import FIGURE_MARK, RESULT_MARK, Executed, result_of
+
+
+@dataclass
+class Findings:
+    """What the executed chapters found, gathered for pages, figures and ledger.
+
+    Attributes:
+        results: page -> results it shows, in order (a record first, then this build's run).
+        verdicts: fingerprint -> verdicts.
+        figures: page -> (figure id, result), in order.
+    """
+
+    results: dict[str, list[Result]] = field(default_factory=dict)
+    verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
+    figures: dict[str, list[tuple[str, Result]]] = field(default_factory=dict)
+
+    def add(self, executed: Executed) -> None:
+        """Take in one executed chapter."""
+        page = executed.chapter.name
+        self.results[page], self.figures[page] = [], []
+        for mark in executed.marks(RESULT_MARK):
+            result = found(mark)
+            self.results[page].append(result)
+            self.verdicts[result.fingerprint] = [Verdict(**v) for v in mark["verdicts"]]
+        for mark in executed.marks(FIGURE_MARK):
+            self.figures[page].append((mark["figure"], found(mark)))
+
+    def stem(self, page: str, identifier: str, result: Result) -> str:
+        """File name of a figure: its id, or id-profile where a record holds the id itself."""
+        first = next(r for other, r in self.figures[page] if other == identifier)
+        alone = result.fingerprint == first.fingerprint
+        return identifier if alone else f"{identifier}-{result.profile}"
+
+    def rows(self) -> list[dict[str, str]]:
+        """One row per claim, in the order of the papers; from the record where there is one."""
+        rows: dict[str, dict[str, str]] = {}
+        for page, results in self.results.items():
+            for result in results:
+                for verdict in self.verdicts[result.fingerprint]:
+                    rows.setdefault(verdict.claim, self._row(verdict, result, page))
+        known = list(claims())
+        return sorted(rows.values(), key=lambda row: known.index(row["id"]))
+
+    def check(self) -> None:
+        """Raise `BuildError` on a verdict other than its experiment expects."""
+        surprises = [
+            f"{verdict.claim} is '{verdict.outcome}' where {result.experiment} expects "
+            f"'{expected(result.experiment).get(verdict.claim)}': {verdict.measured}"
+            for result in self._all_results()
+            for verdict in self.verdicts[result.fingerprint]
+            if not _is_custom(result)
+            and verdict.outcome != expected(result.experiment).get(verdict.claim)
+        ]
+        if surprises:
+            raise BuildError("unexpected verdicts: " + "; ".join(surprises))
+
+    def _all_results(self) -> Iterable[Result]:
+        return (result for results in self.results.values() for result in results)
+
+    def _row(self, verdict: Verdict, result: Result, page: str) -> dict[str, str]:
+        claim = claims()[verdict.claim]
+        own = verdict.claim.replace(".", "-").lower()
+        drawn = [i for i, r in self.figures[page] if r.fingerprint == result.fingerprint]
+        return {
+            "id": claim.id,
+            "paper": claim.paper,
+            "number": claim.number,
+            "kind": claim.kind,
+            "name": claim.name,
+            "outcome": verdict.outcome,
+            "predicted": verdict.predicted,
+            "measured": verdict.measured,
+            "tolerance": verdict.tolerance,
+            "sentence": verdict.sentence,
+            "experiment": result.experiment,
+            "figure": own if own in drawn else next(iter(drawn), ""),
+            "page": f"{page}.html",
+            "profile": result.profile,
+            "fingerprint": result.fingerprint,
+        }
+
+
+def found(mark: Mapping[str, Any]) -> Result:
+    """The result behind a mark; `BuildError` if it is gone from store and records."""
+    result = result_of(mark)
+    if result is None:
+        raise BuildError(
+            f"the result {mark['fingerprint']} of {mark['experiment']} is gone; run again."
+        )
+    return result
+
+
+def _is_custom(result: Result) -> bool:
+    """With settings of one's own, anything may come out."""
+    return result.profile == "custom"

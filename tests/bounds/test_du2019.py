@@ -1,0 +1,123 @@
+"""Right-hand sides: the numbers that the derivations give, their limits, their consistency."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from companion.bounds import du2019 as bounds
+from companion.datasets import sphere
+from companion.draws import cpu_generator
+from companion.kernels import empirical_gram, infinite_width_gram, lambda_max, lambda_min
+from companion.networks import draw_two_layer
+
+N, LAMBDA, DELTA = 1000, 0.246, 0.1
+
+
+def test_explicit_widths_at_the_papers_size():
+    """Worked by hand from the displayed proofs, at n = d = 1000, delta = 0.1, labels N(0, 1)."""
+    misfit = bounds.initial_misfit(N, N) / DELTA
+    assert bounds.theorem_3_2_width(N, LAMBDA, DELTA, misfit) == pytest.approx(6.7e25, rel=0.01)
+    assert bounds.theorem_4_1_width(N, LAMBDA, DELTA, misfit) == pytest.approx(2.67e26, rel=0.01)
+    assert bounds.lemma_3_1_width(N, LAMBDA, DELTA) == pytest.approx(2.1e9, rel=0.02)
+
+
+@given(st.integers(1, 1000), st.floats(1e-3, 0.5), st.floats(0.01, 0.5), st.floats(0.1, 1e4))
+def test_at_the_explicit_width_the_two_radii_meet(count, lambda_0, delta, misfit):
+    radius = bounds.lemma_3_2_radius(count, lambda_0, delta)
+    flow = bounds.theorem_3_2_width(count, lambda_0, delta, misfit)
+    descent = bounds.theorem_4_1_width(count, lambda_0, delta, misfit)
+    assert bounds.lemma_3_3_distance(count, flow, lambda_0, misfit) == pytest.approx(radius)
+    assert bounds.corollary_4_1_distance(count, descent, lambda_0, misfit) == pytest.approx(radius)
+    # Markov: at that radius the expected change of H, over delta, is a quarter of lambda_0.
+    change = bounds.lemma_3_2_gram_change(count, radius) / delta
+    assert change == pytest.approx(lambda_0 / 4)
+
+
+def test_widths_scale_as_the_theorems_say():
+    one, two = (bounds.theorem_4_1_width(n, 0.2, 0.1, float(n)) for n in (10, 20))
+    assert two / one == pytest.approx(2**6)
+    one, two = (bounds.theorem_3_2_width(10, value, 0.1, 10.0) for value in (0.2, 0.1))
+    assert two / one == pytest.approx(2**4)
+    one, two = (bounds.theorem_3_2_width(10, 0.2, delta, 10 / delta) for delta in (0.2, 0.1))
+    assert two / one == pytest.approx(2**3)
+
+
+def test_descent_bound_tends_to_the_flow_bound():
+    """(1 - eta lambda_0 / 2)^(t / eta) tends to exp(-lambda_0 t / 2), half the flow's rate."""
+    time, step_size = 3.0, 1e-6
+    steps = round(time / step_size)
+    descent = float(bounds.theorem_4_1(np.array(steps), step_size, 0.3, 2.0))
+    assert descent == pytest.approx(
+        float(bounds.theorem_3_2(np.array(time / 2), 0.3, 2.0)), rel=1e-5
+    )
+    assert float(bounds.theorem_3_2(np.array(0.0), 0.3, 2.0)) == 2.0
+
+
+@given(st.floats(1e-6, 3))
+def test_near_boundary_probability_is_below_its_bound(radius):
+    exact, bound = bounds.near_boundary_probability(radius), bounds.near_boundary_bound(radius)
+    assert exact <= bound
+    assert bound <= exact * (1 + radius**2 / 2 + radius**4)
+
+
+def test_near_boundary_probability_by_sampling():
+    w = torch.randn(200_000, generator=cpu_generator("test", 0), dtype=torch.float64)
+    found = float((w.abs() < 0.3).double().mean())
+    exact = bounds.near_boundary_probability(0.3)
+    assert abs(found - exact) < 4 * math.sqrt(exact * (1 - exact) / 200_000)
+    assert bounds.lemma_4_1_flips(10, 50, 0.3) == pytest.approx(
+        500 * bounds.near_boundary_bound(0.3)
+    )
+
+
+def test_initial_misfit_by_sampling():
+    data = sphere(5, 4, 0)
+    found = torch.tensor(
+        [
+            float((draw_two_layer(30, 4, seed).predict(data.x) - data.y).square().sum())
+            for seed in range(2000)
+        ]
+    )
+    exact = bounds.initial_misfit(float(data.y.square().sum()), 5)
+    assert abs(float(found.mean()) - exact) < 4 * float(found.std()) / math.sqrt(2000)
+
+
+@pytest.mark.parametrize("name", ["hoeffding", "bernstein"])
+def test_lemma_3_1_widths_suffice(name):
+    x = sphere(6, 6, 0).x
+    limit = infinite_width_gram(x)
+    lambda_0 = lambda_min(limit)
+    width = (
+        bounds.lemma_3_1_width(6, lambda_0, 0.5)
+        if name == "hoeffding"
+        else bounds.lemma_3_1_width_bernstein(
+            6, lambda_0, 0.5, lambda_max(x @ x.T), lambda_max(limit)
+        )
+    )
+    near = [
+        float(torch.linalg.matrix_norm(empirical_gram(network, x) - limit, 2)) <= lambda_0 / 4
+        for network in (draw_two_layer(math.ceil(width), 6, seed) for seed in range(20))
+    ]
+    assert sum(near) >= 10
+
+
+def test_bernstein_beats_hoeffding_for_many_inputs():
+    assert bounds.lemma_3_1_width_bernstein(N, LAMBDA, DELTA, 4.0, 1.25) < 1e-4 * (
+        bounds.lemma_3_1_width(N, LAMBDA, DELTA)
+    )
+
+
+def test_joint_training_radii():
+    in_weights, in_outputs = bounds.lemma_a3_radii(20, 0.2, 0.1)
+    assert in_weights == pytest.approx(bounds.lemma_3_2_radius(20, 0.2, 0.1) / 2)
+    assert in_outputs == pytest.approx(0.2 / (16 * 400))
+    flow = bounds.lemma_3_3_distance(20, 100, 0.2, 9.0)
+    assert bounds.lemma_a4_distance(20, 100, 0.2, 9.0) == pytest.approx(2 * flow)
+    assert bounds.lemma_a5_distance(20, 100, 0.2, 9.0, 0.1) == pytest.approx(
+        4 * flow * math.sqrt(math.log(100 * 20 / 0.1))
+    )
+    assert bounds.theorem_4_1_step_size(20, 0.2) == pytest.approx(0.0005)
