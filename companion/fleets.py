@@ -203,8 +203,10 @@ class _Fleet:
         """Subtract sum_i c_i df(x_i)/dtheta from every trained theta; c of shape (F, n)."""
         scaled = self._output_gain * coefficients[:, None]
         signal = self.outputs.mT * scaled
-        if self._kind.trained == "all":
+        if self._kind.trained != "hidden":
             self.outputs = self.outputs - batched_product(scaled, passed.hidden[-1].mT)
+        if self._kind.trained == "output":
+            return
         for layer in range(len(self.weights) - 1, -1, -1):
             if any(net.gains[layer] != 1 for net in self._networks):
                 signal.mul_(self._gains[layer])

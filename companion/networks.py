@@ -14,82 +14,7 @@ from companion.draws import cpu_generator
 from companion.errors import InputError
 from companion.matmul import product
 
-Trained = Literal["hidden", "all"]
-
-
-@dataclass(frozen=True)
-class TwoLayer:
-    """The two-layer network of Du et al. (2019), eq. (1): f(x) = a . relu(W x) / sqrt(m).
-
-    Attributes:
-        weights: W, shape (m, d); row r is the weight vector w_r.
-        outputs: a, shape (m,).
-    """
-
-    weights: Tensor
-    outputs: Tensor
-
-    @property
-    def width(self) -> int:
-        """The number of hidden units m."""
-        return self.weights.shape[0]
-
-    def preactivations(self, x: Tensor) -> Tensor:
-        """w_r . x_i for all inputs and units, shape (n, m), from inputs of shape (n, d)."""
-        return x @ self.weights.T
-
-    def predict(self, x: Tensor) -> Tensor:
-        """Predictions u_i = f(x_i), shape (n,)."""
-        return self.predict_from(self.preactivations(x))
-
-    def predict_from(self, preactivations: Tensor) -> Tensor:
-        """Predictions from preactivations of shape (n, m)."""
-        return preactivations.relu() @ self.outputs / math.sqrt(self.width)
-
-    def weight_gradient(self, x: Tensor, preactivations: Tensor, residual: Tensor) -> Tensor:
-        """Gradient of the half-sum squared loss in W, Du et al. (2019), eq. (4).
-
-        Args:
-            x: inputs, shape (n, d).
-            preactivations: shape (n, m). The derivative of relu at 0 is 1, as in the paper.
-            residual: u - y, shape (n,).
-
-        Returns:
-            Row r is dL/dw_r, shape (m, d).
-        """
-        active = (preactivations >= 0).to(x.dtype)
-        per_unit = self.outputs / math.sqrt(self.width)
-        return (active.mul_(residual[:, None]).T @ x).mul_(per_unit[:, None])
-
-    def output_gradient(self, preactivations: Tensor, residual: Tensor) -> Tensor:
-        """Gradient of the half-sum squared loss in a, Du et al. (2019), eq. (12), shape (m,)."""
-        return residual @ preactivations.relu() / math.sqrt(self.width)
-
-    def moved(self, weights: Tensor, outputs: Tensor | None = None) -> "TwoLayer":
-        """The network with other parameters of the same shapes."""
-        return replace(self, weights=weights, outputs=self.outputs if outputs is None else outputs)
-
-
-def draw_two_layer(
-    width: int,
-    dimension: int,
-    seed: int,
-    dtype: torch.dtype = torch.float64,
-    device: str | torch.device = "cpu",
-) -> TwoLayer:
-    """Initialisation of Du et al. (2019), section 3: w_r ~ N(0, I), a_r uniform on {-1, +1}.
-
-    Drawn in float64 by a CPU generator, then cast and moved, so every device starts from the
-    same numbers.
-
-    Raises:
-        InputError: width or dimension below 1.
-    """
-    width, dimension = check_sizes(width=width, dimension=dimension)
-    generator = cpu_generator("weights", seed)
-    weights = torch.randn(width, dimension, generator=generator, dtype=torch.float64)
-    signs = torch.randint(0, 2, (width,), generator=generator).to(torch.float64).mul_(2).sub_(1)
-    return TwoLayer(weights.to(device, dtype), signs.to(device, dtype))
+Trained = Literal["hidden", "output", "all"]
 
 
 @dataclass(frozen=True)
@@ -122,7 +47,7 @@ class ReLUNetwork:
         outputs: a, shape (m_D,).
         gains: gain_1, ..., gain_D.
         output_gain: the factor at the output.
-        trained: `hidden` for W_1, ..., W_D, `all` for the output weights too.
+        trained: `hidden` for W_1, ..., W_D, `output` for the output weights a, `all` for both.
         on_at_zero: whether relu'(0) is 1, as in Du et al. (2019); in the others it is 0.
     """
 
@@ -150,13 +75,19 @@ class ReLUNetwork:
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
-        """The trained tensors: the weights and, where it is trained, the output vector."""
-        return self.weights if self.trained == "hidden" else (*self.weights, self.outputs)
+        """The trained tensors: the weights, the output vector, or the output vector last."""
+        hidden = () if self.trained == "output" else self.weights
+        return hidden if self.trained == "hidden" else (*hidden, self.outputs)
 
     def moved(self, parameters: Sequence[Tensor]) -> "ReLUNetwork":
         """The network with other trained tensors of the same shapes."""
+        weights = self.weights if self.trained == "output" else tuple(parameters[: self.depth])
         outputs = self.outputs if self.trained == "hidden" else parameters[-1]
-        return replace(self, weights=tuple(parameters[: self.depth]), outputs=outputs)
+        return replace(self, weights=weights, outputs=outputs)
+
+    def training(self, trained: Trained) -> "ReLUNetwork":
+        """The same network with another choice of what is trained."""
+        return replace(self, trained=trained)
 
     def to(
         self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
@@ -190,6 +121,11 @@ class ReLUNetwork:
     def predict(self, x: Tensor) -> Tensor:
         """Predictions f(x_i), shape (n,), from inputs of shape (n, d)."""
         return self.run(x).predictions
+
+    def preactivations(self, x: Tensor) -> list[Tensor]:
+        """W_l h_{l-1} of every layer, without its gain, shapes (n, m_1), (n, m_2), ..."""
+        below = self.run(x).hidden
+        return [h @ weight.T for h, weight in zip(below, self.weights, strict=False)]
 
     def pattern(self, gate: Tensor) -> Tensor:
         """Which units of a layer are on, boolean, shape (n, m_l), from one of `Pass.gates`."""
@@ -227,12 +163,12 @@ class ReLUNetwork:
             forward: of this network.
             coefficients: c, shape (n,); the derivatives of the loss in the predictions.
         """
-        below = forward.hidden[-2::-1]
-        found = [
-            product(signal.T, hidden)
-            for signal, hidden in zip(self.signals(forward, coefficients), below, strict=True)
-        ][::-1]
-        if self.trained == "all":
+        found: list[Tensor] = []
+        if self.trained != "output":
+            below = forward.hidden[-2::-1]
+            pairs = zip(self.signals(forward, coefficients), below, strict=True)
+            found = [product(signal.T, hidden) for signal, hidden in pairs][::-1]
+        if self.trained != "hidden":
             found.append(torch.mv(forward.hidden[-1].T, self.output_gain * coefficients))
         return found
 
@@ -245,18 +181,9 @@ class ReLUNetwork:
         return signal
 
 
-def relu_network(network: TwoLayer) -> ReLUNetwork:
-    """The same function with its first layer trained, as a `ReLUNetwork`."""
-    gain = math.sqrt(2 / network.width)
-    return ReLUNetwork(
-        (network.weights,), network.outputs, (gain,), 1 / math.sqrt(2), on_at_zero=True
-    )
-
-
 def check_network(network: ReLUNetwork) -> None:
-    """Raise `InputError` for what is no `ReLUNetwork`, such as a `TwoLayer`."""
-    recipe = ", relu_network(network)" if isinstance(network, TwoLayer) else ""
-    check_type("network", network, ReLUNetwork, f"a ReLUNetwork{recipe}")
+    """Raise `InputError` for what is no `ReLUNetwork`."""
+    check_type("network", network, ReLUNetwork, "a ReLUNetwork, such as draw_zou(...) gives")
 
 
 def check_inputs(network: ReLUNetwork, x: Tensor, name: str = "x") -> None:
@@ -300,8 +227,7 @@ def draw_du(
     """Du et al. (2019), section 3, and for more layers the NTK normalisation of its section 6.
 
     h_l = sqrt(2/m) relu(W_l h_{l-1}), f = a . h_D / sqrt(2): with one layer that is
-    a . relu(W x) / sqrt(m). W_l ~ N(0, 1), a uniform on {-1, +1}, relu'(0) = 1. With one layer
-    the numbers are those of `draw_two_layer`.
+    a . relu(W x) / sqrt(m), eq. (1). W_l ~ N(0, 1), a uniform on {-1, +1}, relu'(0) = 1.
 
     Raises:
         InputError: a size below 1.

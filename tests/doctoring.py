@@ -1,50 +1,44 @@
 """Results with something else written into them, to see that a judge can say no."""
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
-from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.experiment import Experiment
+from companion.lab.results import Outcome
+from companion.lab.settings import Settings
 
-Judge = Callable[[Result], list[Verdict]]
-Array = np.ndarray | Callable[[np.ndarray], np.ndarray]
+Array = xr.DataArray | np.ndarray | float | Callable[[np.ndarray], np.ndarray]
 
 
-def doctored(
-    result: Result,
-    *,
-    settings: Mapping[str, object] | None = None,
-    values: Mapping[str, float] | None = None,
-    **arrays: Array,
-) -> Result:
-    """`result` with some settings, values and arrays replaced.
+def doctored(found: xr.Dataset, **arrays: Array) -> xr.Dataset:
+    """`found` with some arrays replaced, each by one of its shape.
 
     An array is replaced by the one given, or by what the function given makes of a copy.
     """
-    changed = {
-        name: new(result.arrays[name].copy()) if callable(new) else new
-        for name, new in arrays.items()
-    }
-    return dataclasses.replace(
-        result,
-        settings={**result.settings, **(settings or {})},
-        values={**result.values, **(values or {})},
-        arrays={**result.arrays, **changed},
-    )
+    changed = {}
+    for name, new in arrays.items():
+        known = found[name]
+        value = new(known.values.copy()) if callable(new) else new
+        changed[name] = (known.dims, np.broadcast_to(value, known.shape).copy())
+    return found.assign(changed)
 
 
-def outcomes(judge: Judge, result: Result, **changes: Any) -> dict[str, Outcome]:
+def outcomes(
+    experiment: Experiment, settings: Settings, found: xr.Dataset, **changes: Any
+) -> dict[str, Outcome]:
     """Claim -> outcome of a doctored result, whose sentences must not be those of other outcomes.
 
     Args:
-        judge: of the experiment.
-        result: before it is doctored.
+        experiment: the module.
+        settings: of the run.
+        found: by the run, before it is doctored.
         **changes: as `doctored` takes them.
     """
-    before = {verdict.claim: verdict for verdict in judge(result)}
-    after = judge(doctored(result, **changes))
+    before = {verdict.claim: verdict for verdict in experiment.judge(settings, found)}
+    after = experiment.judge(settings, doctored(found, **changes))
     for verdict in after:
         known = before[verdict.claim]
         assert verdict.outcome == known.outcome or verdict.sentence != known.sentence

@@ -7,6 +7,7 @@ quadrature over angles, Monte Carlo, matrix exponentials. They take networks onl
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import scipy.integrate
@@ -14,10 +15,25 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from companion.networks import ReLUNetwork, TwoLayer, draw_chen, draw_du, draw_zou
+from companion.networks import ReLUNetwork, draw_chen, draw_du, draw_zou
 
 # Predictions f(x_i) from weights, output weights and inputs.
 Formula = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
+
+
+class TwoLayers(NamedTuple):
+    """The tensors of a two-layer network: W, shape (m, d), and a, shape (m,)."""
+
+    weights: Tensor
+    outputs: Tensor
+
+
+def tensors(network: ReLUNetwork | TwoLayers) -> TwoLayers:
+    """Those of a network of one hidden layer."""
+    if isinstance(network, TwoLayers):
+        return network
+    (weights,) = network.weights
+    return TwoLayers(weights, network.outputs)
 
 
 def predictions(weights: Tensor, outputs: Tensor, x: Tensor) -> Tensor:
@@ -25,8 +41,9 @@ def predictions(weights: Tensor, outputs: Tensor, x: Tensor) -> Tensor:
     return torch.relu(x @ weights.T) @ outputs / math.sqrt(len(outputs))
 
 
-def predictions_by_loops(network: TwoLayer, x: Tensor) -> Tensor:
+def predictions_by_loops(network: ReLUNetwork | TwoLayers, x: Tensor) -> Tensor:
     """Eq. (1), one neuron at a time, shape (n,)."""
+    network = tensors(network)
     m = len(network.outputs)
     values = [
         sum(
@@ -45,12 +62,13 @@ def half_sum_loss(weights: Tensor, outputs: Tensor, x: Tensor, y: Tensor) -> Ten
 
 
 def finite_difference_gradient(
-    network: TwoLayer, x: Tensor, y: Tensor, step: float = 1e-5
+    network: ReLUNetwork | TwoLayers, x: Tensor, y: Tensor, step: float = 1e-5
 ) -> tuple[Tensor, Tensor]:
     """Central differences of eq. (2) in W and in a, shapes (m, d) and (m,).
 
     Exact up to rounding unless a kink lies within `step`, as the loss is quadratic between kinks.
     """
+    network = tensors(network)
 
     def loss(weights: Tensor, outputs: Tensor) -> float:
         return float(half_sum_loss(weights, outputs, x, y))
@@ -70,8 +88,9 @@ def finite_difference_gradient(
     return in_weights, in_outputs
 
 
-def gradient_by_loops(network: TwoLayer, x: Tensor, y: Tensor) -> Tensor:
+def gradient_by_loops(network: ReLUNetwork | TwoLayers, x: Tensor, y: Tensor) -> Tensor:
     """Eq. (4), one unit and one input at a time, derivative 1 at the kink, shape (m, d)."""
+    network = tensors(network)
     residual = predictions_by_loops(network, x) - y
     gradient = torch.zeros_like(network.weights)
     for r, weight in enumerate(network.weights):
@@ -81,8 +100,9 @@ def gradient_by_loops(network: TwoLayer, x: Tensor, y: Tensor) -> Tensor:
     return gradient
 
 
-def jacobian(network: TwoLayer, x: Tensor, wrt: str = "weights") -> Tensor:
+def jacobian(network: ReLUNetwork | TwoLayers, x: Tensor, wrt: str = "weights") -> Tensor:
     """Row i is df(x_i)/dW (or df(x_i)/da) by automatic differentiation, flattened."""
+    network = tensors(network)
     weights = network.weights.detach().clone().requires_grad_()
     outputs = network.outputs.detach().clone().requires_grad_()
     leaf = weights if wrt == "weights" else outputs
@@ -93,14 +113,16 @@ def jacobian(network: TwoLayer, x: Tensor, wrt: str = "weights") -> Tensor:
     return torch.stack(rows)
 
 
-def gram_by_autograd(network: TwoLayer, x: Tensor, wrt: str = "weights") -> Tensor:
+def gram_by_autograd(network: ReLUNetwork | TwoLayers, x: Tensor, wrt: str = "weights") -> Tensor:
     """J J^T: the Gram matrix H in the weights, or G in the outputs, shape (n, n)."""
+    network = tensors(network)
     rows = jacobian(network, x, wrt)
     return rows @ rows.T
 
 
-def gram_by_loops(network: TwoLayer, x: Tensor) -> Tensor:
+def gram_by_loops(network: ReLUNetwork | TwoLayers, x: Tensor) -> Tensor:
     """H_ij(t) = x_i . x_j / m times the number of units active on both, shape (n, n)."""
+    network = tensors(network)
     n, m = len(x), len(network.outputs)
     gram = torch.zeros(n, n, dtype=torch.float64)
     for i, j in np.ndindex(n, n):
@@ -226,26 +248,37 @@ def max_distance_by_loops(before: Tensor, after: Tensor) -> float:
 
 
 def descent_by_autograd(
-    network: TwoLayer, x: Tensor, y: Tensor, step_size: float, steps: int, layers: str = "first"
-) -> list[TwoLayer]:
+    network: ReLUNetwork | TwoLayers,
+    x: Tensor,
+    y: Tensor,
+    step_size: float,
+    steps: int,
+    layers: str = "first",
+) -> list[TwoLayers]:
     """Gradient descent by torch.optim.SGD on the autograd loss: networks after 0, ..., steps."""
+    network = tensors(network)
     weights = network.weights.detach().clone().requires_grad_()
     outputs = network.outputs.detach().clone().requires_grad_(layers == "both")
     trained = [weights, outputs] if layers == "both" else [weights]
     optimiser = torch.optim.SGD(trained, lr=step_size)
-    path = [TwoLayer(weights.detach().clone(), outputs.detach().clone())]
+    path = [TwoLayers(weights.detach().clone(), outputs.detach().clone())]
     for _ in range(steps):
         optimiser.zero_grad()
         half_sum_loss(weights, outputs, x, y).backward()
         optimiser.step()
-        path.append(TwoLayer(weights.detach().clone(), outputs.detach().clone()))
+        path.append(TwoLayers(weights.detach().clone(), outputs.detach().clone()))
     return path
 
 
 def flow_by_scipy(
-    network: TwoLayer, x: Tensor, y: Tensor, times: list[float], layers: str = "first"
-) -> list[TwoLayer]:
+    network: ReLUNetwork | TwoLayers,
+    x: Tensor,
+    y: Tensor,
+    times: list[float],
+    layers: str = "first",
+) -> list[TwoLayers]:
     """Gradient flow of the autograd loss, integrated by SciPy's LSODA at tight tolerance."""
+    network = tensors(network)
     shape, size = network.weights.shape, network.weights.numel()
 
     def unpack(flat: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -269,7 +302,7 @@ def flow_by_scipy(
         rtol=1e-9,
         atol=1e-10,
     )
-    return [TwoLayer(*unpack(column)) for column in solution.y.T]
+    return [TwoLayers(*unpack(column)) for column in solution.y.T]
 
 
 def linearised_flow_residual(gram: Tensor, residual: Tensor, time: float) -> Tensor:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from companion import training
+import companion.training.run
 from companion.datasets import sphere
 from companion.draws import Batches
 from companion.errors import InputError
@@ -434,9 +435,9 @@ def test_stopping_rules():
 def counted(monkeypatch):
     """The steps that runs make from here on."""
     made = []
-    descend = training._Run.descend
+    descend = training.run.Run.descend
     monkeypatch.setattr(
-        training._Run, "descend", lambda self, *a: made.append(1) or descend(self, *a)
+        training.run.Run, "descend", lambda self, *a: made.append(1) or descend(self, *a)
     )
     return made
 

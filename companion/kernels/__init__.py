@@ -4,8 +4,6 @@ from companion.kernels.boundary import gram_change_bound, near_boundary
 from companion.kernels.eigenvalues import lambda_max, lambda_min, spectral_norm
 from companion.kernels.empirical import (
     empirical_gram,
-    empirical_gram_from,
-    empirical_output_gram,
     gram_memory,
     layer_grams,
 )
@@ -20,8 +18,6 @@ from companion.kernels.infinite import (
 
 __all__ = [
     "empirical_gram",
-    "empirical_gram_from",
-    "empirical_output_gram",
     "gram_change_bound",
     "gram_memory",
     "infinite_width_gram",

@@ -8,11 +8,11 @@ from companion.base.arguments import check_finite
 from companion.errors import InputError
 from companion.kernels.tiles import LEAST_TILE, row_blocks
 from companion.matmul import product
-from companion.networks import ReLUNetwork, TwoLayer, check_inputs, check_network, relu_network
+from companion.networks import ReLUNetwork, check_inputs, check_network
 
 
 def empirical_gram(
-    network: TwoLayer | ReLUNetwork,
+    network: ReLUNetwork,
     x: Tensor,
     other: Tensor | None = None,
     *,
@@ -21,8 +21,9 @@ def empirical_gram(
     """Gram matrix of the gradients df(x_i)/dtheta in all trained parameters: the empirical NTK.
 
     Exact and without a Jacobian: K = sum_l (H_{l-1} H_{l-1}^T) o (B_l B_l^T), with the inputs of
-    layer l and its back-propagated signals, since each gradient is an outer product. For a
-    `TwoLayer` it is H of Du et al. (2019), section 3, with the factor a_r^2 of section 3.2.
+    layer l and its back-propagated signals, since each gradient is an outer product. Of
+    `draw_du` with one layer it is H of Du et al. (2019), section 3; with `trained="all"` H + G of
+    section 3.2.
 
     Args:
         network: its convention decides which parameters are trained.
@@ -38,29 +39,11 @@ def empirical_gram(
     Raises:
         InputError: shapes or dtypes that do not fit, or a budget that not even small tiles meet.
     """
-    return _layer_sums(_as_relu(network), x, other, 1, memory_budget)[0]
-
-
-def empirical_gram_from(network: TwoLayer, x: Tensor, preactivations: Tensor) -> Tensor:
-    """`empirical_gram` where the preactivations, shape (n, m), are already at hand."""
-    weighted = (preactivations >= 0).to(x.dtype) * network.outputs
-    return (x @ x.T) * (weighted @ weighted.T) / network.width
-
-
-def empirical_output_gram(network: TwoLayer, x: Tensor) -> Tensor:
-    """Gram matrix G of the output layer, sum_r relu(w_r x_i) relu(w_r x_j) / m, shape (n, n)."""
-    features = network.preactivations(x).relu()
-    return features @ features.T / network.width
-
-
-def _as_relu(network: TwoLayer | ReLUNetwork) -> ReLUNetwork:
-    network = relu_network(network) if isinstance(network, TwoLayer) else network
-    check_network(network)
-    return network
+    return _layer_sums(network, x, other, 1, memory_budget)[0]
 
 
 def layer_grams(
-    network: TwoLayer | ReLUNetwork,
+    network: ReLUNetwork,
     x: Tensor,
     other: Tensor | None = None,
     *,
@@ -70,12 +53,12 @@ def layer_grams(
 
     G^(h) of Du et al. (2019), section 6; K^(l) of Zou et al. and Chen et al.
     """
-    network = _as_relu(network)
+    check_network(network)
     return list(_layer_sums(network, x, other, len(network.parameters), memory_budget))
 
 
 def gram_memory(
-    network: TwoLayer | ReLUNetwork, count: int, other: int | None = None, matrices: int = 1
+    network: ReLUNetwork, count: int, other: int | None = None, matrices: int = 1
 ) -> int:
     """Bytes that `empirical_gram` takes for n = `count` inputs, said before it runs.
 
@@ -86,7 +69,7 @@ def gram_memory(
         matrices: how many are kept: 1 for `empirical_gram`, one per trained tensor for
             `layer_grams`.
     """
-    network = _as_relu(network)
+    check_network(network)
     columns = other or count
     kept = _numbers_per_input(network) * (count + (other or 0))
     tile = min(_TILE[0], count) * min(_TILE[1], columns)
@@ -161,9 +144,11 @@ class _Factors:
 
     def _of(self, x: Tensor) -> list[_Factor]:
         forward = self._network.run(x)
-        signals = list(self._network.signals(forward))[::-1]
-        factors = [_Factor(*pair) for pair in zip(forward.hidden[:-1], signals, strict=True)]
-        if self._network.trained == "all":
+        factors = []
+        if self._network.trained != "output":
+            signals = list(self._network.signals(forward))[::-1]
+            factors = [_Factor(*pair) for pair in zip(forward.hidden[:-1], signals, strict=True)]
+        if self._network.trained != "hidden":
             gain = x.new_full((len(x), 1), self._network.output_gain)
             factors.append(_Factor(forward.hidden[-1], gain))
         return factors

@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import psutil
+import xarray as xr
 
 from companion.errors import InputError
 from companion.lab.catalog import check_experiment
-from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.results import Outcome, Verdict
 from companion.lab.settings import Settings
 
 PROFILES = ("quick", "paper")
 DEVICES = ("cpu", "cuda")
+
+
+# Numbers of any kind are told as Python's.
+Values = Mapping[str, Any]
 
 
 class Experiment(Protocol):
@@ -23,11 +28,14 @@ class Experiment(Protocol):
     PAPER: Settings
     EXPECTED: dict[str, Outcome]
 
-    def run(self, settings: Any, device: str) -> Result:
-        """Compute."""
+    def run(self, settings: Any, device: str) -> xr.Dataset:
+        """Compute; all that the fingerprint covers. Says what it computed on in `attrs`, `data`."""
 
-    def judge(self, result: Result) -> list[Verdict]:
-        """Compare with the claims."""
+    def values(self, settings: Any, found: xr.Dataset) -> Values:
+        """Numbers and words for prose and captions, from what `run` found."""
+
+    def judge(self, settings: Any, found: xr.Dataset) -> list[Verdict]:
+        """Compare what `run` found with the claims."""
 
     def cost(self, settings: Any) -> "Cost":
         """Estimate before computing."""

@@ -1,52 +1,83 @@
 """Exponents and spreads: how measured series are summarised in verdicts and captions."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
+from scipy import stats
 
 
-def log_log_slope(sizes: Sequence[float] | np.ndarray, values: np.ndarray) -> tuple[float, float]:
-    """Exponent of a power law by least squares on logarithms, and its standard error.
+@dataclass(frozen=True)
+class PowerLaw:
+    """A power law through measured values, by least squares on logarithms.
 
-    Args:
-        sizes: shape (k,), at least 3 of them.
-        values: positive, shape (k,) or (seeds, k); every seed is a sample of its own.
+    Attributes:
+        exponent: of the law.
+        error: its standard error.
+        low: least exponent of its confidence interval.
+        high: largest exponent of it.
+        sizes: how many different sizes it goes through.
     """
-    samples = np.atleast_2d(values)
-    x = np.tile(np.log(np.asarray(sizes, dtype=float)), len(samples))
-    y = np.log(samples).ravel()
-    centred = x - x.mean()
-    slope = float(centred @ y / (centred @ centred))
-    rest = y - y.mean() - slope * centred
-    error = float(np.sqrt(rest @ rest / (len(x) - 2) / (centred @ centred)))
-    return slope, error
+
+    exponent: float
+    error: float
+    low: float
+    high: float
+    sizes: int
+
+    @classmethod
+    def through(
+        cls, samples: xr.DataArray, along: str = "width", confidence: float = 0.95
+    ) -> "PowerLaw":
+        """The law through positive samples at every size.
+
+        Args:
+            samples: with a dimension `along`; all others are samples of their own.
+            along: the dimension of the sizes, which are its coordinate.
+            confidence: of the interval.
+        """
+        sizes = np.asarray(samples[along], dtype=float)
+        values = samples.transpose(along, ...).values.reshape(len(sizes), -1)
+        x = np.repeat(np.log(sizes), values.shape[1])
+        if len(set(sizes)) < 2 or len(x) < 3 or not (values > 0).all():
+            return cls(np.nan, np.nan, -np.inf, np.inf, len(set(sizes)))
+        fit = stats.linregress(x, np.log(values).ravel())
+        slope, error = float(fit.slope), float(np.nan_to_num(fit.stderr))  # of a constant, NaN
+        half = float(stats.t.ppf((1 + confidence) / 2, len(x) - 2)) * error
+        return cls(slope, error, slope - half, slope + half, len(set(sizes)))
 
 
-def spread(samples: np.ndarray | Sequence[float], form: str = ".3g") -> str:
+def exponent(samples: xr.DataArray, along: str = "width") -> float:
+    """Exponent of the power law through positive samples; see `PowerLaw.through`."""
+    return PowerLaw.through(samples, along).exponent
+
+
+def spread(samples: xr.DataArray | np.ndarray | Sequence[float] | float, form: str = ".3g") -> str:
     """`mean (least to largest over k seeds)`, or the number alone where there is one."""
     values = np.asarray(samples, dtype=float)
     if values.size == 1:
         return f"{values.item():{form}}"
+    kind = "seeds" if getattr(samples, "dims", ("seed",)) == ("seed",) else "runs"
     return (
         f"{values.mean():{form}} ({values.min():{form}} to {values.max():{form}} over "
-        f"{values.size} seeds)"
+        f"{values.size} {kind})"
     )
 
 
-def contraction(misfits: np.ndarray, width: int | np.ndarray, dtype: str) -> np.ndarray:
+def contraction(misfits: xr.DataArray, widths: xr.DataArray | int, dtype: str) -> xr.DataArray:
     """||u(k+1) - y||^2 / ||u(k) - y||^2 along a run, as long as it is more than rounding.
 
     Predictions are sums of m terms, so a residual below m eps times the first says nothing.
 
     Args:
-        misfits: squared residuals at steps 0, ..., k, shape (..., k + 1).
-        width: m, a number or an array that broadcasts against (..., k).
+        misfits: squared residuals at steps 0, ..., k, with a dimension `step`.
+        widths: m.
         dtype: of the run, `float32` or `float64`.
 
     Returns:
-        Shape (..., k), NaN where the later residual is down at rounding.
+        One step fewer, NaN where the later residual is down at rounding.
     """
-    floor = misfits[..., :1] * (width * np.finfo(dtype).eps) ** 2
-    ratios: np.ndarray = np.full(misfits[..., 1:].shape, np.nan)
-    np.divide(misfits[..., 1:], misfits[..., :-1], out=ratios, where=misfits[..., 1:] > floor)
-    return ratios
+    floor = misfits.isel(step=0) * (widths * np.finfo(dtype).eps) ** 2
+    later, earlier = misfits.isel(step=slice(1, None)), misfits.isel(step=slice(None, -1))
+    return later.where(later > floor) / earlier.values

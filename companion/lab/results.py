@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import xarray as xr
 
 from companion.base.files import decode, encode, read_checked, write_checked
 from companion.errors import DamagedError
@@ -105,6 +106,28 @@ def as_written(path: Path) -> Iterator[None]:
         if isinstance(error, DamagedError):
             raise
         raise DamagedError(f"{path} is not as this version writes it.") from None
+
+
+def encode_dataset(dataset: xr.Dataset) -> dict[str, Any]:
+    """A dataset as JSON can hold it."""
+    return {
+        "attributes": dict(dataset.attrs),
+        "coordinates": {str(name): _encoded(a) for name, a in dataset.coords.items()},
+        "arrays": {str(name): _encoded(a) for name, a in dataset.data_vars.items()},
+    }
+
+
+def decode_dataset(payload: Mapping[str, Any]) -> xr.Dataset:
+    """The dataset that `encode_dataset` wrote."""
+    arrays, coordinates = (
+        {name: (each["dimensions"], decode(each)) for name, each in payload[kind].items()}
+        for kind in ("arrays", "coordinates")
+    )
+    return xr.Dataset(arrays, coordinates, payload["attributes"])
+
+
+def _encoded(array: xr.DataArray) -> dict[str, Any]:
+    return {"dimensions": list(array.dims), **encode(array.values)}
 
 
 def write_result(path: Path, result: Result) -> None:

@@ -21,14 +21,22 @@ def _parts(value: object) -> list[object]:
 
 Size = Annotated[int, Field(ge=1)]
 Sizes = Annotated[tuple[Size, ...], Field(min_length=1), AfterValidator(_increasing)]
+# An exponent needs three sizes.
+SeveralSizes = Annotated[Sizes, Field(min_length=3)]
+Count = Annotated[int, Field(ge=2)]
 # In dimension 1 the sphere has two points: inputs repeat, and lambda_0 = 0.
 Dimension = Annotated[int, Field(ge=2)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Probability = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Probability = Share
 
 
 class Settings(BaseModel):
-    """Base of every experiment's settings: immutable, and closed to unknown names."""
+    """Base of every experiment's settings: immutable, and closed to unknown names.
+
+    Attributes:
+        dtype: in which it computes.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -54,3 +62,38 @@ class Settings(BaseModel):
             reason = problem["msg"].removeprefix("Value error, ")
             reason = reason[0].lower() + reason[1:]
             raise InputError(f"setting {name}={problem['input']!r}: {reason}.") from None
+
+
+class SeededSettings(Settings):
+    """Settings of what is drawn anew from several seeds.
+
+    Attributes:
+        seeds: how many independent draws of data and network.
+        first_seed: that of the first draw, which all others follow: with another one the
+            experiment asks whether its verdicts survive fresh seeds.
+    """
+
+    seeds: Size = 3
+    first_seed: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def each_seed(self) -> range:
+        """The seeds, one after another."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+
+class SphereSettings(SeededSettings):
+    """Settings of training sets on the sphere.
+
+    Attributes:
+        count: n, inputs uniform on the unit sphere, labels N(0, 1).
+        dimension: d.
+    """
+
+    count: Count = 50
+    dimension: Dimension = 50
+
+    @property
+    def data(self) -> str:
+        """What is computed on, in words."""
+        return f"uniform on the sphere, n={self.count}, d={self.dimension}, labels N(0, 1)"

@@ -3,17 +3,18 @@
 import functools
 import itertools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from tqdm import tqdm
 
-from companion.base.files import decode, encode, read_checked, write_checked
-from companion.lab.results import as_written
+from companion.base.files import read_checked, write_checked
+from companion.lab.results import as_written, decode_dataset, encode_dataset
 from companion.lab.store import kept
 
 
@@ -28,19 +29,23 @@ class Parts:
 PARTS: ContextVar[Parts | None] = ContextVar("PARTS", default=None)
 
 
-def checkpoint(part: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+Variables = Mapping[Hashable, Any]
+
+
+def checkpoint(part: str, compute: Callable[[], Variables]) -> xr.Dataset:
     """One part of a long run, kept on disk until the whole is done, so that a stopped run resumes.
 
     Args:
         part: name, unique within the run, fit for a file name.
-        compute: returns named arrays; called only if the part is not there yet.
+        compute: returns what an `xarray.Dataset` is made of: name -> number, or a pair of
+            dimensions' names and array; called only if the part is not there yet.
 
     Raises:
         ValueError: the run has a part of that name already, whose arrays would be taken for it.
     """
     parts = PARTS.get()
     if parts is None:
-        return compute()
+        return xr.Dataset(compute())
     if part in parts.names:
         raise ValueError(f"two parts of a run have the name '{part}'")
     parts.names.add(part)
@@ -48,45 +53,47 @@ def checkpoint(part: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[
     known = kept(path, functools.partial(_read_part, part))
     if known is not None:
         return known
-    arrays = compute()
-    encoded = {name: encode(array) for name, array in arrays.items()}
-    write_checked(path, {"part": part, "arrays": encoded})
-    return arrays
+    found = xr.Dataset(compute())
+    write_checked(path, {"part": part, **encode_dataset(found)})
+    return found
 
 
-def sweep(
-    name: str, compute: Callable[..., dict[str, np.ndarray]], **axes: Iterable[Any]
-) -> dict[str, np.ndarray]:
-    """Compute every point of a grid, each with a checkpoint, and stack the arrays along its axes.
+def sweep(name: str, compute: Callable[..., Variables], **axes: Iterable[Any]) -> xr.Dataset:
+    """Compute every point of a grid, each with a checkpoint, and stack what is found.
 
     Args:
         name: unique within the run, fit for a file name; shown by the progress bar, which is
             silent in notebooks and logs.
-        compute: called with one keyword per axis; returns arrays of the same shapes everywhere.
+        compute: called with one keyword per axis; returns the same as in `checkpoint`, of the same
+            shapes everywhere.
         **axes: name -> values, the slowest first.
 
     Returns:
-        Arrays of shape (length of each axis, ..., shape at a point).
+        Every variable with the axes before its own dimensions, and their values as coordinates.
     """
-    values = [list(axis) for axis in axes.values()]
-    points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*values)]
+    values = {axis: list(points) for axis, points in axes.items()}
+    grid = [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
     parts = [
         checkpoint(
             "-".join([name, *(f"{axis}{value}" for axis, value in point.items())]),
             functools.partial(compute, **point),
         )
-        for point in tqdm(points, desc=name, disable=None, file=sys.stderr)
+        for point in tqdm(grid, desc=name, disable=None, file=sys.stderr)
     ]
-    shape = [len(axis) for axis in values]
-    return {
-        key: np.stack([part[key] for part in parts]).reshape(*shape, *parts[0][key].shape)
-        for key in parts[0]
-    }
+    lengths = [len(points) for points in values.values()]
+
+    def stacked(key: Hashable) -> tuple[list[Hashable], np.ndarray]:
+        first = parts[0][key]
+        array = np.stack([part[key].values for part in parts])
+        return [*values, *first.dims], array.reshape(*lengths, *first.shape)
+
+    coordinates = {**{key: c for key, c in parts[0].coords.items()}, **values}
+    return xr.Dataset({key: stacked(key) for key in parts[0].data_vars}, coordinates)
 
 
-def _read_part(part: str, path: Path) -> dict[str, np.ndarray]:
+def _read_part(part: str, path: Path) -> xr.Dataset:
     with as_written(path):
         payload = read_checked(path)
         if payload["part"] != part:
             raise ValueError
-        return {name: decode(array) for name, array in payload["arrays"].items()}
+        return decode_dataset(payload)

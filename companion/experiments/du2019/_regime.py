@@ -1,12 +1,31 @@
 """How far a run is from the width that a theorem asks for."""
 
-from companion.lab.results import Result
+from collections.abc import Callable
+from typing import Protocol
+
+import xarray as xr
+
+from companion.bounds.du2019 import explicit_width
 
 
-def unmet_width(result: Result) -> str:
-    """The explicit width and the largest that was run, as the end of a verdict's sentence."""
-    values = result.values
-    return (
-        f"the explicit width is {values['needed_width']:.1g}, at most {values['largest_width']} "
-        "was run"
-    )
+class _Settings(Protocol):
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def delta(self) -> float: ...
+
+
+def needed_width(
+    theorem: Callable[[int, float, float, float], float], settings: _Settings, found: xr.Dataset
+) -> float:
+    """The explicit width of a theorem at the mean lambda_0, for labels of E ||y||^2 = n."""
+    lambda_0 = float(found["lambda_0"].mean())
+    return explicit_width(theorem, settings.count, lambda_0, settings.delta, settings.count)
+
+
+def unmet(needed: float, widest: int) -> str:
+    """The words for a width that the theorem asks for and no run has; nothing where one has it."""
+    if widest >= needed:
+        return ""
+    return f"the explicit width is {needed:.1g}, at most {widest} was run"

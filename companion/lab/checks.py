@@ -1,0 +1,278 @@
+"""What measurements say about a claim: checks that answer yes, no or unclear, and their verdict.
+
+Noise never decides. A bound is judged at every measured value; an exponent, a mean and a
+probability by their confidence interval: all inside the tolerance is yes, all outside no, and
+anything between unclear. What is not a number makes a check unclear.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from companion.lab.fits import PowerLaw, spread
+from companion.lab.results import Outcome, Verdict
+
+Answer = Literal["yes", "no", "unclear"]
+Samples = xr.DataArray | np.ndarray | Sequence[float] | float
+# Standard errors beyond which two means are told apart: some tens of comparisons at once then
+# mistake equal ones in less than one run of a hundred.
+STANDARD_ERRORS = 4
+# Of a one-sided bound on a probability.
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question to a measurement, with the words for its answer.
+
+    Attributes:
+        answer: `yes`, `no` or `unclear`.
+        measured: what was found, with its spread.
+        tolerance: what was asked for.
+        anyway: whether it is true or false whatever the hypothesis of the claim, as an identity.
+    """
+
+    answer: Answer
+    measured: str
+    tolerance: str
+    anyway: bool = False
+
+
+def anyway(check: Check) -> Check:
+    """The check as one that does not rest on the hypothesis of its claim."""
+    return replace(check, anyway=True)
+
+
+def at_most(what: str, samples: Samples, bound: float = 1.0, form: str = ".3g") -> Check:
+    """Whether every sample is at most `bound`.
+
+    Args:
+        what: is measured, in words.
+        samples: of any shape; the largest of every seed are told.
+        bound: a number.
+        form: of the numbers.
+    """
+    return _one_sided(what, samples, bound, form, "most")
+
+
+def at_least(what: str, samples: Samples, bound: float, form: str = ".3g") -> Check:
+    """Whether every sample is at least `bound`; arguments as of `at_most`."""
+    return _one_sided(what, samples, bound, form, "least")
+
+
+def identity(what: str, gaps: Samples, rounding: float, why: str = "rounding") -> Check:
+    """Whether the two sides of an identity are apart by rounding alone.
+
+    Args:
+        what: is compared, in words.
+        gaps: distances of the two sides, of any shape.
+        rounding: what they may be apart.
+        why: where `rounding` comes from.
+    """
+    size = _flat(gaps)
+    largest = float(np.abs(size).max(initial=0.0))
+    return Check(
+        _answer(size, largest <= rounding), f"{what} off by {largest:.1e}", f"{rounding:.0e} ({why})"
+    )
+
+
+def true(what: str, flags: Samples, otherwise: str = "") -> Check:
+    """Whether all of some statements are true.
+
+    Args:
+        what: they say.
+        flags: of any shape, booleans.
+        otherwise: what is measured where one is not; without it, in how many cases it is not.
+    """
+    every = np.asarray(flags, dtype=bool).ravel()
+    if every.all():
+        return Check("yes" if every.size else "unclear", what, "always")
+    return Check("no", otherwise or f"{what}: not in {(~every).sum()} of {every.size}", "always")
+
+
+def falls(what: str, samples: xr.DataArray, along: str, form: str = ".3g") -> Check:
+    """Whether a quantity falls from each size to the next, in every seed and otherwise too.
+
+    Args:
+        what: is measured.
+        samples: with a dimension `along`, and `seed` if there are several.
+        along: the dimension of the sizes, which are its coordinate.
+        form: of the numbers.
+    """
+    ends = (spread(samples.isel({along: end}), form) for end in (0, -1))
+    first, last = np.asarray(samples[along])[[0, -1]]
+    return Check(
+        _answer(_flat(samples), bool((samples.diff(along) < 0).all())),
+        f"{what} {next(ends)} at {first:g}, {next(ends)} at {last:g}",
+        "falls from each to the next, in every seed",
+    )
+
+
+def exponent_near(
+    what: str, samples: xr.DataArray, exponent: float, within: float, along: str = "width"
+) -> Check:
+    """Whether a power law has a given exponent.
+
+    Args:
+        what: follows it, in words, such as `drift in m`.
+        samples: positive, with a dimension `along` whose coordinate are the sizes.
+        exponent: that is claimed.
+        within: how far the whole confidence interval may be from it.
+        along: the dimension of the sizes.
+    """
+    law = PowerLaw.through(samples, along)
+    inside = exponent - within <= law.low and law.high <= exponent + within
+    outside = law.high < exponent - within or law.low > exponent + within
+    return _exponent(what, law, inside, outside, f"{exponent:g} within {within:.2g}")
+
+
+def exponent_at_most(
+    what: str, samples: xr.DataArray, exponent: float, within: float, along: str = "width"
+) -> Check:
+    """Whether a power law's exponent is at most a given one; arguments as of `exponent_near`."""
+    law = PowerLaw.through(samples, along)
+    most = exponent + within
+    return _exponent(
+        what, law, law.high <= most, law.low > most, f"at most {exponent:g}, within {within:.2g}"
+    )
+
+
+def equal(
+    what: str, means: Samples, errors: Samples, target: Samples, precision: float
+) -> Check:
+    """Whether means are what they are claimed to be, as far as their statistical errors tell.
+
+    No, if one is off by more than `STANDARD_ERRORS` of its own; unclear, if that many standard
+    errors are not small enough for the answer to mean something.
+
+    Args:
+        what: is averaged.
+        means: of any shape.
+        errors: their standard errors, of the same shape.
+        target: what they are claimed to be, of a shape that fits.
+        precision: share of the target that `STANDARD_ERRORS` standard errors may make up.
+    """
+    mean, error, known = np.broadcast_arrays(*(_array(each) for each in (means, errors, target)))
+    off = np.abs(mean - known) / error
+    precise = bool((STANDARD_ERRORS * error <= precision * np.abs(known)).all())
+    close = off.max() <= STANDARD_ERRORS
+    answer: Answer = "no" if not close else "yes" if precise else "unclear"
+    return Check(
+        answer if np.isfinite(off).all() else "unclear",
+        f"{what} off by at most {off.max():.1f} standard errors, mean ratio "
+        f"{float(np.mean(mean / known)):.3f}",
+        f"{STANDARD_ERRORS} standard errors, which may be {precision:.0%} of the value",
+    )
+
+
+def probability_at_least(what: str, good: Samples, least: float) -> Check:
+    """Whether an event has at least a given probability, by a one-sided confidence bound.
+
+    Args:
+        what: the event.
+        good: whether it was seen, a boolean a trial.
+        least: the probability that is claimed.
+    """
+    trials = np.asarray(good, dtype=bool).ravel()
+    count, size = int(trials.sum()), trials.size
+    if size == 0:
+        return Check("unclear", f"{what}: no trial", f"probability {least:g}")
+    low = stats.binomtest(count, size, alternative="greater").proportion_ci(CONFIDENCE).low
+    high = stats.binomtest(count, size, alternative="less").proportion_ci(CONFIDENCE).high
+    answer: Answer = "yes" if low >= least else "no" if high < least else "unclear"
+    return Check(
+        answer,
+        f"{what} in {count} of {size}",
+        f"probability {least:g}, with {CONFIDENCE:.0%} confidence",
+    )
+
+
+def claim(
+    claim: str,
+    predicted: str,
+    *checks: Check,
+    holds: str,
+    fails: str,
+    outside: str = "",
+    unclear: str = "",
+) -> Verdict:
+    """The verdict that some checks give a claim.
+
+    All yes: the claim holds, or, with its hypothesis unmet, its conclusion was seen outside of its
+    regime. Any no: it fails; but with its hypothesis unmet a conclusion that is not seen says
+    nothing about the claim, unless the check stands anyway. Any other: inconclusive.
+
+    Args:
+        claim: id in `book/claims.csv`.
+        predicted: what the statement says.
+        *checks: at least one.
+        holds: the sentence if all is seen; with `outside`, it goes on with that.
+        fails: the sentence if not.
+        outside: in which way the hypothesis is unmet, or nothing where it is met.
+        unclear: the sentence if the measurement cannot tell; without it, which check could not.
+    """
+    def those(answer: Answer) -> list[Check]:
+        return [check for check in checks if check.answer == answer]
+
+    outcome: Outcome
+    if [check for check in those("no") if check.anyway or not outside]:
+        outcome, sentence = "fails", fails
+    elif those("no"):
+        outcome = "inconclusive"
+        sentence = f"The conclusion was not seen, of which nothing follows: {outside}."
+    elif doubtful := those("unclear"):
+        outcome = "inconclusive"
+        sentence = unclear or f"The measurement cannot tell: {doubtful[0].measured}."
+    elif outside:
+        outcome, sentence = "outside-regime", f"{holds.rstrip('.')}, but {outside}."
+    else:
+        outcome, sentence = "holds", holds
+    return Verdict(
+        claim,
+        outcome,
+        predicted,
+        "; ".join(check.measured for check in checks),
+        "; ".join(dict.fromkeys(check.tolerance for check in checks)),
+        sentence,
+    )
+
+
+def _one_sided(
+    what: str, samples: Samples, bound: float, form: str, side: Literal["most", "least"]
+) -> Check:
+    every = _array(samples)
+    if isinstance(samples, xr.DataArray) and "seed" in samples.dims:
+        rest = [name for name in samples.dims if name != "seed"]
+        told = samples.max(rest) if side == "most" else samples.min(rest)
+    else:
+        told = every.max(initial=-np.inf) if side == "most" else every.min(initial=np.inf)
+    kept = bool((every <= bound).all() if side == "most" else (every >= bound).all())
+    words = f"{what} at {side} {spread(told, form)}" if every.size else f"{what}: none"
+    return Check(_answer(every.ravel(), kept), words, f"{bound:{form}}, exactly")
+
+
+def _exponent(what: str, law: PowerLaw, inside: bool, outside: bool, tolerance: str) -> Check:
+    answer: Answer = "yes" if inside else "no" if outside else "unclear"
+    return Check(
+        answer if law.sizes >= 3 else "unclear",
+        f"exponent of {what} {law.exponent:.3f} ({law.low:.3f} to {law.high:.3f})",
+        tolerance,
+    )
+
+
+def _answer(samples: np.ndarray, kept: bool) -> Answer:
+    if samples.size == 0 or np.isnan(samples).any():
+        return "unclear"
+    return "yes" if kept else "no"
+
+
+def _array(samples: Samples) -> np.ndarray:
+    return np.asarray(samples, dtype=float)
+
+
+def _flat(samples: Samples) -> np.ndarray:
+    return _array(samples).ravel()

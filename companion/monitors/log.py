@@ -1,0 +1,155 @@
+"""What a run has recorded so far, step by step."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from companion.base.arguments import check_type, described, whole
+from companion.errors import InputError
+from companion.monitors.moment import Moment, Watcher
+
+Number = bool | int | float | complex | np.generic
+Monitor = Callable[["Moment"], Tensor | np.ndarray | Number]
+# Of other dtypes a history, which holds NumPy arrays, has none.
+_OF_NUMPY = {
+    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+    torch.float16, torch.float32, torch.float64, torch.complex64, torch.complex128,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Every:
+    """Record a monitor only at multiples of `steps`, and when the run ends."""
+
+    steps: int
+    monitor: Monitor
+
+
+Record = Mapping[str, Monitor | Every]
+
+
+class Log:
+    """What a run has recorded so far.
+
+    Args:
+        record: name -> monitor, or `Every(steps, monitor)`.
+
+    Raises:
+        InputError: an interval below 1, or what is no monitor with a name.
+    """
+
+    def __init__(self, record: Record) -> None:
+        check_type("record", record, Mapping, "a mapping, name -> monitor")
+        self._record = {name: _every(name, item) for name, item in record.items()}
+        self.at: dict[str, list[float]] = {name: [] for name in record}
+        self.values: dict[str, list[Tensor]] = {name: [] for name in record}
+
+    @property
+    def record(self) -> dict[str, Every]:
+        """Name -> monitor and steps between records."""
+        return dict(self._record)
+
+    def due(self, step: float, last: bool = False) -> dict[str, Monitor]:
+        """The monitors to record at that step: none of them twice, all of them at the last."""
+        return {
+            name: item.monitor
+            for name, item in self._record.items()
+            if (last or step % item.steps == 0) and self.at[name][-1:] != [step]
+        }
+
+    def watchers(self, step: float, last: bool = False) -> tuple[Watcher, ...]:
+        """Those of them that have to see the forward pass."""
+        due: Iterable[object] = self.due(step, last).values()
+        return tuple(monitor for monitor in due if isinstance(monitor, Watcher))
+
+    def note(self, moment: Moment, last: bool = False) -> None:
+        """Record copies of what is due: all of it, or where a monitor fails nothing.
+
+        Raises:
+            InputError: a monitor gives no numbers, or another shape than before, or keeps what is
+                no tensor.
+        """
+        due = self.due(moment.step, last)
+        before = dict(moment.memory)
+        try:
+            found = {name: self._copied(name, do(moment), moment.step) for name, do in due.items()}
+            _settle(moment, before)
+        except BaseException:
+            moment.memory.clear()
+            moment.memory.update(before)
+            raise
+        for name, value in found.items():
+            self.at[name].append(moment.step)
+            self.values[name].append(value)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Name -> recorded values, shape (k, ...), on the CPU."""
+        return {
+            name: torch.stack(values).cpu().numpy() if values else np.zeros(0)
+            for name, values in self.values.items()
+        }
+
+    def _copied(self, name: str, value: object, step: float) -> Tensor:
+        """What a monitor gave, where the values before it are, and alike in shape."""
+        tensor = _as_tensor(name, value)
+        first = self.values[name][0] if self.values[name] else tensor
+        if tensor.shape != first.shape:
+            raise InputError(
+                f"monitor '{name}' gives shape {tuple(tensor.shape)} at step {step} and gave "
+                f"{tuple(first.shape)} before; it must keep one shape along a run."
+            )
+        return tensor.detach().clone().to(first.device)
+
+
+def _every(name: object, item: object) -> Every:
+    """A checked entry of a record."""
+    check_type("the name of a monitor", name, str, "text")
+    steps, monitor = (item.steps, item.monitor) if isinstance(item, Every) else (1, item)
+    if not callable(monitor):
+        raise InputError(
+            f"monitor '{name}' is {described(monitor)}; give a function of a Moment, or "
+            "Every(steps, function)."
+        )
+    return Every(whole(f"Every(steps) of monitor '{name}'", steps, least=1), monitor)
+
+
+def _as_tensor(name: str, value: object) -> Tensor:
+    """Numbers that a history can hold: Python's in their full precision."""
+    if isinstance(value, Tensor) and value.layout == torch.strided:
+        if value.dtype in _OF_NUMPY:
+            return value
+        if value.is_floating_point():  # of less precision
+            return value.float()
+    if isinstance(value, np.ndarray | np.generic | bool | int | float | complex):
+        with contextlib.suppress(TypeError, ValueError):  # text, objects, or foreign byte orders
+            return torch.from_numpy(np.array(value, order="C"))
+    raise InputError(
+        f"monitor '{name}' gives {described(value)}; it must give a dense tensor, a NumPy array "
+        "or a number."
+    )
+
+
+def _settle(moment: Moment, before: Mapping[str, Tensor]) -> None:
+    """Copy what monitors put into memory and training would change there."""
+    new = {key: kept for key, kept in moment.memory.items() if before.get(key) is not kept}
+    live = {_storage(parameter) for parameter in moment.network.parameters} if new else set()
+    for key, kept in new.items():
+        if (
+            not isinstance(kept, Tensor)
+            or kept.layout != torch.strided
+            or (kept.dtype not in _OF_NUMPY)
+        ):
+            raise InputError(
+                f"memory['{key}'] is {described(kept)}; monitors can keep dense tensors of dtypes "
+                "that NumPy has."
+            )
+        if _storage(kept) in live:
+            moment.memory[key] = kept.detach().clone()
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

@@ -1,0 +1,201 @@
+"""The monitors: functions of a `Moment`, or objects called with one."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from companion.kernels import empirical_gram, lambda_min, spectral_norm
+from companion.monitors.moment import Moment
+from companion.spectra import bounds_of, least_eigenvalue, start_directions, subspace_step
+
+
+def mean_loss(moment: Moment) -> Tensor:
+    """L_S, the mean of the examples' losses."""
+    return moment.losses.mean()
+
+
+def largest_loss(moment: Moment) -> Tensor:
+    """max_i l_i, the quantity of Assumption 3.2 of Chen et al. (2021)."""
+    return moment.losses.max()
+
+
+def largest_slope(moment: Moment) -> Tensor:
+    """max_i |l'|: bounded along a run, it replaces a Lipschitz loss (Zou et al., 2018)."""
+    return moment.loss.derivatives(moment.forward.predictions, moment.y).abs().max()
+
+
+def training_error(moment: Moment) -> Tensor:
+    """Share of the examples that are not on the right side, y f <= 0."""
+    wrong = ~(moment.forward.predictions * moment.y > 0)  # NaN is wrong, too
+    return wrong.to(moment.y.dtype).mean()
+
+
+def gradient_norms(moment: Moment) -> Tensor:
+    """||gradient of L_S in W_l||_F for every trained tensor, shape (L,)."""
+    return torch.stack([torch.linalg.vector_norm(gradient) for gradient in moment.gradients])
+
+
+def frobenius_distances(moment: Moment) -> Tensor:
+    """||W_l - W_l(0)||_F for every trained tensor, shape (L,)."""
+    return torch.stack([torch.linalg.vector_norm(change) for change in moment.changes()])
+
+
+def separations(moment: Moment) -> Tensor:
+    """Least distance of normalised hidden outputs of different labels, shape (D + 1,).
+
+    phi of the inputs first, then ||x_l,i / ||x_l,i|| - x_l,j / ||x_l,j|| || of every layer: Zou et
+    al. (2018), Theorem 5.1 (ii). Costs as much as a Gram matrix of each layer.
+    """
+    positive = moment.y > 0
+    found = []
+    for hidden in moment.forward.hidden:
+        unit = hidden / torch.linalg.vector_norm(hidden, dim=1, keepdim=True)
+        found.append(least_distance(unit[positive], unit[~positive]))
+    return torch.stack(found)
+
+
+def least_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Least Euclidean distance of a row of `a`, shape (p, q), to one of `b`, shape (r, q)."""
+    # Row by row of tiles; the closest pair of each is measured again without cancellation.
+    closest = []
+    for rows in torch.split(a, 1024):
+        nearest = torch.cdist(rows, b).min(dim=1)
+        i = nearest.values.argmin()
+        closest.append(torch.linalg.vector_norm(rows[i] - b[nearest.indices[i]]))
+    return torch.stack(closest).min()
+
+
+def misfit(moment: Moment) -> Tensor:
+    """||u - y||^2, the squared distance of predictions from labels: Du et al. (2019)."""
+    return (moment.forward.predictions - moment.y).double().square().sum()
+
+
+def unit_distances(moment: Moment) -> Tensor:
+    """Largest and root mean square distance of a unit from initialisation, shape (L, 2).
+
+    For hidden layers ||w_r - w_r(0)||_2 over the rows of every W_l, for output weights
+    |a_r - a_r(0)|: Du et al. (2019), Lemma 3.3, and Lemma A.5.
+    """
+    rows = []
+    for now, start in zip(moment.network.parameters, moment.initial.parameters, strict=True):
+        change = now - start
+        far = torch.linalg.vector_norm(change.reshape(len(change), -1), dim=1)
+        rows.append(torch.stack([far.max(), torch.linalg.vector_norm(far) / len(far) ** 0.5]))
+    return torch.stack(rows)
+
+
+def gram_lambda_min(moment: Moment) -> float:
+    """Least eigenvalue of the empirical NTK's Gram matrix, from all eigenvalues in float64."""
+    return lambda_min(torch.stack(moment.layer_grams).sum(dim=0))
+
+
+def layer_lambda_mins(moment: Moment) -> np.ndarray:
+    """The same for the Gram matrix of every trained tensor alone, shape (L,)."""
+    return np.array([lambda_min(gram) for gram in moment.layer_grams])
+
+
+def layer_gram_drifts(moment: Moment) -> np.ndarray:
+    """||G_l - G_l(0)||_2 for the Gram matrix of every trained tensor, shape (L,)."""
+    drifts = []
+    for layer, gram in enumerate(moment.layer_grams):
+        start = moment.memory.setdefault(f"gram at the start/{layer}", gram)
+        drifts.append(spectral_norm(gram - start))
+    return np.array(drifts)
+
+
+def certified_lambda_min(moment: Moment) -> Tensor:
+    """Least eigenvalue of the empirical NTK's Gram matrix, and a lower bound, shape (2,).
+
+    Costs a Gram matrix and two Cholesky factors.
+    """
+    least = least_eigenvalue(empirical_gram(moment.network, moment.x))
+    bounds = [least.value, least.lower]
+    return torch.tensor(bounds, dtype=torch.float64, device=moment.x.device)
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Distances of every trained tensor from initialisation, in both norms, shape (L, 3).
+
+    Columns: ||W_l - W_l(0)||_F, and ||W_l - W_l(0)||_2 between a lower and an upper bound. The
+    bounds come from one step of subspace iteration that goes on from the last record's
+    directions, so each record costs two thin products a layer. They are tight along a run where
+    a few directions hold most of the change, as on images; with inputs in random directions the
+    first layer's change has no such directions, and its upper bound stays far from the lower one.
+
+    Attributes:
+        directions: how many are kept; more of them make the upper bound tighter.
+        first: steps of the iteration at the first record that finds a change.
+    """
+
+    directions: int = 8
+    first: int = 4
+
+    def __call__(self, moment: Moment) -> Tensor:
+        """Measure and keep the directions for the next record."""
+        if moment.step == 0:
+            return moment.x.new_zeros(len(moment.network.parameters), 3)
+        numbers = []
+        for layer, change in enumerate(moment.changes()):
+            key = f"directions/{layer}"
+            directions = moment.memory.get(key)
+            if directions is None:
+                directions = self._first_directions(change)
+            found, moment.memory[key] = subspace_step(change, directions)
+            numbers.append(found)
+        return bounds_of(torch.stack(numbers)).T
+
+    def _first_directions(self, change: Tensor) -> Tensor:
+        directions = start_directions(change, self.directions)
+        for _ in range(self.first - 1):
+            _, directions = subspace_step(change, directions)
+        return directions
+
+
+@dataclass(frozen=True)
+class PatternDifference:
+    """Share of the pairs (input, unit) of every layer that switched on or off, shape (D,).
+
+    Attributes:
+        since: `start` compares with initialisation (the ratio of Zou et al., 2020, Figure 3, layer
+            by layer), `last` with the last record: the flips of a step.
+    """
+
+    since: Literal["start", "last"] = "start"
+
+    def watch(self, moment: Moment, gate: Tensor) -> None:
+        """Compare the next layer's pattern with the one kept."""
+        counts = moment.watched.setdefault(self, [])
+        key = f"pattern since {self.since}/{len(counts)}"
+        pattern = moment.network.pattern(gate)
+        if key not in moment.memory:
+            moment.memory[key] = pattern.clone()
+        kept = moment.memory[key]
+        if self.since == "start":
+            counts.append(count_true(pattern.bitwise_xor_(kept)))
+        else:
+            counts.append(count_true(pattern.bitwise_xor(kept)))
+            moment.memory[key] = pattern
+
+    def __call__(self, moment: Moment) -> Tensor:
+        """The shares of the pass just made."""
+        _ = moment.forward
+        counts = moment.watched[self]
+        pairs = torch.tensor(moment.network.widths, dtype=torch.float64) * len(moment.x)
+        return torch.stack(counts) / pairs.to(counts[0].device)
+
+
+def count_true(flags: Tensor) -> Tensor:
+    """Number of true entries of a boolean tensor, any shape, stored densely.
+
+    torch's own count is several times slower, enough to be felt in a training step. Here eight
+    flags are added at once as the bytes of a word, at most 128 to a byte, so that none overflows.
+    """
+    dense = flags.mT if flags.dim() == 2 and flags.stride(0) == 1 else flags
+    octets = dense.reshape(-1).view(torch.uint8)
+    whole = len(octets) // 1024 * 1024
+    sums = octets[:whole].view(torch.int64).view(128, -1).sum(dim=0)
+    return sums.view(torch.uint8).sum() + octets[whole:].sum()
