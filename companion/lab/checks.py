@@ -47,6 +47,11 @@ def anyway(check: Check) -> Check:
     return replace(check, anyway=True)
 
 
+def note(measured: str) -> Check:
+    """What a reader of the verdict should know, and nothing is asked of."""
+    return Check("yes", measured, "")
+
+
 def at_most(what: str, samples: Samples, bound: float = 1.0, form: str = ".3g") -> Check:
     """Whether every sample is at most `bound`.
 
@@ -76,7 +81,9 @@ def identity(what: str, gaps: Samples, rounding: float, why: str = "rounding") -
     size = _flat(gaps)
     largest = float(np.abs(size).max(initial=0.0))
     return Check(
-        _answer(size, largest <= rounding), f"{what} off by {largest:.1e}", f"{rounding:.0e} ({why})"
+        _answer(size, largest <= rounding),
+        f"{what} off by {largest:.1e}",
+        f"{rounding:.0e} ({why})",
     )
 
 
@@ -141,9 +148,7 @@ def exponent_at_most(
     )
 
 
-def equal(
-    what: str, means: Samples, errors: Samples, target: Samples, precision: float
-) -> Check:
+def equal(what: str, means: Samples, errors: Samples, target: Samples, precision: float) -> Check:
     """Whether means are what they are claimed to be, as far as their statistical errors tell.
 
     No, if one is off by more than `STANDARD_ERRORS` of its own; unclear, if that many standard
@@ -215,6 +220,7 @@ def claim(
         outside: in which way the hypothesis is unmet, or nothing where it is met.
         unclear: the sentence if the measurement cannot tell; without it, which check could not.
     """
+
     def those(answer: Answer) -> list[Check]:
         return [check for check in checks if check.answer == answer]
 
@@ -236,7 +242,7 @@ def claim(
         outcome,
         predicted,
         "; ".join(check.measured for check in checks),
-        "; ".join(dict.fromkeys(check.tolerance for check in checks)),
+        "; ".join(dict.fromkeys(check.tolerance for check in checks if check.tolerance)),
         sentence,
     )
 

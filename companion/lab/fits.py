@@ -53,12 +53,16 @@ def exponent(samples: xr.DataArray, along: str = "width") -> float:
     return PowerLaw.through(samples, along).exponent
 
 
-def spread(samples: xr.DataArray | np.ndarray | Sequence[float] | float, form: str = ".3g") -> str:
+def spread(
+    samples: xr.DataArray | np.ndarray | Sequence[float] | float,
+    form: str = ".3g",
+    kind: str = "seeds",
+) -> str:
     """`mean (least to largest over k seeds)`, or the number alone where there is one."""
     values = np.asarray(samples, dtype=float)
     if values.size == 1:
         return f"{values.item():{form}}"
-    kind = "seeds" if getattr(samples, "dims", ("seed",)) == ("seed",) else "runs"
+    kind = kind if getattr(samples, "dims", ("seed",)) == ("seed",) else "runs"
     return (
         f"{values.mean():{form}} ({values.min():{form}} to {values.max():{form}} over "
         f"{values.size} {kind})"

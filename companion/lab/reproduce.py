@@ -5,13 +5,16 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from companion.base.files import check_writable
 from companion.base.paths import BOOK
 from companion.errors import InputError
+from companion.lab.catalog import check_experiment
 from companion.lab.experiment import (
     Experiment,
     check_device,
@@ -72,9 +75,10 @@ def reproduce(
         result = _compute(experiment, name, settings, device, key, store)
         base = experiment.QUICK if profile == "quick" else experiment.PAPER
         result = dataclasses.replace(result, profile=profile if settings == base else "custom")
+        judged(result)  # before it is kept: with odd settings it may have no values
         store.save(result)
         _forget_parts(store, name, key)
-    return dataclasses.replace(result, verdicts=tuple(experiment.judge(result)))
+    return judged(result)
 
 
 def recorded(name: str) -> Result:
@@ -83,11 +87,36 @@ def recorded(name: str) -> Result:
     Raises:
         InputError: no such experiment, or it has no record.
     """
-    experiment = load(name)
+    check_experiment(name)
     result = record_of(name)
     if result is None:
         raise InputError(f"{name} has no record in book/records; run it with --profile paper.")
-    return dataclasses.replace(result, verdicts=tuple(experiment.judge(result)))
+    return judged(result)
+
+
+def judged(result: Result) -> Result:
+    """The result with the values and verdicts that today's code takes from it.
+
+    Raises:
+        InputError: with its settings a value is not finite, or something is divided by 0.
+    """
+    experiment = load(result.experiment)
+    settings = type(experiment.QUICK).model_validate(dict(result.settings))
+    with _sensible(result.experiment):
+        values = {k: told(v) for k, v in experiment.values(settings, result.found).items()}
+        verdicts = tuple(experiment.judge(settings, result.found))
+    for quantity, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(
+                f"with these settings {quantity} of {result.experiment} comes out as {value}; "
+                "choose settings nearer to the profile's."
+            )
+    return dataclasses.replace(result, values=values, verdicts=verdicts)
+
+
+def told(value: Any) -> float | int | str | bool:
+    """A number of any kind, an array of none too, as Python's; words as they are."""
+    return value if isinstance(value, str) else np.asarray(value).item()
 
 
 def is_current(record: Result) -> bool:
@@ -128,7 +157,25 @@ def _compute(
     started = time.perf_counter()
     token = PARTS.set(Parts(store.root / name / f"{key}.parts"))
     try:
-        result = experiment.run(settings, device)
+        with _sensible(name):
+            found = experiment.run(settings, device)
+    finally:
+        PARTS.reset(token)
+    return Result(
+        name,
+        settings.model_dump(mode="json"),
+        found,
+        device=device,
+        fingerprint=key,
+        provenance=provenance(data_identity(name, settings), time.perf_counter() - started),
+    )
+
+
+@contextmanager
+def _sensible(name: str) -> Iterator[None]:
+    """Settings far from the profiles' may ask for what no number can say."""
+    try:
+        yield
     except ZeroDivisionError:
         raise InputError(
             f"with these settings a quantity that {name} divides by is 0; choose settings nearer "
@@ -139,20 +186,6 @@ def _compute(
             f"with these settings a number in {name} is too large; choose settings nearer to the "
             "profile's."
         ) from None
-    finally:
-        PARTS.reset(token)
-    for quantity, value in result.values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(
-                f"with these settings {quantity} of {name} comes out as {value}; choose settings "
-                "nearer to the profile's."
-            )
-    return dataclasses.replace(
-        result,
-        device=device,
-        fingerprint=key,
-        provenance=provenance(data_identity(name, settings), time.perf_counter() - started),
-    )
 
 
 def _forget_parts(store: Store, name: str, key: str) -> None:

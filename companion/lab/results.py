@@ -40,33 +40,39 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Result:
-    """What one experiment found, as plain numbers and arrays.
-
-    An experiment's `run` fills the first five; `reproduce` adds the rest.
+    """What one experiment found, and what that says.
 
     Attributes:
         experiment: name, e.g. `du2019/figure1`.
         settings: every setting, defaults included.
-        values: named numbers and words.
-        arrays: named arrays.
-        data: what it was computed on, in words.
+        found: what `run` returned, arrays with named axes.
         profile: `quick`, `paper`, or `custom` where a setting was overridden.
         device: `cpu` or `cuda`.
         fingerprint: of everything that decides the numbers.
         provenance: commit, versions, machine, threads, date, seconds.
+        values: named numbers and words for prose, computed from `found`.
         verdicts: what `judge` made of it.
     """
 
     experiment: str
     settings: Mapping[str, Any]
-    values: Mapping[str, float | int | str | bool]
-    arrays: Mapping[str, np.ndarray]
-    data: str
+    found: xr.Dataset
     profile: str = "custom"
     device: str = "cpu"
     fingerprint: str = ""
     provenance: Mapping[str, str | float | int] = field(default_factory=dict)
+    values: Mapping[str, float | int | str | bool] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def data(self) -> str:
+        """What it was computed on, in words."""
+        return str(self.found.attrs["data"])
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What was found as plain arrays, by name."""
+        return {str(name): array.values for name, array in self.found.data_vars.items()}
 
     def verdict(self, claim: str) -> Verdict:
         """The verdict on one claim; KeyError if this result says nothing about it."""
@@ -132,8 +138,14 @@ def _encoded(array: xr.DataArray) -> dict[str, Any]:
 
 def write_result(path: Path, result: Result) -> None:
     """Write a result as one JSON file with a checksum, atomically."""
-    payload = dataclasses.asdict(dataclasses.replace(result, arrays={}))
-    payload["arrays"] = {name: encode(array) for name, array in result.arrays.items()}
+    payload = {
+        **{f.name: getattr(result, f.name) for f in dataclasses.fields(result)},
+        "settings": dict(result.settings),
+        "provenance": dict(result.provenance),
+        "values": dict(result.values),
+        "verdicts": [dataclasses.asdict(verdict) for verdict in result.verdicts],
+        "found": encode_dataset(result.found),
+    }
     write_checked(path, payload)
 
 
@@ -146,7 +158,7 @@ def read_result(path: Path) -> Result:
     """
     payload = read_checked(path)
     with as_written(path):
-        payload["arrays"] = {name: decode(array) for name, array in payload["arrays"].items()}
+        payload["found"] = decode_dataset(payload["found"])
         payload["verdicts"] = tuple(Verdict(**verdict) for verdict in payload["verdicts"])
         if not {"commit", "created", "seconds"} <= payload["provenance"].keys():
             raise KeyError

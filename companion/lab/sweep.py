@@ -87,7 +87,8 @@ def sweep(name: str, compute: Callable[..., Variables], **axes: Iterable[Any]) -
         array = np.stack([part[key].values for part in parts])
         return [*values, *first.dims], array.reshape(*lengths, *first.shape)
 
-    coordinates = {**{key: c for key, c in parts[0].coords.items()}, **values}
+    coordinates: dict[Hashable, Any] = dict(parts[0].coords.items())
+    coordinates.update(values)
     return xr.Dataset({key: stacked(key) for key in parts[0].data_vars}, coordinates)
 
 

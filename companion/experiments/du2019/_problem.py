@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -145,7 +144,7 @@ def on_data(
 ) -> Problem:
     """A network on given data; arguments as of `draw`."""
     dtype: torch.dtype = getattr(torch, settings.dtype)
-    near: Any = data.to(dtype, device)
+    near = data.to(dtype, device)
     network = draw_du(
         width, near.x.shape[1], seed, trained=trained, dtype=dtype, device=device
     )

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
+import xarray as xr
 from pydantic import Field
 
 from companion.bounds.du2019 import (
@@ -29,16 +30,17 @@ from companion.bounds.du2019 import (
 )
 from companion.datafiles import digits_source
 from companion.datasets import DataSet, digits, sphere
-from companion.dynamics import Every, Trajectory, gradient_descent, gradient_flow
 from companion.errors import InputError
-from companion.kernels import infinite_width_gram, lambda_min
-from companion.lab.experiment import Cost
-from companion.lab.results import Outcome, Result, Verdict
-from companion.lab.settings import Positive, Probability, Size
-from companion.lab.settings import Settings as BaseSettings
-from companion.lab.sweep import sweep
-from companion.networks import draw_two_layer
-from companion.observables import gram_lambda_min, max_distance, misfit
+from companion.experiments.du2019._problem import Problem, on_data
+from companion.kernels import infinite_width_gram, lambda_min, near_boundary
+from companion.lab.checks import at_least, claim, note, probability_at_least, true
+from companion.lab.experiment import Cost, Values
+from companion.lab.fits import spread
+from companion.lab.results import Outcome, Verdict
+from companion.lab.settings import Count, Positive, Probability, SeededSettings, Share, Size
+from companion.lab.sweep import Variables, sweep
+from companion.monitors import Every, Record, gram_lambda_min, misfit, unit_distances
+from companion.training import History
 
 EXPECTED: dict[str, Outcome] = {"du2019-width-explicit": "holds"}
 DATA = "digits"
@@ -46,8 +48,8 @@ DATA = "digits"
 ORTHOGONAL_LAMBDA_0 = 0.5
 
 
-class Settings(BaseSettings):
-    """What is run.
+class Settings(SeededSettings):
+    """What is run; seeds are independent initialisations of each run.
 
     Attributes:
         spheres: n = d of the data sets on the sphere in the table.
@@ -57,23 +59,22 @@ class Settings(BaseSettings):
         descent_counts: the same for gradient descent.
         delta: failure probability of these runs; one half of it for each event bounded by Markov.
         label_norm: ||y|| of these runs.
-        seeds: independent initialisations of each run.
         duration: time of the flow, and eta times the number of steps of descent.
         step_share: share of the proof's budget that the step size takes, eta n^2 / (lambda_0 / 2).
         tolerance: of the solver of gradient flow.
         memory_limit: in GiB; settings that need more are refused.
     """
 
-    spheres: tuple[Annotated[int, Field(ge=2)], ...] = (10, 30, 100, 300, 1000)
+    seeds: Size = 5
+    spheres: Annotated[tuple[Count, ...], Field(min_length=1)] = (10, 30, 100, 300, 1000)
     digits_per_class: Size = 500
     table_delta: Probability = 0.1
     flow_counts: tuple[Size, ...] = (1,)
     descent_counts: tuple[Size, ...] = (1,)
     delta: Probability = 0.5
     label_norm: Positive = 0.1
-    seeds: Size = 5
     duration: Positive = 4.0
-    step_share: Annotated[float, Field(gt=0, lt=1)] = 0.146
+    step_share: Share = 0.146
     tolerance: Positive = 1e-7
     memory_limit: Positive = 2.0
 
@@ -93,7 +94,7 @@ def cost(settings: Settings) -> Cost:
     return Cost(table + settings.seeds * (flow + descent), _bytes(settings))
 
 
-def run(settings: Settings, device: str) -> Result:
+def run(settings: Settings, device: str) -> xr.Dataset:
     """Fill the table, then run the theorems at their own widths.
 
     Raises:
@@ -101,29 +102,35 @@ def run(settings: Settings, device: str) -> Result:
     """
     _check_memory(settings)
     rows, real = _table(settings, device)
-    arrays = {f"table_{name}": np.array([row[name] for row in rows]) for name in rows[0]}
-    runs = [("flow", n) for n in settings.flow_counts]
-    runs += [("descent", n) for n in settings.descent_counts]
-    for kind, count in runs:
-        train = partial(_RUNS[kind], settings, count, device)
-        found = sweep(f"{kind}{count}", train, seed=range(settings.seeds))
-        arrays |= {f"{kind}{count}_{name}": array for name, array in found.items()}
-    return Result(
-        experiment="du2019/explicit_width",
-        settings=settings.model_dump(mode="json"),
-        values=_values(settings, rows),
-        arrays=arrays,
-        data=f"uniform on the sphere; orthonormal inputs; {real}",
+    found = xr.Dataset(
+        {f"table_{name}": ("set", [row[name] for row in rows]) for name in rows[0]},
+        attrs={"data": f"uniform on the sphere; orthonormal inputs; {real}"},
     )
+    for kind, count in runs(settings):
+        one = partial(_RUNS[kind], settings, count, device)
+        several = sweep(f"{kind}{count}", one, seed=settings.each_seed)
+        found = found.merge(_named(several, f"{kind}{count}_"))
+    return found
+
+
+def runs(settings: Settings) -> list[tuple[str, int]]:
+    """Kind and n of what is run at its explicit width."""
+    flows = [("flow", n) for n in settings.flow_counts]
+    return flows + [("descent", n) for n in settings.descent_counts]
+
+
+def _named(several: xr.Dataset, prefix: str) -> xr.Dataset:
+    """The runs of one kind, with names of their own for arrays and all axes but the seeds'."""
+    names = [*several.data_vars, *(axis for axis in several.dims if axis != "seed")]
+    return several.rename({name: f"{prefix}{name}" for name in names})
 
 
 def _table(settings: Settings, device: str) -> tuple[list[dict[str, float]], str]:
     """One row of explicit numbers per data set, real digits last, and the name of their source."""
     real = digits(digits_source(), (3, 8), settings.digits_per_class)
-    sets = [sphere(n, n, seed=0) for n in settings.spheres] + [real]
-    return [_explicit(data.to(torch.float64, device), settings.table_delta) for data in sets], (
-        real.source
-    )
+    sets = [sphere(n, n, settings.first_seed) for n in settings.spheres] + [real]
+    rows = [_explicit(each.to(torch.float64, device), settings.table_delta) for each in sets]
+    return rows, real.source
 
 
 def _explicit(data: DataSet, delta: float) -> dict[str, float]:
@@ -141,23 +148,6 @@ def _explicit(data: DataSet, delta: float) -> dict[str, float]:
         "descent": theorem_4_1_width_at(count, lambda_0, half, start, step_size),
         "step_size": step_size,
     }
-
-
-def _values(settings: Settings, rows: list[dict[str, float]]) -> dict[str, float | int]:
-    names = [f"sphere{n}" for n in settings.spheres] + ["digits"]
-    named = dict(zip(names, rows, strict=True))
-    values: dict[str, float | int] = {
-        f"{name}_{key}": value for name, row in named.items() for key, value in row.items()
-    }
-    # n = 2 is named even where it is not run: it shows how fast the width grows.
-    for n in sorted({1, 2, *settings.flow_counts, *settings.descent_counts}):
-        values[f"flow_width_{n}"] = _flow_width(settings, n)
-        values[f"descent_width_{n}"] = _descent_width(settings, n)
-        values[f"descent_step_size_{n}"] = _step_size(settings, n)
-    least = min(_flow_width(settings, n) / n**2 for n in settings.flow_counts)
-    # The proof's third event, Lemma 3.1, fails with Hoeffding's exp(-m lambda_0^2 / 8 n^2).
-    values["lemma_3_1_digits"] = least * ORTHOGONAL_LAMBDA_0**2 / 8 / math.log(10)
-    return values
 
 
 def _start(settings: Settings, count: int) -> float:
@@ -205,146 +195,142 @@ def _check_memory(settings: Settings) -> None:
         )
 
 
-def _orthonormal(settings: Settings, count: int, device: str) -> DataSet:
-    """The unit vectors of R^n with labels of alternating sign and norm `label_norm`."""
+def _problem(settings: Settings, count: int, width: int, device: str, seed: int) -> Problem:
+    """A network on the unit vectors of R^n, labels of alternating sign and norm `label_norm`."""
     x = torch.eye(count, dtype=torch.float64)
     y = (-1.0) ** torch.arange(count, dtype=torch.float64) * settings.label_norm / math.sqrt(count)
-    dtype = getattr(torch, settings.dtype)
-    return DataSet(x, y, f"orthonormal, n={count}").to(dtype, device)
+    data = DataSet(x, y, f"orthonormal, n={count}")
+    return on_data(data, settings, device, seed=seed, width=width)
 
 
-def _flow(settings: Settings, count: int, device: str, *, seed: int) -> dict[str, np.ndarray]:
+def _flow(settings: Settings, count: int, device: str, *, seed: int) -> Variables:
     """Gradient flow at the width of Theorem 3.2."""
-    data, width = _orthonormal(settings, count, device), _flow_width(settings, count)
-    network = draw_two_layer(width, count, seed, data.x.dtype, device)
-    trajectory = gradient_flow(
-        network,
-        data.x,
-        data.y,
-        times=np.linspace(0, settings.duration, 9).tolist(),
-        record={"misfit": misfit, "distance": max_distance, "lambda_min": gram_lambda_min},
-        tolerance=settings.tolerance,
-    )
-    radius = lemma_3_2_radius(count, ORTHOGONAL_LAMBDA_0, settings.delta / 2)
-    start = float(trajectory["misfit"][0])
-    return _recorded(trajectory, network.preactivations(data.x), radius) | {
-        "reach": np.array(lemma_3_3_distance(count, width, ORTHOGONAL_LAMBDA_0, start)),
-        "bound": theorem_3_2(trajectory.at["misfit"], ORTHOGONAL_LAMBDA_0, start),
+    width, lambda_0 = _flow_width(settings, count), ORTHOGONAL_LAMBDA_0
+    problem = _problem(settings, count, width, device, seed)
+    times = np.linspace(0, settings.duration, 9)
+    record: Record = {"misfit": misfit, "distance": unit_distances, "lambda_min": gram_lambda_min}
+    history = problem.flow(times, record, settings.tolerance)
+    start = float(history["misfit"][0])
+    return {
+        **_recorded(problem, history, lemma_3_2_radius(count, lambda_0, settings.delta / 2)),
+        "time": ("moment", times),
+        "sparse_time": ("look", times),
+        "reach": lemma_3_3_distance(count, width, lambda_0, start),
+        "bound": ("moment", theorem_3_2(times, lambda_0, start)),
     }
 
 
-def _descent(settings: Settings, count: int, device: str, *, seed: int) -> dict[str, np.ndarray]:
+def _descent(settings: Settings, count: int, device: str, *, seed: int) -> Variables:
     """Gradient descent at the width and the step size of Theorem 4.1."""
-    data, width = _orthonormal(settings, count, device), _descent_width(settings, count)
-    network = draw_two_layer(width, count, seed, data.x.dtype, device)
+    width, lambda_0 = _descent_width(settings, count), ORTHOGONAL_LAMBDA_0
+    problem = _problem(settings, count, width, device, seed)
     step_size, steps = _step_size(settings, count), _steps(settings, count)
     seldom = max(1, steps // 8)
-    trajectory = gradient_descent(
-        network,
-        data.x,
-        data.y,
-        step_size=step_size,
-        steps=steps,
-        record={
-            "misfit": misfit,
-            "distance": Every(seldom, max_distance),
-            "lambda_min": Every(seldom, gram_lambda_min),
-        },
-    )
-    radius = theorem_4_1_radius(count, ORTHOGONAL_LAMBDA_0, settings.delta / 2, step_size)
-    start = float(trajectory["misfit"][0])
-    recorded = _recorded(trajectory, network.preactivations(data.x), radius)
-    scaled = {name: step_size * recorded[name] for name in ("time", "sparse_time")}
-    return (
-        recorded
-        | scaled
-        | {
-            "reach": np.array(corollary_4_1_distance(count, width, ORTHOGONAL_LAMBDA_0, start)),
-            "bound": theorem_4_1(trajectory.at["misfit"], step_size, ORTHOGONAL_LAMBDA_0, start),
-        }
-    )
+    record: Record = {
+        "misfit": misfit,
+        "distance": Every(seldom, unit_distances),
+        "lambda_min": Every(seldom, gram_lambda_min),
+    }
+    history = problem.train(step_size, steps, record).stable()
+    start, at = float(history["misfit"][0]), history.at["misfit"]
+    radius = theorem_4_1_radius(count, lambda_0, settings.delta / 2, step_size)
+    return {
+        **_recorded(problem, history, radius),
+        "time": ("moment", step_size * at),
+        "sparse_time": ("look", step_size * history.at["distance"]),
+        "reach": corollary_4_1_distance(count, width, lambda_0, start),
+        "bound": ("moment", theorem_4_1(at, step_size, lambda_0, start)),
+    }
 
 
 _RUNS = {"flow": _flow, "descent": _descent}
 
 
-def _recorded(
-    trajectory: Trajectory, preactivations: torch.Tensor, radius: float
-) -> dict[str, np.ndarray]:
+def _recorded(problem: Problem, history: History, radius: float) -> Variables:
+    (preactivations,) = problem.network.preactivations(problem.x)
     return {
-        "time": trajectory.at["misfit"],
-        "sparse_time": trajectory.at["distance"],
-        **trajectory.values,
-        "near": np.array(float((preactivations.abs() < radius).sum())),
-        "radius": np.array(radius),
-        "width": np.array(preactivations.shape[1]),
+        "misfit": ("moment", history["misfit"]),
+        "distance": ("look", history["distance"][:, 0, 0]),
+        "lambda_min": ("look", history["lambda_min"]),
+        "near": float(near_boundary(preactivations, radius).sum()),
+        "radius": radius,
+        "width": preactivations.shape[1],
     }
 
 
-def judge(result: Result) -> list[Verdict]:
-    """Every link of the proof in every run; how often its events failed."""
-    s = result.settings
-    runs = [("flow", n) for n in s["flow_counts"]] + [("descent", n) for n in s["descent_counts"]]
-    chains = {(kind, n): _chain(result, kind, n) for kind, n in runs}
-    failed = [np.flatnonzero(~chain["events"]) for chain in chains.values()]
-    # Conclusions may be missed only where an event failed, which it may with probability delta.
-    broken = sum(int((chain["events"] & ~chain["conclusions"]).sum()) for chain in chains.values())
-    unlucky = min(_tail(s["seeds"], len(which), s["delta"]) for which in failed)
-    widest = ", ".join(
-        f"{kind} n={n} at m={int(result.arrays[f'{kind}{n}_width'][0]):,}" for kind, n in runs
+def values(settings: Settings, found: xr.Dataset) -> Values:
+    """The table row by row, and the widths and step sizes of the runs."""
+    names = [f"sphere{n}" for n in settings.spheres] + ["digits"]
+    told: dict[str, object] = {
+        f"{name}_{str(key).removeprefix('table_')}": column.isel(set=row)
+        for row, name in enumerate(names)
+        for key, column in found.data_vars.items()
+        if str(key).startswith("table_")
+    }
+    # n = 2 is named even where it is not run: it shows how fast the width grows.
+    for n in sorted({1, 2, *settings.flow_counts, *settings.descent_counts}):
+        told[f"flow_width_{n}"] = _flow_width(settings, n)
+        told[f"descent_width_{n}"] = _descent_width(settings, n)
+        told[f"descent_step_size_{n}"] = _step_size(settings, n)
+    least = min(_flow_width(settings, n) / n**2 for n in settings.flow_counts)
+    # The proof's third event, Lemma 3.1, fails with Hoeffding's exp(-m lambda_0^2 / 8 n^2).
+    told["lemma_3_1_digits"] = least * ORTHOGONAL_LAMBDA_0**2 / 8 / math.log(10)
+    return told
+
+
+def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
+    """Every link of the proof in every run; how often its events happened."""
+    chains = [_chain(settings, found, kind, n) for kind, n in runs(settings)]
+    together = {name: np.concatenate([chain[name] for chain in chains]) for name in chains[0]}
+    widths = ", ".join(
+        f"{kind} n={n} at m={int(found[f'{kind}{n}_width'][0]):,}" for kind, n in runs(settings)
     )
-    often = unlucky > 0.01
-    share = np.concatenate([chain["share"] for chain in chains.values()])
-    least = min(float(chain["eigenvalue"].min()) for chain in chains.values())
+    seen = together["conclusions"][together["events"]]
     return [
-        Verdict(
+        claim(
             "du2019-width-explicit",
-            "holds" if broken == 0 and often else "fails",
-            rf"with probability at least ${1 - s['delta']:g}$: $R'<R$, distance at most $R'$, "
+            rf"with probability at least ${1 - settings.delta:g}$: $R'<R$, distance at most $R'$, "
             r"$\lambda_{\min}(H(t))\ge\lambda_0/2$ and the rate",
-            f"{widest}: events failed in {sum(map(len, failed))} of {len(runs) * s['seeds']} runs, "
-            f"conclusions in {broken} of the others; distance over $R'$ {share.mean():.3f} "
-            f"({share.min():.3f} to {share.max():.3f}); "
-            rf"least $\lambda_{{\min}}(H(t))/\lambda_0$ {least:.4f}",
-            "no broken link; failed events not rarer than 1 in 100 at rate delta",
-            "At the explicit width of its own proof, on orthonormal inputs, "
-            + (
-                "a theorem's chain of bounds is broken."
-                if broken
-                else "each theorem's chain of bounds was seen link by link."
-                if often
-                else "the events of the proof fail more often than delta allows."
+            note(widths),
+            true(
+                f"in each of the {len(seen)} runs in which the proof's events happened, all its "
+                "conclusions are seen",
+                seen,
+                f"a conclusion is missed in {(~seen).sum()} of {len(seen)} runs in which the "
+                "proof's events happened",
             ),
+            probability_at_least("the events happened", together["events"], 1 - settings.delta),
+            note(f"distance over $R'$ {spread(together['share'], '.3f', 'runs')}"),
+            at_least(
+                r"$\lambda_{\min}(H(t))/\lambda_0$", together["eigenvalue"][together["events"]], 0.5
+            ),
+            holds="At the explicit width of its own proof, on orthonormal inputs, each theorem's "
+            "chain of bounds was seen link by link.",
+            fails="At the explicit width of its own proof, on orthonormal inputs, a theorem's "
+            "chain of bounds is broken, or its events fail more often than delta allows.",
+            unclear="The events of the proof happened in too few runs to tell.",
         )
     ]
 
 
-def _chain(result: Result, kind: str, count: int) -> dict[str, np.ndarray]:
+def _chain(settings: Settings, found: xr.Dataset, kind: str, count: int) -> dict[str, np.ndarray]:
     """Which events and which conclusions were seen, per seed; shapes (seeds,)."""
+    prefix = f"{kind}{count}_"
     a = {
-        name: result.arrays[f"{kind}{count}_{name}"]
-        for name in (
-            "misfit", "bound", "distance", "lambda_min", "reach", "radius", "near", "width",
-        )
-    }  # fmt: skip
-    half = result.settings["delta"] / 2
-    start = initial_misfit(result.settings["label_norm"] ** 2, count) / half
+        str(n).removeprefix(prefix): v.values for n, v in found.items() if str(n).startswith(prefix)
+    }
+    half = settings.delta / 2
     flips = lemma_4_1_flips(count, int(a["width"][0]), float(a["radius"][0])) / half
     eigenvalue = a["lambda_min"] / ORTHOGONAL_LAMBDA_0
+    farthest = a["distance"].max(axis=1)
     return {
-        "events": (a["misfit"][:, 0] <= start) & (eigenvalue[:, 0] >= 0.75) & (a["near"] <= flips),
+        "events": (a["misfit"][:, 0] <= _start(settings, count))
+        & (eigenvalue[:, 0] >= 0.75)
+        & (a["near"] <= flips),
         "conclusions": (a["reach"] < a["radius"])
-        & (a["distance"].max(axis=1) <= a["reach"])
+        & (farthest <= a["reach"])
         & (eigenvalue.min(axis=1) >= 0.5)
         & (a["misfit"] <= a["bound"]).all(axis=1),
-        "share": a["distance"].max(axis=1) / a["reach"],
+        "share": farthest / a["reach"],
         "eigenvalue": eigenvalue.min(axis=1),
     }
-
-
-def _tail(trials: int, failures: int, rate: float) -> float:
-    """P(at least `failures` of `trials` fail) where each fails with probability `rate`."""
-    return sum(
-        math.comb(trials, k) * rate**k * (1 - rate) ** (trials - k)
-        for k in range(failures, trials + 1)
-    )

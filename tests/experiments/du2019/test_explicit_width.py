@@ -5,14 +5,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
 from companion.bounds import du2019 as bounds
 from companion.errors import InputError
 from companion.experiments.du2019 import explicit_width
-from companion.experiments.du2019.explicit_width import Settings, judge, run
+from companion.experiments.du2019.explicit_width import Settings, run
 from tests.doctoring import outcomes
 
 TINY = Settings(
@@ -22,11 +21,11 @@ TINY = Settings(
 counts = st.integers(1, 2000)
 eigenvalues = st.floats(1e-4, 0.5)
 deltas = st.floats(1e-3, 0.99)
-judged = partial(outcomes, judge)
+judged = partial(outcomes, explicit_width, TINY)
 
 
 @pytest.fixture(scope="module")
-def result():
+def found():
     return run(TINY, "cpu")
 
 
@@ -60,8 +59,9 @@ def test_at_its_width_the_reach_of_descent_is_its_radius(count, lambda_0, delta,
     assert reach == pytest.approx(radius)
 
 
-def test_table_uses_halves_of_delta_and_the_exact_misfit(result):
-    row = {k.removeprefix("table_"): v[-1] for k, v in result.arrays.items() if "table_" in k}
+def test_table_uses_halves_of_delta_and_the_exact_misfit(found):
+    row = {str(k).removeprefix("table_"): float(v) for k, v in found.isel(set=-1).items()
+           if str(k).startswith("table_")}  # fmt: skip
     count, lambda_0, delta = int(row["count"]), row["lambda_0"], TINY.table_delta
     assert count == 2 * TINY.digits_per_class
     start = (count + count / 2) / (delta / 2)  # labels are signs, so ||y||^2 = n
@@ -69,11 +69,11 @@ def test_table_uses_halves_of_delta_and_the_exact_misfit(result):
     assert row["radius"] == pytest.approx(radius)
     assert row["flow"] == pytest.approx(4 * count * start / (lambda_0 * radius) ** 2)
     assert row["descent"] == pytest.approx(4 * row["flow"])
-    assert "digits 3 and 8" in result.data
+    assert "digits 3 and 8" in found.attrs["data"]
 
 
-def test_one_input_follows_the_closed_form(result):
-    a = result.arrays
+def test_one_input_follows_the_closed_form(found):
+    a = {name: array.values for name, array in found.items()}
     share = a["flow1_lambda_min"][:, :1]  # of units that are active, and H itself for n = 1
     misfit = a["flow1_misfit"]
     exact = np.exp(-2 * share * a["flow1_time"]) * misfit[:, :1]
@@ -83,40 +83,51 @@ def test_one_input_follows_the_closed_form(result):
     np.testing.assert_allclose(a["flow1_distance"], moved, rtol=2e-2)
 
 
-def test_descent_contracts_by_its_gram_matrix(result):
-    a = result.arrays
-    ratio = a["descent1_misfit"][:, 1] / a["descent1_misfit"][:, 0]
+def test_descent_contracts_by_its_gram_matrix(found):
+    ratio = (found.descent1_misfit[:, 1] / found.descent1_misfit[:, 0]).values
     step_size = explicit_width._step_size(TINY, 1)
-    np.testing.assert_allclose(ratio, (1 - step_size * a["descent1_lambda_min"][:, 0]) ** 2, 1e-3)
+    known = (1 - step_size * found.descent1_lambda_min[:, 0].values) ** 2
+    np.testing.assert_allclose(ratio, known, 1e-3)
 
 
-def test_verdict_holds_and_can_fail(result):
-    assert judged(result)["du2019-width-explicit"] == "holds"
-    for name, factor in (
+def test_the_judge_can_say_yes(found):
+    assert judged(found) == {"du2019-width-explicit": "holds"}
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [
         ("flow1_distance", 100.0),
         ("descent1_lambda_min", 0.1),
         ("flow1_misfit", np.linspace(1, 50, 9)),
-    ):
-        changed = result.arrays[name] * factor
-        changed[:, 0] = result.arrays[name][:, 0]
-        assert judged(result, **{name: changed})["du2019-width-explicit"] == "fails", name
+        ("descent1_radius", 1e-3),
+    ],
+)
+def test_a_broken_link_is_seen(found, name, factor):
+    def broken(array):
+        changed = array * factor
+        if changed.ndim > 1:  # the events, at the start, are as they were
+            changed[:, 0] = array[:, 0]
+        return changed
+
+    other = {"descent1_near": 0.0} if name == "descent1_radius" else {}
+    lied = judged(found, **{name: broken}, **other)
+    assert lied == {"du2019-width-explicit": "fails"}
 
 
-def test_events_that_always_fail_refute_the_probability(result):
-    settings = {"seeds": 20, "delta": 0.5}
-    arrays = {
-        name: np.repeat(array, 10, axis=0) if name.startswith(("flow", "descent")) else array
-        for name, array in result.arrays.items()
-    }
-    arrays["flow1_near"] = np.full(20, 1e9)
-    found = judged(result, settings=settings, **arrays)
-    assert found["du2019-width-explicit"] == "fails"
+def test_events_that_fail_now_and_then_are_no_failure_and_always_decide_nothing(found):
+    once = judged(found, flow1_near=np.array([1e9, 0]))
+    assert once == {"du2019-width-explicit": "holds"}
+    never = judged(found, flow1_near=1e9, descent1_near=1e9, flow1_distance=1e3)
+    assert never["du2019-width-explicit"] == "inconclusive"
 
 
-def test_tail_is_the_binomial_one():
-    for failures in range(6):
-        expected = scipy.stats.binom.sf(failures - 1, 5, 0.3)
-        assert explicit_width._tail(5, failures, 0.3) == pytest.approx(expected)
+def test_events_that_fail_more_often_than_delta_refute_the_probability(found):
+    many = found.isel(seed=np.arange(40) % 2)
+    wide = Settings(**{**TINY.model_dump(), "seeds": 40, "delta": 0.5})
+    rare = {"flow1_near": np.r_[np.full(35, 1e9), np.zeros(5)], "descent1_near": 1e9}
+    lied = outcomes(explicit_width, wide, many, **rare)
+    assert lied == {"du2019-width-explicit": "fails"}
 
 
 def test_more_memory_than_allowed_is_refused_before_anything_runs():

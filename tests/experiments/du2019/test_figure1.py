@@ -1,21 +1,25 @@
 """Figure 1 by other roads: autograd, matrix powers, sampled networks, doctored results."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from companion.datasets import sphere
 from companion.experiments.du2019 import figure1
+from companion.experiments.du2019._problem import draw
 from companion.kernels import infinite_width_gram
 from companion.lab.catalog import published
 from companion.lab.reproduce import record_of
-from companion.lab.results import Outcome, Result
-from companion.networks import draw_two_layer
-from tests.doctoring import outcomes
+from companion.networks import draw_du
+from tests.doctoring import doctored, outcomes
 from tests.oracles import (
     descent_by_autograd,
     max_distance_by_loops,
     pattern_difference_by_loops,
+    predictions,
 )
 
 SETTINGS = figure1.QUICK.override(
@@ -24,82 +28,101 @@ SETTINGS = figure1.QUICK.override(
 )  # fmt: skip
 
 
+judged = partial(outcomes, figure1, SETTINGS)
+
+
 @pytest.fixture(scope="module")
-def result() -> Result:
+def found() -> xr.Dataset:
     return figure1.run(SETTINGS, "cpu")
 
 
-def test_panels_agree_with_autograd_step_by_step(result: Result) -> None:
+def test_panels_agree_with_autograd_step_by_step(found: xr.Dataset) -> None:
     data = sphere(6, 5, seed=1)
-    start = draw_two_layer(16, 5, seed=1)
-    for convention, step_size in enumerate((0.3, 1e-3 * 4)):
-        for k, now in enumerate(descent_by_autograd(start, data.x, data.y, step_size, 4)):
-            at = (1, 1, convention, k)
-            residual = now.predict(data.x) - data.y
-            assert result.arrays["misfit"][at] == pytest.approx(float(residual @ residual) / 6)
-            flips = pattern_difference_by_loops(start.weights, now.weights, data.x)
-            assert result.arrays["flips"][at] == pytest.approx(flips)
-            distance = max_distance_by_loops(start.weights, now.weights)
-            assert result.arrays["distance"][at] == pytest.approx(distance)
+    network = draw_du(16, 5, seed=1, dtype=torch.float64)
+    (start,) = network.weights
+    for convention, step_size in (("fixed", 0.3), ("inferred", 1e-3 * 4)):
+        one = found.sel(seed=1, width=16, convention=convention)
+        for k, now in enumerate(descent_by_autograd(network, data.x, data.y, step_size, 4)):
+            residual = predictions(now.weights, now.outputs, data.x) - data.y
+            assert float(one.misfit[k]) == pytest.approx(float(residual @ residual) / 6)
+            flips = pattern_difference_by_loops(start, now.weights, data.x)
+            assert float(one.flips[k]) == pytest.approx(flips)
+            distance = max_distance_by_loops(start, now.weights)
+            assert float(one.distance[k]) == pytest.approx(distance)
 
 
-def test_limit_drop_is_a_power_of_the_limit_matrix(result: Result) -> None:
-    x = sphere(6, 5, seed=0).x
-    residual = figure1._initial_residuals(x, 3, 0)[2]
-    step = torch.eye(6, dtype=torch.float64) - 0.3 * infinite_width_gram(x)
+def test_limit_drop_is_a_power_of_the_limit_matrix(found: xr.Dataset) -> None:
+    problem = draw(SETTINGS, "cpu", seed=0, width=1)
+    residual = figure1._initial_residuals(problem, 3, 0)[2]
+    step = torch.eye(6, dtype=torch.float64) - 0.3 * infinite_width_gram(problem.x)
     first = torch.linalg.matrix_power(step, 1) @ residual
     last = torch.linalg.matrix_power(step, 4) @ residual
     expected = float((last.square().sum() / first.square().sum()).log())
-    assert result.arrays["limit_drop"][0, 1, figure1.FIXED, 2] == pytest.approx(expected)
+    one = found.limit_drop.sel(seed=0, width=16, convention="fixed")
+    assert float(one[2]) == pytest.approx(expected)
 
 
 def test_ensemble_has_the_covariance_of_drawn_networks() -> None:
-    x = sphere(4, 3, seed=5).x
-    drawn = torch.stack([draw_two_layer(64, 3, seed).predict(x) for seed in range(4000)])
-    residuals = figure1._initial_residuals(x, 40000, 0)
-    networks = drawn.T @ drawn / len(drawn) + torch.eye(4, dtype=torch.float64)
+    problem = draw(SETTINGS, "cpu", seed=5, width=1)
+    networks = (draw_du(64, 5, seed, dtype=torch.float64) for seed in range(4000))
+    drawn = torch.stack([network.predict(problem.x) for network in networks])
+    residuals = figure1._initial_residuals(problem, 40000, 0)
+    known = drawn.T @ drawn / len(drawn) + torch.eye(6, dtype=torch.float64)
     ensemble = residuals.T @ residuals / len(residuals)
-    torch.testing.assert_close(ensemble, networks, atol=0.08, rtol=0)  # 5 standard errors
+    torch.testing.assert_close(ensemble, known, atol=0.08, rtol=0)  # 5 standard errors
 
 
-def judged(result: Result, **arrays: np.ndarray) -> dict[str, Outcome]:
-    """Outcomes after some arrays were replaced, and with them the values."""
-    values = figure1._summary({**result.arrays, **arrays}, SETTINGS.widths)
-    return outcomes(figure1.judge, result, values=values, **arrays)
+UP = np.linspace(1, 3, 3)[None, :, None, None]
 
 
-def test_verdicts_follow_the_numbers(result: Result) -> None:
-    backwards = result.arrays["flips"][:, ::-1]
-    assert judged(result, flips=backwards)["du2019-fig1b"] == "fails"
-    up = np.linspace(1, 3, 3)[None, :, None, None]
-    distance = np.ones_like(result.arrays["distance"])
-    assert judged(result, distance=distance * up)["du2019-fig1c"] == "fails"
-    assert judged(result, distance=distance / up)["du2019-fig1c"] == "holds"
-    misfit = np.exp(-up * np.arange(5.0)) * np.ones_like(result.arrays["misfit"])
-    assert judged(result, misfit=misfit)["du2019-fig1a-stated"] == "holds"
-    eigenvalues = up * np.ones_like(result.arrays["lambda_min"])
-    explained = judged(result, misfit=misfit, lambda_min=eigenvalues)
-    assert explained["du2019-fig1-expl"] == "holds"
-    flat = judged(result, misfit=misfit, lambda_min=np.ones_like(eigenvalues) + 0.01 * up)
-    assert flat["du2019-fig1-expl"] == "fails"
+def test_panels_b_and_c_follow_the_order_of_the_widths(found: xr.Dataset) -> None:
+    assert judged(found, flips=lambda a: a[:, ::-1])["du2019-fig1b"] == "fails"
+    assert judged(found, distance=UP)["du2019-fig1c"] == "fails"
+    assert judged(found, distance=1 / UP)["du2019-fig1c"] == "holds"
 
 
-def test_curves_that_were_not_published_are_inconclusive(result: Result) -> None:
-    assert judged(result)["du2019-fig1a"] == "inconclusive"
+def test_the_explanation_follows_the_eigenvalue(found: xr.Dataset) -> None:
+    misfit = np.exp(-UP * np.arange(5.0))
+    rising, level = UP, 1 + 0.01 * UP
+    assert judged(found, misfit=misfit, lambda_min=rising)["du2019-fig1-expl"] == "holds"
+    assert judged(found, misfit=misfit, lambda_min=level)["du2019-fig1-expl"] == "fails"
 
 
-def test_a_drop_far_from_the_published_one_fails() -> None:
-    widths, epochs = (500, 1000, 2000), 101
-    fall = np.linspace(1, 2, 3)[None, :, None, None] * np.arange(epochs)
-    settings = figure1.QUICK.model_dump(mode="json")
+def test_the_stated_step_size_is_judged_beyond_the_noise_of_a_run(found: xr.Dataset) -> None:
+    quiet, noisy = ([-2 - s, -2 + s, -2] for s in (1e-3, 10.0))
+    misfit = np.exp(-UP * np.arange(5.0))
+    same = np.exp(-np.array([1, UP[0, 0, 0, 0]])[None, None, :, None] * np.arange(5.0))
+    inferred_only = np.where(np.arange(2)[:, None] == 1, misfit, same)
+    for drop, rises, levels in ((quiet, "holds", "fails"), (noisy, "inconclusive", "inconclusive")):
+        assert judged(found, misfit=misfit, limit_drop=drop)["du2019-fig1a-stated"] == rises
+        lied = judged(found, misfit=inferred_only, limit_drop=drop)
+        assert lied["du2019-fig1a-stated"] == levels
+
+
+def test_curves_that_were_not_published_are_inconclusive(found: xr.Dataset) -> None:
+    falling = np.exp(-UP * np.arange(5.0))
+    assert judged(found, misfit=falling)["du2019-fig1a"] == "inconclusive"
+
+
+def test_the_published_drop_is_met_or_not(found: xr.Dataset) -> None:
+    settings = figure1.QUICK.override({"widths": [500, 2000, 8000]})
     curves = published("du2019_fig1a")
-    close = np.stack([curves[f"width_{m}"][[0, *range(100)]] for m in widths])[None, :, None]
-    arrays = {"limit_drop": np.random.default_rng(0).normal(-2, 0.05, (1, 3, 2, 50))}
-    for misfit, outcome in ((np.exp(-fall), "fails"), (np.exp(close), "holds")):
-        both = np.broadcast_to(misfit, (1, 3, 2, epochs))
-        made = Result("du2019/figure1", settings, {}, {**arrays, "misfit": both}, "")
-        verdict = figure1._judge_reproduction(made, figure1.drops(dict(made.arrays)))
-        assert verdict.outcome == outcome
+    known = np.stack([curves[f"width_{m}"][[0, *range(100)]] for m in settings.widths])
+    made = xr.Dataset(
+        {
+            "misfit": (("seed", "width", "convention", "step"), np.exp(known)[None, :, None]),
+            "limit_drop": (
+                ("seed", "width", "convention", "member"),
+                np.random.default_rng(0).normal(-2, 0.05, (1, 3, 1, 50)),
+            ),
+        },
+        {"seed": [0], "width": list(settings.widths), "convention": ["inferred"]},
+    )
+    assert figure1._reproduction(settings, made).outcome == "holds"
+    steeper = doctored(made, misfit=lambda a: a**1.3)
+    assert figure1._reproduction(settings, steeper).outcome == "fails"
+    backwards = doctored(made, misfit=lambda a: a[:, ::-1])
+    assert figure1._reproduction(settings, backwards).outcome == "fails"
 
 
 def test_published_ends_are_those_of_the_paper() -> None:
@@ -115,5 +138,5 @@ def test_the_record_starts_as_today_s_code_does() -> None:
     assert record is not None
     again = figure1.run(figure1.PAPER.override({"widths": [500], "seeds": 1, "steps": 3}), "cpu")
     for name in ("misfit", "flips", "distance"):
-        known = record.arrays[name][:1, :1, :, :4]
-        np.testing.assert_allclose(again.arrays[name], known, rtol=1e-4, atol=2e-6)
+        known = record.found[name].isel(seed=[0], width=[0], step=slice(4))
+        np.testing.assert_allclose(again[name], known, rtol=1e-4, atol=2e-6)
