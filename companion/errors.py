@@ -12,6 +12,10 @@ class DivergedError(InputError):
     """The step size is too large for gradient descent to stay finite."""
 
 
+class ContractError(InputError):
+    """An experiment, a page or a table of this project does not keep to what all of them do."""
+
+
 class DamagedError(InputError):
     """A file that this program wrote is no longer what it wrote."""
 

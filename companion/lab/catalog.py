@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from companion.base.paths import BOOK, PACKAGE
-from companion.errors import one_of
+from companion.errors import ContractError, one_of
 
 EXPERIMENTS = PACKAGE / "experiments"
 FIGURES = PACKAGE / "figures"
@@ -79,7 +79,10 @@ def expected(experiment: str) -> dict[str, str]:
     """Claim id -> outcome the experiment is expected to reach."""
     outcomes = constant(experiment, "EXPECTED")
     if not isinstance(outcomes, dict):
-        raise TypeError(f"{experiment} declares no EXPECTED outcomes")
+        raise ContractError(
+            f"companion/experiments/{experiment}.py declares no EXPECTED; write EXPECTED = "
+            "{claim: outcome}."
+        )
     return outcomes
 
 

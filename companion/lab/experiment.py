@@ -10,6 +10,7 @@ import xarray as xr
 
 from companion.errors import InputError
 from companion.lab.catalog import check_experiment
+from companion.lab.contract import check_declared
 from companion.lab.results import Outcome, Verdict
 from companion.lab.settings import Settings
 
@@ -59,11 +60,12 @@ def load(name: str) -> Experiment:
 
     Raises:
         InputError: there is none of that name; the nearest is named.
+        ContractError: it does not declare what an experiment has to.
     """
     check_experiment(name)
-    return cast(
-        Experiment, importlib.import_module(f"companion.experiments.{name.replace('/', '.')}")
-    )
+    module = importlib.import_module(f"companion.experiments.{name.replace('/', '.')}")
+    check_declared(name, module)
+    return cast(Experiment, module)
 
 
 def settings_of(experiment: Experiment, profile: str, overrides: Mapping[str, object]) -> Settings:

@@ -15,6 +15,7 @@ from companion.base.files import check_writable
 from companion.base.paths import BOOK
 from companion.errors import InputError
 from companion.lab.catalog import check_experiment
+from companion.lab.contract import check_found, check_verdicts, reported
 from companion.lab.experiment import (
     Experiment,
     check_device,
@@ -99,19 +100,24 @@ def judged(result: Result) -> Result:
 
     Raises:
         InputError: with its settings a value is not finite, or something is divided by 0.
+        ContractError: the experiment does not keep to what one has to.
     """
     experiment = load(result.experiment)
     settings = type(experiment.QUICK).model_validate(dict(result.settings))
-    with _sensible(result.experiment):
+    name = result.experiment
+    check_found(name, result.found, getattr(experiment, "MAY_BE_MISSING", ()))
+    with _sensible(name), reported(name, "values"):
         values = {k: told(v) for k, v in experiment.values(settings, result.found).items()}
-        verdicts = tuple(experiment.judge(settings, result.found))
+    with _sensible(name), reported(name, "judge"):
+        verdicts = experiment.judge(settings, result.found)
+    check_verdicts(name, experiment.EXPECTED, verdicts)
     for quantity, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(
                 f"with these settings {quantity} of {result.experiment} comes out as {value}; "
                 "choose settings nearer to the profile's."
             )
-    return dataclasses.replace(result, values=values, verdicts=verdicts)
+    return dataclasses.replace(result, values=values, verdicts=tuple(verdicts))
 
 
 def told(value: Any) -> float | int | str | bool:
