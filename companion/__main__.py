@@ -166,19 +166,20 @@ def bench(
     json: Annotated[Path | None, typer.Option(help="Write what was measured to this file.")] = None,
 ) -> None:
     """Measure every promised ratio beside its peer, in one run."""
-    from companion import bench
-
     check_checkout("the benchmark")
+    sys.path.insert(0, str(PROJECT))  # it is no part of the installed package
+    from benchmarks.harness import table, targets, turns
+
     if rounds < 1 or (cores is not None and cores < 1):
         raise InputError(f"rounds is {rounds} and cores {cores}; both must be at least 1.")
     _check_file(json)
-    targets = bench.select(only or [], check_device(device))
-    used = cores or bench.cores_here()
-    rows = bench.measure(targets, device=device, rounds=rounds, cores=used, say=_aside)
+    chosen = targets.select(only or [], check_device(device))
+    used = cores or turns.cores_here()
+    rows = turns.measure(chosen, device=device, rounds=rounds, cores=used, say=_aside)
     if json is not None:
-        write_checked(json, bench.told(rows, device=device, cores=used))
-    typer.echo(bench.table(rows))
-    if len(rows) < len(targets) or any(row.met is False for row in rows):
+        write_checked(json, table.told(rows, device=device, cores=used))
+    typer.echo(table.table(rows))
+    if len(rows) < len(chosen) or any(row.met is False for row in rows):
         raise typer.Exit(UNEXPECTED)
 
 
