@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from companion.base.files import check_writable
+from companion.base.memory import keep_freed_memory
 from companion.base.paths import BOOK
 from companion.errors import InputError
 from companion.lab.experiment import (
@@ -125,6 +126,7 @@ def unexpected(result: Result) -> list[Verdict]:
 def _compute(
     experiment: Experiment, name: str, settings: Settings, device: str, key: str, store: Store
 ) -> Result:
+    keep_freed_memory()
     started = time.perf_counter()
     token = PARTS.set(Parts(store.root / name / f"{key}.parts"))
     try:
