@@ -4,7 +4,7 @@ PROFILE ?= quick
 DEVICE  ?= cpu
 JOBS    ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 BIN     := .venv/bin
-PEERS   := tests/benchmarks/peers/requirements.txt
+PEERS   := benchmarks/peers/requirements.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help book test bench check clean

@@ -8,23 +8,38 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-import yaml
-
-from companion import __version__, datafiles
-from companion.base.files import check_target, write_checked
-from companion.base.paths import CACHE, PROJECT, check_checkout
-from companion.errors import BuildError, InputError
-from companion.lab import catalog, results
-from companion.lab.experiment import Cost, check_device, check_profile, load, settings_of
-from companion.lab.reproduce import is_current, largest_difference, record_of, reproduce, unexpected
-from companion.lab.results import Result
-from companion.lab.store import Store
-from companion.press.supervision import FOREIGN
-
 # Exit codes: 0 done, 1 a verdict was unexpected or a build failed, 2 wrong usage or bad input, and,
 # as shells have it, 130 for Ctrl-C.
 UNEXPECTED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+try:  # imports take so long that they, too, are interrupted, and need what not everybody installs
+    import typer
+    import yaml
+
+    from companion import __version__, datafiles
+    from companion.base.files import check_target, write_checked
+    from companion.base.paths import CACHE, PROJECT, check_checkout
+    from companion.errors import BuildError, InputError
+    from companion.lab import catalog, results
+    from companion.lab.experiment import Cost, check_device, check_profile, load, settings_of
+    from companion.lab.reproduce import (
+        is_current,
+        largest_difference,
+        record_of,
+        reproduce,
+        unexpected,
+    )
+    from companion.lab.results import Result
+    from companion.lab.store import Store
+    from companion.press.supervision import FOREIGN
+except KeyboardInterrupt:
+    sys.exit(INTERRUPTED)
+except ModuleNotFoundError as missing:
+    print(
+        f"companion: the command needs {missing.name}; pip install 'companion[book]' brings it.",
+        file=sys.stderr,
+    )
+    sys.exit(BAD_INPUT)
 
 app = typer.Typer(
     help="Re-run, rebuild and cite the executable companion.",
@@ -166,19 +181,20 @@ def bench(
     json: Annotated[Path | None, typer.Option(help="Write what was measured to this file.")] = None,
 ) -> None:
     """Measure every promised ratio beside its peer, in one run."""
-    from companion import bench
-
     check_checkout("the benchmark")
+    sys.path.insert(0, str(PROJECT))  # it is no part of the installed package
+    from benchmarks.harness import table, targets, turns
+
     if rounds < 1 or (cores is not None and cores < 1):
         raise InputError(f"rounds is {rounds} and cores {cores}; both must be at least 1.")
     _check_file(json)
-    targets = bench.select(only or [], check_device(device))
-    used = cores or bench.cores_here()
-    rows = bench.measure(targets, device=device, rounds=rounds, cores=used, say=_aside)
+    chosen = targets.select(only or [], check_device(device))
+    used = cores or turns.cores_here()
+    rows = turns.measure(chosen, device=device, rounds=rounds, cores=used, say=_aside)
     if json is not None:
-        write_checked(json, bench.told(rows, device=device, cores=used))
-    typer.echo(bench.table(rows))
-    if len(rows) < len(targets) or any(row.met is False for row in rows):
+        write_checked(json, table.told(rows, device=device, cores=used))
+    typer.echo(table.table(rows))
+    if len(rows) < len(chosen) or any(row.met is False for row in rows):
         raise typer.Exit(UNEXPECTED)
 
 

@@ -34,7 +34,7 @@ class Batches:
     """Which examples a step of SGD uses. A step's batch depends on nothing but seed and step.
 
     Attributes:
-        size: B.
+        size: B, of a batch.
         order: `subsets`, B different examples, drawn anew at every step (Zou et al., 2018);
             `replacement`, B independent draws; `epochs`, through all examples in an order drawn
             for every epoch, whose last batch may be smaller; `once`, through all examples in

@@ -29,12 +29,12 @@ class Loss:
             with every p in (0, 1]; stored is their infimum 0, for which l^p is read as 1{l > 0}.
         alpha_0: of Assumption 3.2.
         alpha_1: of Assumption 3.2, the largest beside that alpha_0 (for the hinge any will do).
-        rho_0: of Assumption 4.4, |l'| <= min{rho_0, rho_1 l^p}, the least. The assumption also
+        rho_0: of Assumption 4.4, `|l'| <= min{rho_0, rho_1 l^p}`, the least. The assumption also
             asks alpha_0 < rho_0 and alpha_1 < rho_1; where they are equal take any smaller alpha.
         rho_1: of Assumption 4.4, the least.
-        smoothness: least lambda with |l''| <= lambda almost everywhere, Assumption 3.3 (3.4 in
+        smoothness: least lambda with `|l''| <= lambda` almost everywhere, Assumption 3.3 (3.4 in
             version 1); None if l' jumps, and then no lambda will do.
-        lipschitz: least rho with |l'| <= rho, Assumption 3.3 of version 1, dropped in version 3.
+        lipschitz: least rho with `|l'| <= rho`, Assumption 3.3 of version 1, dropped in version 3.
         value_at_0: l(0), which Corollary 4.3 divides by n: a lower mean loss is zero training
             error. For the quadratic loss its value at f = 0 with labels -1 and +1.
     """

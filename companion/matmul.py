@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
 from companion.base.machine import Answers, machine_name
-from companion.base.memory import keep_freed_memory
 from companion.errors import InputError
 
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -172,7 +171,6 @@ def chosen_product() -> str:
         InputError: COMPANION_PRODUCT names none.
     """
     if _choice.product is None:
-        keep_freed_memory()
         named = os.environ.get(VARIABLE)
         _choice.product = _checked(named, VARIABLE) if named else _fastest_here()
     return _choice.product
@@ -232,8 +230,10 @@ def _fastest_here() -> str:
     answers, question = Answers("product"), f"{machine_name()}, torch {torch.__version__}"
     found = answers.find(question)
     if found not in PRODUCTS:
-        found = _fastest()
-        answers.note(question, found)
+        measured = _fastest()
+        found = answers.find(question)  # another process may have measured meanwhile
+    if found not in PRODUCTS:
+        answers.note(question, found := measured)
     return found
 
 

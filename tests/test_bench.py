@@ -3,17 +3,20 @@
 import dataclasses
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from companion import __main__, bench
+from benchmarks.harness import table, targets, turns
+from benchmarks.harness.targets import PEERS, TARGETS, Program, Target
+from benchmarks.harness.turns import Row, Side
+from companion import __main__
 from companion.base.files import read_checked
 from companion.base.paths import PROJECT
-from companion.bench import PEERS, TARGETS, Program, Row, Side, Target
-from companion.errors import InputError
+from companion.errors import BuildError, InputError
 
 TOYS: dict[str, dict[str, Any]] = {
     "gram": {"n": 8, "d": 5, "m": 6, "depth": 3},
@@ -71,7 +74,7 @@ def test_memory_is_part_of_a_target() -> None:
 
 def test_the_table_says_sizes_times_versions_ratios_and_targets() -> None:
     roof = side(2.0, check=(), flops=4 * 10**9, detail="oneDNN")
-    shown = bench.table(
+    shown = table.table(
         [
             row(side(1.0), side(3.0)),
             row(side(4.0), roof, measure="share", bound=0.6, memory=2**32),
@@ -88,29 +91,39 @@ def test_the_table_says_sizes_times_versions_ratios_and_targets() -> None:
 
 def test_sides_that_compute_different_things_get_no_ratio() -> None:
     target = TARGETS[0]
-    bench._row(target, side(1.0, check=(1.0, 0.0)), side(1.0, check=(1.0001, 1e-5)))
-    with pytest.raises(bench.BuildError, match="the sides disagree"):
-        bench._row(target, side(1.0, check=(1.0, 0.0)), side(1.0, check=(1.01, 0.0)))
-    with pytest.raises(bench.BuildError, match="the sides disagree"):
-        bench._row(target, side(1.0, check=(1.0,)), side(1.0, check=(float("nan"),)))
+    turns._row(target, side(1.0, check=(1.0, 0.0)), side(1.0, check=(1.0001, 1e-5)))
+    with pytest.raises(BuildError, match="the sides disagree"):
+        turns._row(target, side(1.0, check=(1.0, 0.0)), side(1.0, check=(1.01, 0.0)))
+    with pytest.raises(BuildError, match="the sides disagree"):
+        turns._row(target, side(1.0, check=(1.0,)), side(1.0, check=(float("nan"),)))
 
 
 def test_names_are_unique_and_select_by_their_beginning() -> None:
     names = [target.name for target in TARGETS]
     assert len(set(names)) == len(names)
-    chosen = bench.select(["fleet", "gram-256-torch"])
+    chosen = targets.select(["fleet", "gram-256-torch"])
     assert [t.name for t in chosen if t.work == "gram"] == ["gram-256-torch.func"]
     assert sum(t.work == "fleet" for t in chosen) == 3
+
+
+def test_the_harness_needs_no_torch() -> None:
+    program = (
+        "import sys; from benchmarks.harness import table, turns; print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
 
 
 def test_programs_are_there() -> None:
     for target in TARGETS:
         for program in (target.ours, target.peer):
-            assert (bench.PROGRAMS / f"{program.path}.py").is_file()
+            assert (targets.PROGRAMS / f"{program.path}.py").is_file()
 
 
 def test_the_peers_are_pinned() -> None:
-    pins = (bench.PROGRAMS / "peers" / "requirements.txt").read_text().splitlines()
+    pins = (targets.PROGRAMS / "peers" / "requirements.txt").read_text().splitlines()
     wanted = [pin for pin in pins if not pin.startswith("#")]
     assert "neural-tangents==0.6.5" in wanted
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in wanted)
@@ -120,7 +133,7 @@ def test_threads_are_set_and_settings_that_slow_are_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
-    told = bench.environment(3)
+    told = turns.environment(3)
     assert told["OMP_NUM_THREADS"] == told["OPENBLAS_NUM_THREADS"] == "3"
     assert "OPENBLAS_CORETYPE" not in told
 
@@ -151,8 +164,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(bench, "PEERS", tmp_path / "python")
-    monkeypatch.setattr(bench, "measure", lambda *_, **__: pytest.fail("something was measured"))
+    monkeypatch.setattr(targets, "PEERS", tmp_path / "python")
+    monkeypatch.setattr(turns, "measure", lambda *_, **__: pytest.fail("something was measured"))
     assert run_bench(*words, monkeypatch=monkeypatch) == 2
     told = capsys.readouterr()
     assert sentence in told.err
@@ -163,13 +176,13 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
 def test_rows_that_need_no_peers_are_measured_without_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(bench, "PEERS", tmp_path / "python")
-    assert len(bench.select(["fleet"])) == 3
-    on_cuda = bench.select(device="cuda")
+    monkeypatch.setattr(targets, "PEERS", tmp_path / "python")
+    assert len(targets.select(["fleet"])) == 3
+    on_cuda = targets.select(device="cuda")
     assert on_cuda
     assert not any(target.peer.in_peers for target in on_cuda)
     with pytest.raises(InputError, match="no benchmark 'infinite'"):
-        bench.select(["infinite"], device="cuda")
+        targets.select(["infinite"], device="cuda")
 
 
 @pytest.mark.parametrize(
@@ -184,9 +197,9 @@ def test_what_was_measured_is_shown_written_and_told_by_the_exit_code(
 ) -> None:
     target = dataclasses.replace(TARGETS[0], bound=bound)
     measured = Row(target, side(1.0), side(2.0))
-    monkeypatch.setattr(bench, "TARGETS", [target])
-    monkeypatch.setattr(bench, "PEERS", Path(sys.executable))
-    monkeypatch.setattr(bench, "measure", lambda *_, **__: [measured])
+    monkeypatch.setattr(targets, "TARGETS", [target])
+    monkeypatch.setattr(targets, "PEERS", Path(sys.executable))
+    monkeypatch.setattr(turns, "measure", lambda *_, **__: [measured])
     out = tmp_path / "out.json"
     assert run_bench("--json", str(out), monkeypatch=monkeypatch) == code
     assert "2x" in capsys.readouterr().out
@@ -200,20 +213,20 @@ def test_what_was_measured_is_shown_written_and_told_by_the_exit_code(
 @pytest.fixture
 def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A turn is a single repetition."""
-    monkeypatch.setattr(bench, "TURN_SECONDS", 0)
+    monkeypatch.setattr(turns, "TURN_SECONDS", 0)
 
 
 @pytest.mark.slow
 def test_both_sides_compute_the_same_and_a_failure_costs_its_own_rows_only(no_time: None) -> None:
     said: list[str] = []
     wanted = toys(in_peers=False)
-    broken = Target("gram", bench.GRAM, bench.TORCH_STEP, TOYS["gram"] | {"n": 9}, None)
-    rows = bench.measure([broken, *wanted], rounds=2, cores=1, say=said.append)
+    broken = Target("gram", targets.GRAM, targets.TORCH_STEP, TOYS["gram"] | {"n": 9}, None)
+    rows = turns.measure([broken, *wanted], rounds=2, cores=1, say=said.append)
     assert [row.target for row in rows] == wanted, said
     assert "peers/torch_step failed: KeyError: 'step_size'" in " ".join(said)
     assert all(len(row.ours.seconds) == len(row.peer.seconds) == 2 for row in rows)
     assert all(row.ratio > 0 and row.peer.versions for row in rows)
-    json.dumps(bench.told(rows, device="cpu", cores=1), allow_nan=False)
+    json.dumps(table.told(rows, device="cpu", cores=1), allow_nan=False)
 
 
 @pytest.mark.slow
@@ -221,7 +234,7 @@ def test_both_sides_compute_the_same_and_a_failure_costs_its_own_rows_only(no_ti
 def test_the_peers_of_another_environment_compute_the_same(no_time: None) -> None:
     said: list[str] = []
     wanted = toys(in_peers=True)
-    rows = bench.measure(wanted, rounds=1, cores=1, say=said.append)
+    rows = turns.measure(wanted, rounds=1, cores=1, say=said.append)
     assert [row.target for row in rows] == wanted, said
 
 

@@ -11,9 +11,10 @@ import pytest
 from companion.base.paths import BOOK, PROJECT
 from companion.lab import catalog
 from companion.press.book import Book
-from companion.press.chapters import Chapter, read
+from companion.press.chapters import Chapter, read, read_page
 
 REAL = Book()
+API = "book/engines/api"
 CHAPTERS = [c for page in REAL.pages if (c := read(page, REAL.path(page)))]
 TRACKED = subprocess.run(
     ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False
@@ -75,6 +76,13 @@ def test_a_chapter_states_a_claim_and_quotes_source(chapter: Chapter) -> None:
     prose = "\n".join(c.source for c in chapter.notebook.cells if c.cell_type == "markdown")
     assert "{literalinclude}" in prose
     assert re.search(r"\{prf:\w+\}", prose) or "What is stated" in prose
+
+
+def test_every_public_name_is_on_the_page_of_the_library() -> None:
+    shown = re.findall(r"^\.\. [\w:]+:: companion\.(\w+)", read_page(REAL.path(API)), re.MULTILINE)
+    stub = ast.parse((PROJECT / "companion" / "__init__.pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    assert sorted(shown) == sorted(alias.name for node in imports for alias in node.names)
 
 
 def test_no_notebook_and_no_large_file_is_committed() -> None:

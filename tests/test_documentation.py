@@ -16,6 +16,7 @@ from companion.lab.settings import Settings
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 REPRODUCE = (BOOK / "reproduce.md").read_text(encoding="utf-8")
+API = (BOOK / "engines" / "api.md").read_text(encoding="utf-8")
 
 
 def commands(text: str, program: str) -> list[str]:
@@ -58,7 +59,7 @@ def test_a_misspelt_parameter_stops_papermill(tmp_path: Path, store: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("text", [README, REPRODUCE], ids=["README", "reproduce"])
+@pytest.mark.parametrize("text", [README, REPRODUCE, API], ids=["README", "reproduce", "api"])
 def test_python_examples_run(text: str, store: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert blocks

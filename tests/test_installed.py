@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from companion.base.paths import BOOK, PROJECT
+from tests.blocking import refuse_book
+from tests.test_library import FIVE_LINES
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +50,7 @@ def companion(
 
 
 def test_it_is_no_checkout(site: Path, tmp_path: Path) -> None:
-    code = "from companion import catalog; print(PACKAGE, IS_CHECKOUT)"
+    code = "from companion.base.paths import IS_CHECKOUT, PACKAGE; print(PACKAGE, IS_CHECKOUT)"
     told = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -58,6 +60,26 @@ def test_it_is_no_checkout(site: Path, tmp_path: Path) -> None:
         check=True,
     )
     assert told.stdout.split() == [str(site / "companion"), "False"]
+
+
+def test_it_holds_the_package_with_its_types_and_nothing_beside(site: Path) -> None:
+    names = {path.name for path in site.iterdir() if path.suffix != ".dist-info"}
+    assert names == {"companion", "bin"}
+    assert (site / "companion" / "py.typed").is_file()
+    assert (site / "companion" / "__init__.pyi").is_file()
+
+
+def test_the_mathematics_runs_where_the_book_is_not_installed(site: Path, tmp_path: Path) -> None:
+    refuse_book(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", FIVE_LINES],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(site)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "True True\n", done.stderr
 
 
 def test_an_experiment_that_reads_published_values_runs(site: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import measuring
 import measuring_torch
 
+from companion.base.memory import keep_freed_memory
 from companion.fleets import train_fleet
 from companion.losses import CROSS_ENTROPY
 from companion.matmul import chosen_product
@@ -51,4 +52,5 @@ def prepare(case: measuring.Case) -> measuring.Prepared:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     measuring_torch.report(prepare, "companion", "torch")

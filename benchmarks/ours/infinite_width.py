@@ -3,6 +3,7 @@
 import measuring
 import measuring_torch
 
+from companion.base.memory import keep_freed_memory
 from companion.kernels import infinite_width_ntk
 from companion.matmul import chosen_product
 
@@ -18,4 +19,5 @@ def prepare(case: measuring.Case) -> measuring.Prepared:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     measuring_torch.report(prepare, "companion", "torch")

@@ -6,6 +6,7 @@ import measuring
 import measuring_torch
 import torch
 
+from companion.base.memory import keep_freed_memory
 from companion.losses import CROSS_ENTROPY
 from companion.matmul import chosen_product
 from companion.monitors import Moment, Record
@@ -52,4 +53,5 @@ def prepare(case: measuring.Case, record: Record | None = None) -> measuring.Pre
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     measuring_torch.report(prepare, "companion", "torch")

@@ -6,6 +6,7 @@ import measuring
 import measuring_torch
 import step
 
+from companion.base.memory import keep_freed_memory
 from companion.monitors import Distances, PatternDifference, mean_loss
 
 
@@ -19,4 +20,5 @@ def prepare(case: measuring.Case) -> measuring.Prepared:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     measuring_torch.report(prepare, "companion", "torch")

@@ -15,7 +15,11 @@ _MAPPED_FROM, _TRIMMED_FROM = 2**25, 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep up to 2 GiB of freed memory; without effect but on glibc."""
+    """Let this process keep up to 2 GiB of freed memory; without effect but on glibc.
+
+    The commands and experiments of this project say so when they start. Importing it does not: a
+    script of one's own says it once, before it trains, or never.
+    """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         library = ctypes.CDLL(None)
         library.mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM)

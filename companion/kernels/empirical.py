@@ -64,7 +64,7 @@ def gram_memory(
 
     Args:
         network: whose Gram matrix.
-        count: n.
+        count: n, of inputs.
         other: k, for the cross matrix.
         matrices: how many are kept: 1 for `empirical_gram`, one per trained tensor for
             `layer_grams`.

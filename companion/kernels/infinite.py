@@ -55,12 +55,12 @@ def infinite_width_ntk(
 ) -> Tensor:
     """Limit of `empirical_gram` at initialisation for D = `depth` hidden layers of equal width m.
 
-    With rho^(0) = x_i . x_j and rho^(l) = kappa_1(rho^(l-1)), it is the sum of
+    With rho^(0) = x_i . x_j and rho^(l) = kappa_1(rho^(l-1)), it is the sum of::
 
         K^(l) = 1/2 rho^(l-1) kappa_0(rho^(l-1)) ... kappa_0(rho^(D-1))    for W_l, l = 1, ..., D,
         K^(D+1) = c rho^(D)                                                for the output weights,
 
-    the latter if they are trained. It is the limit, as m grows, of
+    the latter if they are trained. It is the limit, as m grows, of::
 
         K           for `du`: Du et al. (2019), section 3, for more layers `draw_du`; c = 1/2.
         K / m       for `zou`: Zou et al. (2018, 2020), section 3; output weights are fixed.
@@ -134,6 +134,8 @@ def infinite_width_nngp(
     memory_budget: float | None = None,
 ) -> Tensor:
     """Limit of E f(x_i) f(x_j) over initialisations, with `infinite_width_ntk`'s rho^(D).
+
+    It is::
 
         rho^(D) / 2       for `du`.
         rho^(D) - 1 / pi  for `zou`: the output weights are not drawn but half +1, half -1.

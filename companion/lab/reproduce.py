@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from companion.base.files import check_writable
+from companion.base.memory import keep_freed_memory
 from companion.base.paths import BOOK
 from companion.errors import InputError
 from companion.lab.catalog import check_experiment
@@ -160,6 +161,7 @@ def unexpected(result: Result) -> list[Verdict]:
 def _compute(
     experiment: Experiment, name: str, settings: Settings, device: str, key: str, store: Store
 ) -> Result:
+    keep_freed_memory()
     started = time.perf_counter()
     token = PARTS.set(Parts(store.root / name / f"{key}.parts"))
     try:

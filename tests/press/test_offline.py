@@ -32,40 +32,59 @@ def test_the_front_door_leads_to_the_first_page(tmp_path: Path) -> None:
     assert "<title>Wide &amp; deep</title>" in page
 
 
-@pytest.mark.parametrize(
-    ("written", "mended"),
-    [
-        (
-            '<button class="btn search-button-field x" title="Search" aria-label="Search">',
-            '<button class="btn search-button-field x" title="Search">',
-        ),
-        ('<summary aria-label="Toggle hidden content">', "<summary>"),
-        (
-            '<i class="theme-switch fa-sun" data-mode="light" title="Light"></i>',
-            '<i class="theme-switch fa-sun" data-mode="light"></i>',
-        ),
-        (
-            '<div id="pst-primary-sidebar" class="bd-sidebar">',
-            '<div id="pst-primary-sidebar" role="complementary" aria-label="Sidebar" '
-            'class="bd-sidebar">',
-        ),
-        ('<div role="list" class="citation-list">', '<div class="citation-list">'),
-        (
-            '<div class="citation" id="id2" role="doc-biblioentry">',
-            '<div class="citation" id="id2">',
-        ),
-        ('<html lang="en" data-theme="auto">', '<html lang="en" data-theme="light">'),
-        (
-            'localStorage.getItem("theme") || "auto";',
-            'localStorage.getItem("theme") || '
-            '(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");',
-        ),
-        (
-            '<button title="Search" aria-label="Search">',
-            '<button title="Search" aria-label="Search">',
-        ),
-    ],
-)
-def test_a_page_is_mended_once_and_nothing_else_is_touched(written: str, mended: str) -> None:
+MENDED = [
+    (
+        '<button class="btn search-button-field x" title="Search" aria-label="Search">',
+        '<button class="btn search-button-field x" title="Search">',
+    ),
+    ('<summary aria-label="Toggle hidden content">', "<summary>"),
+    (
+        '<i class="theme-switch fa-sun" data-mode="light" title="Light"></i>',
+        '<i class="theme-switch fa-sun" data-mode="light"></i>',
+    ),
+    (
+        '<div id="pst-primary-sidebar" class="bd-sidebar">',
+        '<div id="pst-primary-sidebar" role="complementary" aria-label="Sidebar" '
+        'class="bd-sidebar">',
+    ),
+    ('<div role="list" class="citation-list">', '<div class="citation-list">'),
+    (
+        '<div class="citation" id="id2" role="doc-biblioentry">',
+        '<div class="citation" id="id2">',
+    ),
+    ('<html lang="en" data-theme="auto">', '<html lang="en" data-theme="light">'),
+    (
+        'localStorage.getItem("theme") || "auto";',
+        'localStorage.getItem("theme") || '
+        '(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");',
+    ),
+    (
+        '<button title="Search" aria-label="Search">',
+        '<button title="Search" aria-label="Search">',
+    ),
+]
+# What the mendings look for, in another place or with another value.
+ALIKE = [
+    '<button class="btn" title="Search" aria-label="Search">',
+    '<summary aria-label="Toggle the list">',
+    '<i class="icon fa-sun" data-mode="light" title="Light"></i>',
+    '<div id="pst-secondary-sidebar" class="bd-sidebar">',
+    '<div role="list" class="verdicts">',
+    '<div class="footnote" id="id3" role="doc-biblioentry">',
+    '<html lang="en" data-theme="dark">',
+    'localStorage.getItem("mode") || "auto";',
+]
+
+
+@pytest.mark.parametrize(("written", "mended"), MENDED)
+def test_a_part_of_a_page_is_mended_once(written: str, mended: str) -> None:
     assert offline.mend_page(written) == mended
     assert offline.mend_page(mended) == mended
+
+
+def test_all_of_a_page_is_mended_and_nothing_else_is_touched() -> None:
+    written, mended = zip(*MENDED, strict=True)
+    page, known = (
+        "\n".join(["<p>so it is</p>", *parts, *ALIKE] * 2) for parts in (written, mended)
+    )
+    assert offline.mend_page(page) == known

@@ -1,0 +1,1 @@
+"""Promises of speed beside their peers: `harness` measures what `ours` and `peers` compute."""
