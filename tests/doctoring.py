@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from companion.figures.words import SEEN
 from companion.lab.results import Outcome, Result, Verdict
 
 Judge = Callable[[Result], list[Verdict]]
@@ -49,3 +50,15 @@ def outcomes(judge: Judge, result: Result, **changes: Any) -> dict[str, Outcome]
         known = before[verdict.claim]
         assert verdict.outcome == known.outcome or verdict.sentence != known.sentence
     return {verdict.claim: verdict.outcome for verdict in after}
+
+
+def contradicted(result: Result, claim: str) -> Result:
+    """`result` with the other verdict on one claim: `fails` where it was seen, else `holds`."""
+    verdicts = []
+    for verdict in result.verdicts:
+        if verdict.claim == claim:
+            outcome: Outcome = "fails" if verdict.outcome in SEEN else "holds"
+            sentence = f"{claim} is doctored."
+            verdict = dataclasses.replace(verdict, outcome=outcome, sentence=sentence)
+        verdicts.append(verdict)
+    return dataclasses.replace(result, verdicts=tuple(verdicts))

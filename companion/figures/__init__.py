@@ -94,9 +94,8 @@ def _render(drawing: Drawing, kind: str) -> bytes:
 def _csv(drawing: Drawing) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = _columns(drawing)
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    writer.writerow(drawing.table)
+    writer.writerows(zip(*drawing.table.values(), strict=True))
     return text.getvalue().encode()
 
 
@@ -119,16 +118,6 @@ def _json(identifier: str, drawing: Drawing, result: Result) -> bytes:
         "values": dict(result.values),
         "panels": drawing.panels,
         "described": COLUMNS,
-        "columns": _columns(drawing),
+        "columns": drawing.table,
     }
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
-
-
-def _columns(drawing: Drawing) -> dict[str, list[Any]]:
-    return {name: [_plain(value) for value in column] for name, column in drawing.table.items()}
-
-
-def _plain(value: Any) -> Any:
-    """A JSON value: numpy scalars as Python's, NaN as null."""
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and value != value else value

@@ -44,7 +44,7 @@ class Drawing:
         figure: the matplotlib figure.
         caption: one or two sentences, Markdown with $mathematics$; numbers come from the result.
         alt: what a reader who cannot see it should know.
-        table: the numbers drawn, as columns of equal length, `COLUMNS` first.
+        table: the numbers drawn, as columns of equal length, `COLUMNS` first; None is empty.
         panels: panel -> the quantity, the label and the scale of its axes, from left to right.
     """
 
@@ -113,7 +113,7 @@ class Canvas:
         """What was drawn, with its table."""
         points = [point for panel in self._panels for point in panel.points_drawn]
         columns = dict.fromkeys([*COLUMNS, *(name for point in points for name in point)])
-        table = {name: [point.get(name) for point in points] for name in columns}
+        table = {name: [_plain(point.get(name)) for point in points] for name in columns}
         return Drawing(
             self.figure, caption, alt, table, {p.name: p.described() for p in self._panels}
         )
@@ -177,7 +177,8 @@ class Panel:
             self.axes.fill_between(x, *edges, color=color, alpha=0.2, lw=0)
         self.axes.plot(x, line, color=color, **style)
         if end:
-            self.note(end, (x[-1], line[-1]), color, va="center")
+            clear = 7 if "marker" in style else 4
+            self.note(end, (x[-1], line[-1]), color, (clear, 0), va="center")
         several = f"{middle.__name__} of {len(samples)}"
         self._record(name, x, line, *edges, summary=several if len(samples) > 1 else "value")
         return line
@@ -305,3 +306,9 @@ class Panel:
 
 def _pair(quantity: Quantity) -> tuple[str, str]:
     return (quantity, quantity) if isinstance(quantity, str) else quantity
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value: numpy scalars as Python's, NaN as None."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and value != value else value

@@ -23,8 +23,8 @@ OUTCOMES = {
 FILES = ("svg", "pdf", "png", "csv", "json", "bib")
 # {value}`lambda_0:.3f`, or {value}`du2019/figure1 lambda_0:.3f` from another page's experiment.
 _NUMBER = re.compile(r"\{(value|record)\}`(?:(\w+/\w+) )?([\w.]+):([^`]*)`")
-# {outcome}`du2019-thm4.1 outside-regime`, after a sentence that is true with this outcome only.
-_OUTCOME = re.compile(r"\{outcome\}`([^` ]*) ?([^`]*)`")
+# {outcome}`du2019-thm4.1:outside-regime`, after a sentence that is true with this outcome only.
+_OUTCOME = re.compile(r"\{outcome\}`([^`:]*):?([^`]*)`")
 _BLOCK = re.compile(r"```\{(ledger|gallery|experiments)\} (\w+)\n```")
 
 

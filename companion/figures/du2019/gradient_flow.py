@@ -69,7 +69,7 @@ def sliding_units(result: Result) -> Drawing:
     )
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
         line = panel.curve(f"m = {width}", step_sizes, a["share"][:, index], color, marker="o")
-        panel.note(f"m = {width}", (step_sizes[0], line[0]), color, va="center")
+        panel.note(f"m = {width}", (step_sizes[0], line[0]), color, (7, 0), va="center")
     start = a["share"][:, 0, 0].mean()
     guide = panel.guide("proportional to the step size", step_sizes, start, 1)
     between = (step_sizes[-2:].prod() ** 0.5, guide[-2:].prod() ** 0.5)

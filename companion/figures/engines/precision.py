@@ -23,7 +23,7 @@ def precision(result: Result) -> Drawing:
             # What agrees to the last digit has no place on a logarithmic axis.
             panel.curve(name, steps, np.where(curve > 0, curve, np.nan), color, label=name)
         panel.level("allowed", allowed, FAINT, ls="--")
-    panels[0].legend()
+    panels[-1].legend("lower right")
     return canvas.drawing(
         f"Largest deviation from float64 of {result.settings['seeds']} runs with products in "
         f"{' and in '.join(precisions)}, over the standard deviation between seeds; dashed, the "
