@@ -1,13 +1,15 @@
 """Results with something else written into them, to see that a judge can say no."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from companion.figures.words import SEEN
 from companion.lab.experiment import Experiment
-from companion.lab.results import Outcome
+from companion.lab.results import Outcome, Result
 from companion.lab.settings import Settings
 
 Array = xr.DataArray | np.ndarray | float | Callable[[np.ndarray], np.ndarray]
@@ -43,3 +45,15 @@ def outcomes(
         known = before[verdict.claim]
         assert verdict.outcome == known.outcome or verdict.sentence != known.sentence
     return {verdict.claim: verdict.outcome for verdict in after}
+
+
+def contradicted(result: Result, claim: str) -> Result:
+    """`result` with the other verdict on one claim: `fails` where it was seen, else `holds`."""
+    verdicts = []
+    for verdict in result.verdicts:
+        if verdict.claim == claim:
+            outcome: Outcome = "fails" if verdict.outcome in SEEN else "holds"
+            sentence = f"{claim} is doctored."
+            verdict = dataclasses.replace(verdict, outcome=outcome, sentence=sentence)
+        verdicts.append(verdict)
+    return dataclasses.replace(result, verdicts=tuple(verdicts))

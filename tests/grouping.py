@@ -15,6 +15,6 @@ def figures() -> list[object]:
     return [grouped(identifier, name) for identifier, name in catalog.figures().items()]
 
 
-def grouped(value: str, experiment: str) -> object:
-    """A parameter whose test runs in the worker of that experiment."""
-    return pytest.param(value, marks=pytest.mark.xdist_group(experiment))
+def grouped(value: str, experiment: str, *more: object) -> object:
+    """A parameter, or several, whose test runs in the worker of that experiment."""
+    return pytest.param(value, *more, marks=pytest.mark.xdist_group(experiment))

@@ -5,6 +5,7 @@ like the experiment whose result it draws. Figures compute nothing, so restyling
 """
 
 import csv
+import dataclasses
 import importlib
 import io
 import json
@@ -13,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.figure
-
 from companion.base.files import write_atomically
-from companion.figures.style import Table, house_style
+from companion.figures.panels import COLUMNS, Drawing
+from companion.figures.style import house_style
 from companion.lab.catalog import check_figure, figures
 from companion.lab.results import Result
 
@@ -32,23 +32,6 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A figure with everything a reader needs to use it.
-
-    Attributes:
-        figure: the matplotlib figure.
-        caption: one or two sentences, Markdown with $mathematics$; numbers come from the result.
-        alt: what a reader who cannot see it should know.
-        table: the numbers drawn, as columns of equal length.
-    """
-
-    figure: matplotlib.figure.Figure
-    caption: str
-    alt: str
-    table: Table
-
-
-@dataclass(frozen=True)
 class Shown:
     """A figure as a notebook cell shows it; the mark lets the site place it with its links."""
 
@@ -61,6 +44,7 @@ class Shown:
             "figure": self.identifier,
             "experiment": self.result.experiment,
             "fingerprint": self.result.fingerprint,
+            "verdicts": [dataclasses.asdict(verdict) for verdict in self.result.verdicts],
         }
         return {
             "image/svg+xml": _render(drawing, "svg").decode(),
@@ -95,7 +79,7 @@ def save(identifier: str, result: Result, folder: Path, stem: str | None = None)
     base = folder / (stem or identifier)
     for kind in _METADATA:
         write_atomically(base.with_suffix(f".{kind}"), _render(drawing, kind))
-    write_atomically(base.with_suffix(".csv"), _csv(drawing.table))
+    write_atomically(base.with_suffix(".csv"), _csv(drawing))
     write_atomically(base.with_suffix(".json"), _json(identifier, drawing, result))
     return drawing
 
@@ -107,11 +91,11 @@ def _render(drawing: Drawing, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _csv(table: Table) -> bytes:
+def _csv(drawing: Drawing) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table)
-    writer.writerows(zip(*table.values(), strict=True))
+    writer.writerow(drawing.table)
+    writer.writerows(zip(*drawing.table.values(), strict=True))
     return text.getvalue().encode()
 
 
@@ -132,12 +116,8 @@ def _json(identifier: str, drawing: Drawing, result: Result) -> bytes:
         "data": result.data,
         "provenance": told,
         "values": dict(result.values),
-        "columns": {name: [_plain(v) for v in column] for name, column in drawing.table.items()},
+        "panels": drawing.panels,
+        "described": COLUMNS,
+        "columns": drawing.table,
     }
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
-
-
-def _plain(value: Any) -> Any:
-    """A JSON value: numpy scalars as Python's, NaN as null."""
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and value != value else value

@@ -1,16 +1,12 @@
 """One look for every figure: colour-blind safe, legible in print, on light and on dark pages."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-Table = Mapping[str, Sequence[Any] | np.ndarray]
 
 # The Okabe-Ito hues, in the order that keeps neighbours apart.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
@@ -66,47 +62,8 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def new(columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure with a row of axes; wider for more columns."""
-    figure = Figure(figsize=(6.4 if columns == 1 else 4.2 * columns, 4.0))
-    axes = figure.subplots(1, columns, squeeze=False, **options)
-    return figure, list(axes[0])
-
-
 def by_size(sizes: Sequence[float]) -> list[Any]:
     """One colour per size, light to dark with growing size, legible on both backgrounds."""
     logs = np.log(np.asarray(sizes, dtype=float))
     spread = max(logs.max() - logs.min(), 1e-12)
     return [mpl.colormaps["viridis"](0.66 - 0.6 * (log - logs.min()) / spread) for log in logs]
-
-
-def name_sizes(axes: Axes, sizes: Sequence[int] | np.ndarray) -> None:
-    """Mark the sizes themselves on a logarithmic axis, and nothing between them."""
-    axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.minorticks_off()
-
-
-def label_line(axes: Axes, x: Any, y: Any, text: str, color: Any) -> None:
-    """Write a curve's name at its right end, in its colour, instead of a legend entry."""
-    axes.annotate(
-        text, (float(x[-1]), float(y[-1])), xytext=(4, 0), textcoords="offset points",
-        color=color, va="center", fontsize=9, annotation_clip=False,
-    )  # fmt: skip
-
-
-def band(axes: Axes, x: Any, samples: np.ndarray, color: Any, **options: Any) -> np.ndarray:
-    """Draw and return the mean of `samples`, shape (seeds, points), with their range as a band."""
-    mean: np.ndarray = samples.mean(axis=0)
-    if len(samples) > 1:
-        axes.fill_between(x, samples.min(axis=0), samples.max(axis=0), color=color, alpha=0.2, lw=0)
-    axes.plot(x, mean, color=color, **options)
-    return mean
-
-
-def stack(series: Mapping[str, tuple[Any, Any]], x: str, y: str) -> Table:
-    """Curves of unequal length as one long table: curve, x, y."""
-    return {
-        "curve": [name for name, (xs, _) in series.items() for _ in xs],
-        x: [value for xs, _ in series.values() for value in xs],
-        y: [value for _, ys in series.values() for value in ys],
-    }

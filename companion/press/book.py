@@ -3,6 +3,7 @@
 `build` is the whole way from MyST sources to `html/index.html`. Sphinx sees only finished pages.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -297,11 +298,15 @@ def _forget_drawings(folder: Path) -> None:
 def _figure_key(result: Result) -> str:
     """Hash of a result and of all that draws it: restyling redraws and re-runs nothing.
 
-    What draws are the figure's module, every module that it imports, and the published values.
+    What draws are the figure's module, every module that it imports, and the published values;
+    captions depend on the verdicts.
     """
     module = f"companion.figures.{result.experiment.replace('/', '.')}"
     files = [*sorted(imported_files(module)), *sorted((BOOK / "published").glob("*.csv"))]
-    told = (result.fingerprint, str(result.provenance["created"]), version("matplotlib"))
+    told = (
+        *(result.fingerprint, str(result.provenance["created"]), version("matplotlib")),
+        *(text for verdict in result.verdicts for text in dataclasses.astuple(verdict)),
+    )
     return hashlib.sha256("\0".join([*map(file_hash, files), *told]).encode()).hexdigest()[:16]
 
 

@@ -1,5 +1,6 @@
 """The ledger: what the executed chapters found, claim by claim."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,7 +32,7 @@ class Findings:
         for mark in executed.marks(RESULT_MARK):
             result = found(mark)
             self.results[page].append(result)
-            self.verdicts[result.fingerprint] = [Verdict(**v) for v in mark["verdicts"]]
+            self.verdicts[result.fingerprint] = list(result.verdicts)
         for mark in executed.marks(FIGURE_MARK):
             self.figures[page].append((mark["figure"], found(mark)))
 
@@ -64,6 +65,10 @@ class Findings:
         if surprises:
             raise BuildError("unexpected verdicts: " + "; ".join(surprises))
 
+    def outcomes(self, claim: str) -> set[str]:
+        """What the verdicts on a claim say, one where a record and this build's run agree."""
+        return {v.outcome for told in self.verdicts.values() for v in told if v.claim == claim}
+
     def _all_results(self) -> Iterable[Result]:
         return (result for results in self.results.values() for result in results)
 
@@ -91,13 +96,17 @@ class Findings:
 
 
 def found(mark: Mapping[str, Any]) -> Result:
-    """The result behind a mark; `BuildError` if it is gone from store and records."""
+    """The result behind a mark, with its verdicts.
+
+    Raises:
+        BuildError: it is gone from store and records.
+    """
     result = result_of(mark)
     if result is None:
         raise BuildError(
             f"the result {mark['fingerprint']} of {mark['experiment']} is gone; run again."
         )
-    return result
+    return dataclasses.replace(result, verdicts=tuple(Verdict(**v) for v in mark["verdicts"]))
 
 
 def _is_custom(result: Result) -> bool:

@@ -23,6 +23,8 @@ OUTCOMES = {
 FILES = ("svg", "pdf", "png", "csv", "json", "bib")
 # {value}`lambda_0:.3f`, or {value}`du2019/figure1 lambda_0:.3f` from another page's experiment.
 _NUMBER = re.compile(r"\{(value|record)\}`(?:(\w+/\w+) )?([\w.]+):([^`]*)`")
+# {outcome}`du2019-thm4.1:outside-regime`, after a sentence that is true with this outcome only.
+_OUTCOME = re.compile(r"\{outcome\}`([^`:]*):?([^`]*)`")
 _BLOCK = re.compile(r"```\{(ledger|gallery|experiments)\} (\w+)\n```")
 
 
@@ -53,14 +55,31 @@ class PageWriter:
         return notebook
 
     def text(self, page: str, text: str) -> str:
-        """Page text with {value}, {record}, {ledger} and {gallery} filled in.
+        """Page text with {value}, {record}, {ledger} and {gallery} filled in, {outcome} checked.
 
         Raises:
-            BuildError: a number is quoted that no result holds.
+            BuildError: a number is quoted that no result holds, or a sentence asserts an outcome
+                that is not the verdict's.
         """
+        text = "\n".join(self._checked(page, line) for line in text.split("\n"))
         text = _NUMBER.sub(lambda match: self._number(page, *match.groups()), text)
         blocks = {"ledger": self._ledger, "gallery": self._gallery}
         return _BLOCK.sub(lambda match: blocks[match[1]](match[2], page), text)
+
+    def _checked(self, page: str, sentence: str) -> str:
+        """A line of prose without its {outcome} marks, each of which is true."""
+        for mark in _OUTCOME.finditer(sentence):
+            claim, asserted = mark.groups()
+            if claim not in claims() or asserted not in OUTCOMES:
+                raise BuildError(f"{page} has {mark[0]}, which names no claim and outcome.")
+            outcomes = sorted(self._findings.outcomes(claim))
+            if outcomes != [asserted]:
+                verdict = " and ".join(outcomes) or "missing"
+                raise BuildError(
+                    f"{page} says '{_OUTCOME.sub('', sentence).strip()}', which asserts that "
+                    f"{claim} is '{asserted}'; the verdict is {verdict}."
+                )
+        return _OUTCOME.sub("", sentence)
 
     def _number(self, page: str, kind: str, experiment: str | None, name: str, form: str) -> str:
         pool = [

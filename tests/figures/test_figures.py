@@ -12,12 +12,14 @@ import pytest
 
 from companion.errors import InputError
 from companion.figures import draw, save, show
+from companion.figures.panels import COLUMNS
 from companion.lab import catalog
 from companion.lab.reproduce import reproduce
 from companion.press.citing import bibtex
 from tests import grouping
 
 pytestmark = pytest.mark.slow
+QUANTITIES = ("panel", "x_quantity", "y_quantity")
 LINEAR_RATE = pytest.mark.xdist_group("du2019/linear_rate")
 
 
@@ -36,9 +38,15 @@ def test_a_figure_has_all_that_a_citer_needs(identifier: str, tmp_path: Path) ->
         rows = list(csv.reader(table))
     assert len(rows) > 2
     assert {len(row) for row in rows} == {len(rows[0])}
+    assert rows[0][: len(COLUMNS)] == list(COLUMNS)
     told = json.loads((tmp_path / f"{identifier}.json").read_text())
     assert told["fingerprint"] == result.fingerprint
-    assert set(told["columns"]) == set(rows[0])
+    assert list(told["columns"]) == rows[0]
+    assert told["described"] == COLUMNS
+    assert list(told["panels"]) == list(dict.fromkeys(told["columns"]["panel"]))
+    for panel, x, y in zip(*(told["columns"][c] for c in QUANTITIES), strict=True):
+        assert told["panels"][panel]["x"]["quantity"] == x
+        assert told["panels"][panel]["y"]["quantity"] == y
     cited = bibtex(identifier, result)
     assert result.fingerprint in cited
     assert str(result.provenance["commit"]) in cited

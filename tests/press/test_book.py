@@ -1,5 +1,6 @@
 """One real build of a small book, and what happens to it afterwards."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from filelock import FileLock
 from companion.base.paths import BOOK, PACKAGE
 from companion.errors import BuildError, InputError
 from companion.lab import sources
-from companion.lab.results import Result
+from companion.lab.results import Result, Verdict
 from companion.press import book as book_module
 from companion.press.book import Book, build
 from companion.press.chapters import seal as seal_notebook
@@ -114,6 +115,11 @@ def test_a_page_that_left_the_contents_leaves_the_site(copy: Book) -> None:
 BREAKAGES = {
     "an unknown number": ("lambda_0:.3f", "lambda_zero:.3f", "quotes lambda_zero"),
     "a format that does not fit": ("lambda_0:.3f", "lambda_0:d", "which 0.* refuses"),
+    "an outcome that is not the verdict's": (
+        "In {numref}",
+        "It fails.{outcome}`du2019-cor4.1:fails`\nIn {numref}",
+        r"says 'It fails\.', which asserts that du2019-cor4\.1 is 'fails'; the verdict is holds",
+    ),
     "a citation that is not there": ("In {numref}", "{cite}`nobody` in {numref}", "nobody"),
     "a reference that is not there": ("In {numref}", "{ref}`nowhere` in {numref}", "nowhere"),
 }
@@ -273,7 +279,7 @@ def test_a_folder_that_is_no_book_is_refused_in_a_sentence(copy: Book, slip: str
 def test_a_figure_is_drawn_anew_when_anything_it_uses_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its helpers, the bounds it draws and the published values, not its own module alone."""
+    """Its helpers, bounds, published values and verdicts, not its own module alone."""
     shutil.copytree(PACKAGE, tmp_path / "companion")
     shutil.copytree(BOOK / "published", tmp_path / "book" / "published")
     monkeypatch.setattr(sources, "PROJECT", tmp_path)
@@ -283,11 +289,13 @@ def test_a_figure_is_drawn_anew_when_anything_it_uses_changes(
         for name in ("gradient_flow", "linear_rate")
     )
     before = book_module._figure_key(flow), book_module._figure_key(other)
-    with (tmp_path / "companion" / "figures" / "du2019" / "_flows.py").open("a") as helper:
-        helper.write("# changed\n")
+    with (tmp_path / "companion" / "figures" / "du2019" / "gradient_flow.py").open("a") as module:
+        module.write("# changed\n")
     assert book_module._figure_key(flow) != before[0]
     assert book_module._figure_key(other) == before[1]
-    for path in ("companion/bounds/du2019.py", "companion/figures/style.py"):
+    verdict = Verdict("du2019-thm4.1", "fails", "", "", "", "It fails.")
+    assert book_module._figure_key(dataclasses.replace(other, verdicts=(verdict,))) != before[1]
+    for path in ("companion/bounds/du2019.py", "companion/figures/panels.py"):
         known = book_module._figure_key(other)
         (tmp_path / path).write_text((tmp_path / path).read_text() + "# changed\n")
         assert book_module._figure_key(other) != known

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from companion.figures import Drawing
-from companion.figures.style import CYCLE, FAINT, band, label_line, new, stack
+from companion.figures.panels import Canvas, Drawing
+from companion.figures.style import CYCLE, FAINT
+from companion.figures.words import said
 from companion.lab.fits import log_log_slope
 from companion.lab.results import Result
 
@@ -11,35 +12,31 @@ from companion.lab.results import Result
 def deep_gram(result: Result) -> Drawing:
     """Largest drift of each layer's Gram matrix during training, against the width."""
     drift = result.arrays["drift"].max(axis=-2)  # seeds, widths, layers
-    widths = np.array(result.settings["widths"], dtype=float)
-    figure, (axes,) = new()
-    series, slopes = {}, []
-    for layer, color in zip(range(drift.shape[-1]), CYCLE * drift.shape[-1], strict=False):
-        mean = band(axes, widths, drift[..., layer], color, marker="o", ms=4)
-        series[f"h={layer + 1}"] = (widths, mean)
-        slopes.append(f"{log_log_slope(widths, drift[..., layer])[0]:.2f}")
-    ends = {layer: series[f"h={layer + 1}"][1][-1] for layer in range(drift.shape[-1])}
-    for rank, layer in enumerate(sorted(ends, key=lambda layer: float(ends[layer]))):
-        axes.annotate(
-            f"$G^{{({layer + 1})}}$", (widths[-1], ends[layer]), xytext=(8, 11 * (rank - 1)),
-            textcoords="offset points", color=CYCLE[layer % len(CYCLE)], va="center", fontsize=10,
-            annotation_clip=False,
-        )  # fmt: skip
-    guide = drift[:, 0].max() * 1.3 * (widths / widths[0]) ** -0.5
-    axes.plot(widths, guide, color=FAINT, ls="--")
-    label_line(axes, widths, guide, r"$m^{-1/2}$", FAINT)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("width m")
-    axes.set_ylabel(r"$\max_k\|G^{(h)}(k)-G^{(h)}(0)\|_2$")
-    return Drawing(
-        figure,
-        f"Largest drift of each layer's Gram matrix while {result.settings['depth']} hidden "
-        f"layers are "
-        f"trained, mean and range over {len(drift)} seeds; exponents in $m$ {', '.join(slopes)} "
-        f"for "
-        f"$h=1,\\dots,{drift.shape[-1]}$. Dashed, the slope $m^{{-1/2}}$.",
-        "Falling lines on logarithmic axes, one per layer, about parallel to the dashed slope or "
-        "steeper.",
-        stack(series, "width", "drift"),
+    widths, layers = np.array(result.settings["widths"]), drift.shape[-1]
+    rank = drift[:, -1].mean(axis=0).argsort().argsort()
+    canvas = Canvas()
+    panel = canvas.panel(
+        "drift",
+        "width m",
+        ("largest drift of a layer's Gram matrix", r"$\max_k\|G^{(h)}(k)-G^{(h)}(0)\|_2$"),
+        log="xy",
+    )
+    for layer in range(layers):
+        color, name = CYCLE[layer % len(CYCLE)], f"$G^{{({layer + 1})}}$"
+        line = panel.curve(f"h = {layer + 1}", widths, drift[..., layer], color, marker="o", ms=4)
+        apart = (8, 11 * (rank[layer] - 1))
+        panel.note(name, (widths[-1], line[-1]), color, apart, va="center", fontsize=10)
+    guide = panel.guide("slope -1/2", widths, drift[:, 0].max() * 1.3, -1 / 2)
+    panel.note(r"$m^{-1/2}$", (widths[-1], guide[-1]), FAINT, va="center")
+    slopes = ", ".join(f"{log_log_slope(widths, drift[..., h])[0]:.2f}" for h in range(layers))
+    return canvas.drawing(
+        f"Largest drift of each layer's Gram matrix while {result.settings['depth']} hidden layers "
+        f"are trained, mean and range over {len(drift)} seeds; exponents in $m$ {slopes} for "
+        f"$h=1,\\dots,{layers}$. Dashed, the slope $m^{{-1/2}}$.",
+        "One line per layer on logarithmic axes, beside a dashed line of slope -1/2. "
+        + said(
+            result,
+            "The lines fall, about parallel to the dashed one or more steeply.",
+            "du2019-deep-conj",
+        ),
     )

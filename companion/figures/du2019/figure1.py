@@ -1,151 +1,138 @@
 """Figures of the experiment du2019/figure1: the paper's three panels, and what explains them."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
-from companion.figures import Drawing
-from companion.figures.style import (
-    BLUE,
-    FAINT,
-    INK,
-    RED,
-    Table,
-    band,
-    by_size,
-    label_line,
-    name_sizes,
-    new,
-)
+from companion.figures.panels import Canvas, Drawing, Quantity
+from companion.figures.style import BLUE, FAINT, INK, RED, by_size
+from companion.figures.words import said
 from companion.lab.catalog import published
 from companion.lab.results import Result
-
-# Conventions of the experiment, in the order of its arrays.
-TITLES = ("one step size for all widths", "step size $10^{-3}\\sqrt{m}$ (inferred)")
-NAMES = ("fixed", "inferred")
 
 
 def fig1a(result: Result) -> Drawing:
     """Log of the mean squared residual per epoch."""
-    return _panel(
+    return _as_published(
         result,
-        "misfit",
-        np.log,
+        np.log(result.arrays["misfit"]),
         "du2019_fig1a",
         "ln (mean squared residual)",
         "Training error",
-        "With one step size the curves of all widths lie together; with a step size that grows "
-        "with the width, wider networks fall faster, as published.",
+        said(
+            result,
+            "With one step size the curves of all widths lie together.",
+            "du2019-fig1a-stated",
+            outcomes=("fails",),
+        )
+        + " "
+        + said(
+            result,
+            "With a step size that grows with the width, wider networks fall faster, as published.",
+            "du2019-fig1a",
+        ),
     )
 
 
 def fig1b(result: Result) -> Drawing:
     """Share of activations that differ from initialisation per epoch."""
-    return _panel(
+    return _as_published(
         result,
-        "flips",
-        lambda share: share,
+        result.arrays["flips"],
         "du2019_fig1b",
         "share of activations changed",
         "Activation pattern changes",
-        "Under both conventions the curves flatten, and wider networks lie lower.",
+        said(
+            result,
+            "Under both conventions the curves flatten, and wider networks lie lower.",
+            "du2019-fig1b",
+        ),
     )
 
 
 def fig1c(result: Result) -> Drawing:
     """Square of the largest distance of a unit from initialisation per epoch."""
-    return _panel(
+    return _as_published(
         result,
-        "distance",
-        np.square,
+        np.square(result.arrays["distance"]),
         "du2019_fig1c",
-        r"$\max_r\|w_r(k)-w_r(0)\|^2$",
+        ("squared largest distance of a unit", r"$\max_r\|w_r(k)-w_r(0)\|^2$"),
         "Largest distance, squared as the published panel is inferred to be",
-        "Under both conventions the curves flatten, and wider networks lie lower.",
+        said(
+            result,
+            "Under both conventions the curves flatten, and wider networks lie lower.",
+            "du2019-fig1c",
+        ),
     )
 
 
 def fig1_expl(result: Result) -> Drawing:
     """Speed of convergence and least eigenvalue against width, relative to the narrowest."""
-    widths = np.array(result.settings["widths"])
-    log = np.log(result.arrays["misfit"])
+    a, v, widths = result.arrays, result.values, result.settings["widths"]
+    log = np.log(a["misfit"])  # seeds, widths, conventions, epochs
     drop = log[..., -1] - log[..., 1]
     speed = drop / drop[:, :1].mean(axis=0)
-    eigen = result.arrays["lambda_min"][..., 1, -1]
-    eigen = eigen / eigen[:, :1].mean()
-    figure, (axes,) = new()
-    curves = [
-        ("speed, inferred step size", speed[..., 1], RED),
-        ("speed, one step size", speed[..., 0], BLUE),
-        (r"$\lambda_{\min}(H)$ at the end", eigen, INK),
-    ]
-    table: dict[str, Any] = {"width": widths}
-    for index, (name, samples, color) in enumerate(curves):
-        mean = band(axes, widths, samples, color, marker="o", ms=4)
-        axes.text(0.03, 0.94 - 0.07 * index, name, color=color, transform=axes.transAxes)
-        table[name] = mean
-    ratio = np.sqrt(widths / widths[0])
-    axes.plot(widths, ratio, color=FAINT, ls="--")
-    label_line(axes, widths, ratio, r"$\propto\sqrt{m}$", FAINT)
-    table["square root of m"] = ratio
-    axes.set_xscale("log")
-    name_sizes(axes, widths)
-    axes.set_xlabel("width m")
-    axes.set_ylabel(f"relative to m = {widths[0]}")
-    return Drawing(
-        figure,
-        f"Fall of the log error from the first epoch to the last, and least eigenvalue at the "
-        f"last, both relative to $m={widths[0]}$. Up to $m={widths[-1]}$ the eigenvalue grows "
-        f"{result.values['lambda_ratio']:.3f}-fold, the speed "
-        f"{result.values['speed_ratio_inferred']:.2f}-fold with the inferred step size and "
-        f"{result.values['speed_ratio_fixed']:.2f}-fold with one step size.",
-        "Only the speed with the inferred step size rises with the width, and it rises along the "
-        "square root; the eigenvalue and the speed at one step size stay level.",
-        table,
+    eigenvalue = a["lambda_min"][..., 1, -1]
+    canvas = Canvas()
+    panel = canvas.panel(
+        "speed", "width m", (f"relative to m = {widths[0]}", f"relative to m = {widths[0]}")
+    )
+    for place, (name, label, samples, color) in enumerate(
+        (
+            ("speed, inferred step size", "", speed[..., 1], RED),
+            ("speed, one step size", "", speed[..., 0], BLUE),
+            (
+                "least eigenvalue at the end",
+                r"$\lambda_{\min}(H)$ at the end",
+                eigenvalue / eigenvalue[:, :1].mean(),
+                INK,
+            ),
+        )
+    ):
+        panel.curve(name, widths, samples, color, marker="o", ms=4)
+        corner = (0.03, 0.94 - 0.07 * place)
+        panel.note(label or name, corner, color, (0, 0), fontsize=10, xycoords="axes fraction")
+    guide = panel.guide("square root of m", widths, 1, 1 / 2)
+    panel.note(r"$\propto\sqrt{m}$", (widths[-1], guide[-1]), FAINT, va="center")
+    panel.axes.set_xscale("log")
+    panel.sizes(widths)
+    return canvas.drawing(
+        "Fall of the log error from the first epoch to the last, and least eigenvalue at the last, "
+        f"both relative to $m={widths[0]}$. Up to $m={widths[-1]}$ the eigenvalue grows "
+        f"{v['lambda_ratio']:.3f}-fold, the speed {v['speed_ratio_inferred']:.2f}-fold with the "
+        f"inferred step size and {v['speed_ratio_fixed']:.2f}-fold with one step size.",
+        "Three curves against the width, beside a dashed square root. "
+        + said(
+            result,
+            "Only the speed with the inferred step size rises along the square root; the "
+            "eigenvalue and the speed at one step size stay level.",
+            "du2019-fig1-expl",
+            outcomes=("fails",),
+        ),
     )
 
 
-def _panel(
-    result: Result,
-    name: str,
-    transform: Callable[[np.ndarray], np.ndarray],
-    source: str,
-    ylabel: str,
-    title: str,
-    alt: str,
+def _as_published(
+    result: Result, samples: np.ndarray, source: str, y: Quantity, title: str, alt: str
 ) -> Drawing:
-    """One panel under both conventions, the published curves dotted where they belong."""
-    widths, samples = result.settings["widths"], transform(result.arrays[name])
-    epochs, curves = np.arange(samples.shape[-1]), published(source)
-    figure, both = new(2, sharey=True)
-    rows: list[tuple[Any, ...]] = []
-    for convention, axes in enumerate(both):
-        for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
-            ours = samples[:, index, convention]
-            mean = band(axes, epochs, ours, color)
-            known = curves.get(f"width_{width}") if convention == 1 else None
-            if known is not None:
-                axes.plot(curves["epoch"], known, color=INK, ls=":", lw=1.3)
-            if convention == 1:
-                label_line(axes, epochs, mean, f"{width}", color)
-            at = {} if known is None else dict(zip(curves["epoch"], known, strict=True))
-            rows += [
-                (NAMES[convention], width, int(k), mean[k], ours[:, k].min(), ours[:, k].max(),
-                 at.get(float(k), np.nan))
-                for k in epochs
-            ]  # fmt: skip
-        axes.set_title(TITLES[convention])
-        axes.set_xlabel("epoch k")
-    both[0].set_ylabel(ylabel)
-    columns = ("convention", "width", "epoch", "mean", "least", "largest", "published")
-    table: Table = dict(zip(columns, zip(*rows, strict=True), strict=True))
-    step, count = result.settings["fixed_step_size"], len(samples)
-    return Drawing(
-        figure,
+    """One panel of the paper under both conventions, its curves dotted where they belong."""
+    s, curves = result.settings, published(source)
+    widths, count, epochs = s["widths"], len(samples), np.arange(samples.shape[-1])
+    canvas = Canvas(2, sharey=True)
+    fixed, inferred = (
+        canvas.panel(name, ("epoch", "epoch k"), y, title=above)
+        for name, above in (
+            ("one step size", "one step size for all widths"),
+            ("inferred step size", "step size $10^{-3}\\sqrt{m}$ (inferred)"),
+        )
+    )
+    for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
+        fixed.curve(f"m = {width}", epochs, samples[:, index, 0], color)
+        inferred.curve(f"m = {width}", epochs, samples[:, index, 1], color, end=f"{width}")
+        if f"width_{width}" in curves:
+            known, name = curves[f"width_{width}"], f"m = {width}, as published"
+            inferred.curve(name, curves["epoch"], known, INK, ls=":", lw=1.3)
+    return canvas.drawing(
         f"{title} for widths {', '.join(map(str, widths))}: mean and range over {count} "
-        f"seed{'s' if count > 1 else ''}. Left, $\\eta={step}$ for all; right, "
-        f"$\\eta={result.settings['inferred_step_size']}\\sqrt{{m}}$; dotted, as published.",
+        f"seed{'s' if count > 1 else ''}. Left, $\\eta={s['fixed_step_size']}$ for all; right, "
+        f"$\\eta={s['inferred_step_size']}\\sqrt{{m}}$; dotted, as published.",
         alt,
-        table,
     )

@@ -2,60 +2,73 @@
 
 import numpy as np
 
-from companion.figures import Drawing
-from companion.figures.style import FAINT, band, by_size, label_line, new, stack
+from companion.figures.panels import Canvas, Drawing
+from companion.figures.style import FAINT, by_size
+from companion.figures.words import said
 from companion.lab.results import Result
 
 
 def gradient_differences(result: Result) -> Drawing:
     """Distance of central differences from eq. (4) against their step, with the rounding limit."""
-    gaps, steps = result.arrays["difference_gap"], np.array(result.settings["differences"])
-    widths = result.settings["widths"]
-    figure, (axes,) = new()
-    series = {}
+    s, gaps = result.settings, result.arrays["difference_gap"]  # seeds, widths, steps
+    steps, widths = np.array(s["differences"]), s["widths"]
+    canvas = Canvas()
+    panel = canvas.panel(
+        "differences",
+        ("step of the difference", "difference step h"),
+        "distance from eq. (4) / norm of the gradient",
+        log="xy",
+    )
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
-        mean = band(axes, steps, gaps[:, index], color, marker="o", ms=3)
-        label_line(axes, steps, mean, f"m = {width}", color)
-        series[f"m={width}"] = (steps, mean)
-    eps = float(np.finfo(result.settings["dtype"]).eps)
+        name = f"m = {width}"
+        panel.curve(name, steps, gaps[:, index], color, end=name, marker="o", ms=3)
+    eps = np.finfo(s["dtype"]).eps
     rounding = eps * result.arrays["loss_over_gradient"].mean() / steps
-    axes.plot(steps, rounding, color=FAINT, ls="--")
-    label_line(axes, steps, rounding, "rounding", FAINT)
-    series["rounding"] = (steps, rounding)
-    axes.set(xscale="log", yscale="log", xlabel="difference step h")
-    axes.set_ylabel("distance from eq. (4) / norm of the gradient")
-    return Drawing(
-        figure,
-        f"Central differences of the loss in {result.settings['directions']} random directions "
-        f"against eq. (4), worst direction, mean and range over {len(gaps)} seeds; dashed, one "
-        "rounding of the loss divided by $h$.",
-        "On logarithmic axes the error falls along the dashed rounding line as h grows, down to "
-        "below 1e-11, and jumps up where the difference first reaches across a kink.",
-        stack(series, "h", "relative_gap"),
+    panel.curve("rounding", steps, rounding, FAINT, end="rounding", ls="--")
+    return canvas.drawing(
+        f"Central differences of the loss in {s['directions']} random directions against eq. (4), "
+        f"worst direction, mean and range over {len(gaps)} seeds; dashed, one rounding of the loss "
+        "divided by $h$.",
+        "A curve per width on logarithmic axes, and a dashed line that falls as h grows. "
+        + said(
+            result,
+            f"The curves fall along it, down to {result.values['difference_gap']:.1e}, and jump up "
+            "where the difference first reaches across a kink.",
+            "du2019-eq1-4",
+        ),
     )
 
 
 def recursion_without_flips(result: Result) -> Drawing:
     """Distance of each step from the recursion against the number of flips in that step."""
-    flips, gaps = result.arrays["flips"], result.arrays["recursion_gap"]
+    flips, gaps = result.arrays["flips"], result.arrays["recursion_gap"]  # seeds, widths, steps
     widths = result.settings["widths"]
-    figure, (axes,) = new()
-    series = {}
+    canvas = Canvas()
+    panel = canvas.panel(
+        "recursion",
+        "activations flipped in the step",
+        (
+            "distance from the recursion over the initial residual",
+            r"distance from the recursion / $\|u(0)-y\|$",
+        ),
+        log="y",
+    )
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
-        x, y = flips[:, index].ravel(), gaps[:, index].ravel()
-        axes.plot(x, y, "o", ms=4, alpha=0.5, mec="none", color=color, label=f"m = {width}")
-        series[f"m={width}"] = (x, y)
-    axes.set_xscale("symlog", linthresh=1)
-    axes.set_yscale("log")
-    axes.set_xlim(left=-0.3)
-    axes.set_xlabel("activations flipped in the step")
-    axes.set_ylabel(r"distance from the recursion / $\|u(0)-y\|$")
-    axes.legend(loc="center right")
-    return Drawing(
-        figure,
+        name = f"m = {width}"
+        panel.points(
+            name, flips[:, index], gaps[:, index], color, ms=4, alpha=0.5, mec="none", label=name
+        )
+    panel.axes.set_xscale("symlog", linthresh=1)
+    panel.axes.set_xlim(left=-0.3)
+    panel.legend("center right")
+    return canvas.drawing(
         f"Every step of {gaps[..., 0].size} runs: distance from the recursion with the Gram matrix "
         "at that step, against how many pairs (input, unit) changed side in it.",
-        "Steps without a flip sit at rounding, near 1e-15; a single flip lifts the distance by "
-        "many orders of magnitude, less for wider networks.",
-        stack(series, "flips", "recursion_gap"),
+        "A point per step, coloured by width. "
+        + said(
+            result,
+            f"Steps without a flip sit at rounding, at most {result.values['still_gap']:.0e}; "
+            f"the others stay within their bound and reach {result.values['moved_gap']:.1e}.",
+            "du2019-algo-gd",
+        ),
     )

@@ -3,45 +3,55 @@
 import numpy as np
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-from companion.figures import Drawing
-from companion.figures.du2019._flows import misfit_panel, width_panel
-from companion.figures.style import BLUE, FAINT, RED, band, by_size, label_line, new, stack
+from companion.figures.panels import Canvas, Drawing
+from companion.figures.style import BLUE, FAINT, INK, RED, by_size
+from companion.figures.words import said
 from companion.lab.results import Result
 
 
 def gradient_flow(result: Result) -> Drawing:
     """Misfit in time under the bound and the linearised curve; how far H and W move with width."""
-    a, widths = result.arrays, result.settings["widths"]
-    clock = np.linspace(0, result.settings["horizon"], a["misfit"].shape[-1])
-    figure, (left, right) = new(2)
-    series = {}
-    for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
-        ratios = a["misfit"][:, index] / a["misfit"][:, index, :1]
-        series[f"m={width}"] = (clock, band(left, clock, ratios, color, label=f"m = {width}"))
-    frozen, bound = misfit_panel(
-        left, clock, a["linearised_limit"][:, -1], r"$H^\infty$", "Theorem 3.2"
+    a, v, widths = result.arrays, result.values, result.settings["widths"]
+    misfit, frozen = a["misfit"], a["linearised_limit"][:, -1]  # seeds, widths, times; seeds, times
+    clock = np.linspace(0, result.settings["horizon"], misfit.shape[-1])
+    canvas = Canvas(2)
+    left = canvas.panel(
+        "misfit",
+        ("time in units of 1/lambda_0", r"time $\lambda_0t$"),
+        ("squared residual over its start", r"$\|u(t)-y\|^2\,/\,\|u(0)-y\|^2$"),
+        log="y",
     )
-    series |= {"H-infinity, linearised": (clock, frozen), "Theorem 3.2": (clock, bound)}
-    for name, key, color in (
-        (r"$\max_r\|w_r-w_r(0)\|$", "distance", BLUE),
-        (r"$\|H(t)-H(0)\|_2$", "drift", RED),
+    for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
+        ratios = misfit[:, index] / misfit[:, index, :1]
+        left.curve(f"m = {width}", clock, ratios, color, label=f"m = {width}")
+    frozen, label = frozen / frozen[:, :1], r"$H^\infty$, linearised"
+    left.curve("H-infinity, linearised", clock, frozen, INK, band=False, ls=":", label=label)
+    left.curve("Theorem 3.2", clock, np.exp(-clock), FAINT, ls="--", label="Theorem 3.2")
+    left.legend("lower left")
+    right = canvas.panel(
+        "motion", "width m", ("norm, largest over time", "largest over time"), log="xy"
+    )
+    for name, label, key, color in (
+        ("distance of the farthest unit", r"$\max_r\|w_r-w_r(0)\|$", "distance", BLUE),
+        ("drift of H", r"$\|H(t)-H(0)\|_2$", "drift", RED),
     ):
-        series[key] = (widths, band(right, widths, a[key].max(axis=-1), color, marker="o"))
-        right.annotate(
-            name, (widths[0], series[key][1][0]), xytext=(8, 6), textcoords="offset points",
-            color=color, fontsize=9,
-        )  # fmt: skip
-    width_panel(right, widths, 2 * series["drift"][1][0])
-    return Drawing(
-        figure,
-        f"Gradient flow, mean and range over {len(a['misfit'])} seeds. Left: the misfit falls "
-        "faster than the bound (dashed), nearly as if the Gram matrix stood still at $H^\\infty$ "
-        "(dotted). "
-        f"Right: the largest drift of $H$ (exponent {result.values['drift_exponent']:.2f}) and the "
-        f"largest distance of a unit (exponent {result.values['distance_exponent']:.2f}).",
-        "Left, nearly coinciding falling curves for all widths, below a dashed line. Right, two "
-        "falling lines, parallel to a dashed line of slope -1/2.",
-        stack(series, "time_or_width", "value"),
+        line = right.curve(name, widths, a[key].max(axis=-1), color, marker="o")
+        right.note(label, (widths[0], line[0]), color, (8, 6))
+    guide = right.guide("slope -1/2", widths, 2 * line[0], -1 / 2)
+    right.note(r"$m^{-1/2}$", (widths[-1], guide[-1]), FAINT, va="center")
+    right.sizes(widths)
+    last = (misfit[..., -1] / misfit[..., 0]).mean(axis=0)
+    return canvas.drawing(
+        f"Gradient flow, mean and range over {len(misfit)} seeds. Left: the misfit, the bound "
+        "(dashed), and the misfit if the Gram matrix stood still at $H^\\infty$ (dotted). "
+        + said(result, "The bound is never reached.", "du2019-thm3.2")
+        + f" Right: the largest drift of $H$ (exponent {v['drift_exponent']:.2f}) and the largest "
+        f"distance of a unit (exponent {v['distance_exponent']:.2f}).",
+        f"Left, a curve per width, which end at {last.min():.1e} to {last.max():.1e}, a dotted one "
+        f"and a dashed straight line to {np.exp(-clock[-1]):.1e}. "
+        + said(result, "The curves lie below the dashed line.", "du2019-thm3.2")
+        + " Right, two curves against the width, beside a dashed line of slope -1/2. "
+        + said(result, "They fall about parallel to it.", "du2019-rem3.1b"),
     )
 
 
@@ -50,34 +60,39 @@ def sliding_units(result: Result) -> Drawing:
     a, widths = result.arrays, result.settings["widths"]
     quarter = a["times"].shape[-1] // 4
     step_sizes = a["times"][:, 0, quarter].mean() / np.array(result.settings["euler_steps"])
-    figure, (axes,) = new()
-    series = {}
+    canvas = Canvas()
+    panel = canvas.panel(
+        "missing share",
+        ("step size", r"step size $\eta$"),
+        ("share of the steps missed", r"share of the steps missed by $\eta H(k)(y-u(k))$"),
+        log="xy",
+    )
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
-        mean = band(axes, step_sizes, a["share"][:, index], color, marker="o")
-        label_line(axes, step_sizes[::-1], mean[::-1], f"m = {width}", color)
-        series[f"m={width}"] = (step_sizes, mean)
-    guide = series[f"m={widths[0]}"][1][0] * step_sizes / step_sizes[0]
-    axes.plot(step_sizes, guide, color=FAINT, ls="--")
-    between = (float(step_sizes[-2:].prod() ** 0.5), float(guide[-2:].prod() ** 0.5))
-    axes.annotate(
-        "proportional to $\\eta$", between,
-        xytext=(8, -10), textcoords="offset points", color=FAINT, fontsize=9,
-    )  # fmt: skip
-    series["proportional to eta"] = (step_sizes, guide)
-    axes.set(xscale="log", yscale="log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.set_xlabel(r"step size $\eta$")
-    axes.set_ylabel(r"share of the steps missed by $\eta H(k)(y-u(k))$")
-    ticks = [float(f"{size:.2g}") for size in step_sizes]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
-    return Drawing(
-        figure,
+        line = panel.curve(f"m = {width}", step_sizes, a["share"][:, index], color, marker="o")
+        panel.note(f"m = {width}", (step_sizes[0], line[0]), color, (7, 0), va="center")
+    start = a["share"][:, 0, 0].mean()
+    guide = panel.guide("proportional to the step size", step_sizes, start, 1)
+    between = (step_sizes[-2:].prod() ** 0.5, guide[-2:].prod() ** 0.5)
+    panel.note("proportional to $\\eta$", between, FAINT, (8, -10))
+    panel.axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    panel.sizes([float(f"{size:.2g}") for size in step_sizes])
+    return canvas.drawing(
         "The part of the steps that $\\eta H(k)(y-u(k))$ misses, up to a quarter of the time. Were "
-        "$\\dot u=H(t)(y-u)$ exact along the flow, it would fall like $\\eta$ (dashed); it levels "
-        f"off, lower in wider networks (exponent {result.values['share_exponent']:.2f} in $m$).",
-        "Curves that flatten towards small step sizes, above a dashed line of slope one; the wider "
-        "the network the lower the curve.",
-        stack(series, "step_size", "missing_share"),
+        "$\\dot u=H(t)(y-u)$ exact along the flow, it would fall like $\\eta$ (dashed). "
+        + said(
+            result,
+            "It levels off, lower in wider networks (exponent "
+            f"{result.values['share_exponent']:.2f} in $m$).",
+            "du2019-eq5-7",
+            outcomes=("fails",),
+        ),
+        "A curve per width on logarithmic axes, with a dashed line of slope one. "
+        + said(
+            result,
+            "The curves flatten towards small step sizes, above the dashed line; the wider the "
+            "network the lower the curve.",
+            "du2019-eq5-7",
+            outcomes=("fails",),
+        ),
     )

@@ -3,46 +3,59 @@
 import numpy as np
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-from companion.figures import Drawing
-from companion.figures.du2019._flows import misfit_panel, width_panel
-from companion.figures.style import BLUE, RED, band, new, stack
+from companion.figures.panels import Canvas, Drawing
+from companion.figures.style import BLUE, FAINT, INK, RED
+from companion.figures.words import said
 from companion.lab.results import Result
 
 
 def joint_training(result: Result) -> Drawing:
     """Misfit of both flows at the largest width; how far both layers move with width."""
     a, widths = result.arrays, result.settings["widths"]
-    clock = np.linspace(0, result.settings["horizon"], a["misfit"].shape[-1])
-    figure, (left, right) = new(2)
-    series = {}
-    for name, key, color in (
-        ("first layer", "misfit_first", BLUE),
-        ("both layers", "misfit", RED),
-    ):
-        ratios = a[key][:, -1] / a[key][:, -1, :1]
-        series[name] = (clock, band(left, clock, ratios, color, label=name))
-    frozen, bound = misfit_panel(
-        left, clock, a["linearised"][:, -1], r"$H^\infty+\kappa_1/2$", "Theorem 3.3"
+    first, both, frozen = (a[key][:, -1] for key in ("misfit_first", "misfit", "linearised"))
+    clock = np.linspace(0, result.settings["horizon"], both.shape[-1])
+    canvas = Canvas(2)
+    left = canvas.panel(
+        "misfit",
+        ("time in units of 1/lambda_0", r"time $\lambda_0t$"),
+        ("squared residual over its start", r"$\|u(t)-y\|^2\,/\,\|u(0)-y\|^2$"),
+        log="y",
     )
-    series |= {"limit kernel, linearised": (clock, frozen), "Theorem 3.3": (clock, bound)}
-    for name, key, color in (
-        (r"$\max_r\|w_r-w_r(0)\|$", "distance", BLUE),
-        (r"$\max_r|a_r-a_r(0)|$", "output_distance", RED),
+    left.curve("first layer", clock, first / first[:, :1], BLUE, label="first layer")
+    left.curve("both layers", clock, both / both[:, :1], RED, label="both layers")
+    frozen, label = frozen / frozen[:, :1], r"$H^\infty+\kappa_1/2$, linearised"
+    left.curve("limit kernel, linearised", clock, frozen, INK, band=False, ls=":", label=label)
+    left.curve("Theorem 3.3", clock, np.exp(-clock), FAINT, ls="--", label="Theorem 3.3")
+    left.legend("lower left")
+    right = canvas.panel(
+        "motion", "width m", ("distance, largest over time", "largest over time"), log="xy"
+    )
+    farthest = {key: a[key].max(axis=-1) for key in ("distance", "output_distance")}
+    for name, label, key, color in (
+        ("first layer, farthest unit", r"$\max_r\|w_r-w_r(0)\|$", "distance", BLUE),
+        ("output layer, farthest unit", r"$\max_r|a_r-a_r(0)|$", "output_distance", RED),
     ):
-        farthest = a[key].max(axis=-1)
-        series[key] = (widths, band(right, widths, farthest, color, marker="o", label=name))
-    least = min(series["distance"][1][0], series["output_distance"][1][0])
-    width_panel(right, widths, 0.7 * least)
-    right.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    right.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    right.legend(loc="upper right")
-    return Drawing(
-        figure,
-        f"Joint gradient flow, mean and range over {len(a['misfit'])} seeds. Left: at "
-        f"$m={widths[-1]}$, training both layers is faster than training the first, as the limit "
-        "kernel says (dotted); dashed, the bound. Right: the largest distances of both layers fall "
-        "with the width, up to a logarithm like $m^{-1/2}$.",
-        "Left, the curve of both layers falls below that of the first layer, and both lie below a "
-        "dashed line. Right, two falling lines above a dashed line of slope -1/2.",
-        stack(series, "time_or_width", "value"),
+        right.curve(name, widths, farthest[key], color, marker="o", label=label)
+    start = 0.7 * min(samples[:, 0].mean() for samples in farthest.values())
+    guide = right.guide("slope -1/2", widths, start, -1 / 2)
+    right.note(r"$m^{-1/2}$", (widths[-1], guide[-1]), FAINT, va="center")
+    right.sizes(widths)
+    right.axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    right.axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    right.legend("upper right")
+    return canvas.drawing(
+        f"Joint gradient flow, mean and range over {len(both)} seeds. Left: the misfit at "
+        f"$m={widths[-1]}$ of training both layers and of training the first, what the limit "
+        "kernel says of both (dotted), and the bound (dashed). Right: the largest distances of "
+        "both layers. "
+        + said(
+            result,
+            "They fall with the width, up to a logarithm like $m^{-1/2}$.",
+            "du2019-lemA.4-5",
+        ),
+        "Left, the curves of both layers and of the first layer, a dotted curve and a dashed "
+        "straight line. "
+        + said(result, "The curve of both layers lies below the dashed line.", "du2019-thm3.3")
+        + " Right, two curves against the width, above a dashed line of slope -1/2. "
+        + said(result, "They fall about parallel to it.", "du2019-lemA.4-5"),
     )

@@ -3,55 +3,58 @@
 import numpy as np
 
 from companion.bounds.du2019 import theorem_4_1
-from companion.figures import Drawing
-from companion.figures.style import FAINT, INK, band, by_size, label_line, new, stack
+from companion.figures.panels import Canvas, Drawing
+from companion.figures.style import FAINT, INK, by_size
+from companion.figures.words import said
 from companion.lab.results import Result
 
 
 def linear_rate(result: Result) -> Drawing:
     """Misfit and its ratio from step to step, for every width, at the largest step size."""
+    v, widths = result.values, result.settings["widths"]
     misfits = result.arrays["misfit"][:, :, -1]  # seeds, widths, steps
-    widths = result.settings["widths"]
-    steps = np.arange(misfits.shape[-1])
-    step_size = float(result.values["largest_step_size"])
-    figure, (whole, single) = new(2)
-    series = {}
+    steps, step_size = np.arange(misfits.shape[-1]), float(v["largest_step_size"])
+    limit, promised = float(v["late_prediction"]), float(v["bound_ratio"])
+    canvas, step = Canvas(2), ("step", "step k")
+    whole = canvas.panel(
+        "misfit",
+        step,
+        ("squared residual over its start", r"$\|u(k)-y\|^2\,/\,\|u(0)-y\|^2$"),
+        log="y",
+    )
+    single = canvas.panel(
+        "ratio",
+        step,
+        ("squared residual over that of the step before", r"$\|u(k)-y\|^2\,/\,\|u(k-1)-y\|^2$"),
+    )
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
-        curve = misfits[:, index]
-        mean = band(whole, steps, curve / curve[:, :1], color, label=f"m = {width}")
-        ratio = band(single, steps[1:], curve[:, 1:] / curve[:, :-1], color)
-        series[f"m={width}, misfit"] = (steps, mean)
-        series[f"m={width}, ratio"] = (steps[1:], ratio)
-    bound = theorem_4_1(steps, step_size, float(result.values["lambda_0"]), 1.0)
-    whole.plot(steps, bound, color=FAINT, ls="--")
+        curve, name = misfits[:, index], f"m = {width}"
+        whole.curve(name, steps, curve / curve[:, :1], color, label=name)
+        single.curve(name, steps[1:], curve[:, 1:] / curve[:, :-1], color)
+    bound = theorem_4_1(steps, step_size, float(v["lambda_0"]), 1.0)
+    whole.curve("Theorem 4.1", steps, bound, FAINT, ls="--")
     middle = len(steps) // 2
-    label_line(whole, steps[: middle + 1], 4 * bound[: middle + 1], "Theorem 4.1", FAINT)
-    series["Theorem 4.1"] = (steps, bound)
-    whole.set_yscale("log")
-    whole.set_xlabel("step k")
-    whole.set_ylabel(r"$\|u(k)-y\|^2\,/\,\|u(0)-y\|^2$")
-    whole.legend(loc="lower left")
-    for key, name, color, offset in (
-        ("bound_ratio", r"$1-\eta\lambda_0/2$, the theorem", FAINT, 0.03),
-        ("late_prediction", r"$(1-\eta\lambda_{\min}(H(0)))^2$", INK, -0.08),
+    whole.note("Theorem 4.1", (steps[middle], 4 * bound[middle]), FAINT, va="center")
+    whole.legend("lower left")
+    for name, label, level, color, above in (
+        ("Theorem 4.1", r"$1-\eta\lambda_0/2$, the theorem", promised, FAINT, 0.03),
+        ("limit at late steps", r"$(1-\eta\lambda_{\min}(H(0)))^2$", limit, INK, -0.08),
     ):
-        level = float(result.values[key])
-        single.axhline(level, color=color, ls="--", lw=1.2)
-        single.text(
-            steps[-1], level + offset, name, color=color, ha="right", va="center", fontsize=9
-        )
-        series[key] = (steps[1:], np.full(len(steps) - 1, level))
-    single.set_ylim(0, 1)
-    single.set_xlabel("step k")
-    single.set_ylabel(r"$\|u(k)-y\|^2\,/\,\|u(k-1)-y\|^2$")
-    return Drawing(
-        figure,
+        single.level(name, level, color, ls="--", lw=1.2)
+        single.note(label, (steps[-1], level + above), color, (0, 0), ha="right", va="center")
+    single.axes.set_ylim(0, 1)
+    return canvas.drawing(
         f"Gradient descent at $\\eta={step_size:.2f}$, mean and range over {len(misfits)} seeds. "
-        "Left: the squared residual and the bound $(1-\\eta\\lambda_0/2)^k$, dashed. "
-        "Right: what is left of it after one step; the ratio climbs from below to "
-        f"$(1-\\eta\\lambda_{{\\min}})^2={result.values['late_prediction']:.2f}$ and stays under "
-        f"the theorem's {result.values['bound_ratio']:.2f}.",
-        "Left, straight lines on a logarithmic axis, nearly the same for every width, all falling "
-        "faster than the dashed bound. Right, the ratios level off at one value for all widths.",
-        stack(series, "step", "value"),
+        "Left: the squared residual and the bound $(1-\\eta\\lambda_0/2)^k$, dashed. Right: what "
+        "is left of it after one step, with "
+        f"$(1-\\eta\\lambda_{{\\min}})^2={limit:.2f}$ and the theorem's {promised:.2f}, dashed. "
+        + said(result, "The ratio stays under the theorem's at every step.", "du2019-thm4.1"),
+        "Left, a falling curve per width on a logarithmic axis, and the dashed bound. Right, the "
+        "ratios and two dashed levels. "
+        + said(
+            result,
+            "Left, the curves are nearly the same for every width and all fall faster than the "
+            "bound. Right, the ratios stay below the theorem's level.",
+            "du2019-thm4.1",
+        ),
     )

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from companion.figures import Drawing
-from companion.figures.style import BLUE, FAINT, INK, RED, new
+from companion.figures.panels import AT_X, Canvas, Drawing
+from companion.figures.style import BLUE, FAINT, INK, RED
+from companion.figures.words import said
 from companion.lab.results import Result
 
 # Misfits below this are drawn at it: they are rounding.
@@ -13,52 +14,50 @@ FLOOR = 1e-16
 def output_layer(result: Result) -> Drawing:
     """Misfit left by either way of training against the width, and the two predictors compared."""
     a, s = result.arrays, result.settings
-    widths = np.array(s["widths"], dtype=float)
-    figure, (left, right) = new(2)
-    table = {"width": widths}
-    for name, label, color in (
-        ("least_squares", "output layer, optimum", RED),
-        ("gd_output", "output layer, descent", INK),
-        ("gd_first", "first layer, descent", BLUE),
+    widths, start, claim = s["widths"], a["start"], "du2019-fn-outputlayer"
+    canvas = Canvas(2)
+    left = canvas.panel(
+        "misfit", "width m", ("share of misfit left", r"$\|u-y\|^2$ after, over before"), log="xy"
+    )
+    for name, key, color, dashes in (
+        ("output layer, optimum", "least_squares", RED, "-"),
+        ("output layer, descent", "gd_output", INK, "--"),
+        ("first layer, descent", "gd_first", BLUE, "-"),
     ):
-        share = np.maximum(a[name] / a["start"], FLOOR)
-        middle = np.median(share, axis=0)
-        left.fill_between(
-            widths, share.min(axis=0), share.max(axis=0), color=color, alpha=0.15, lw=0
+        share = np.maximum(a[key] / start, FLOOR)
+        left.curve(
+            name, widths, share, color, middle=np.median, label=name, ls=dashes, marker="o", ms=4
         )
-        style = "--" if name == "gd_output" else "-"
-        left.plot(widths, middle, style, marker="o", ms=4, color=color, label=label)
-        table[name] = middle
-    for at, text in ((s["count"], "m = n"), (s["count"] / s["dimension"], "md = n")):
-        left.axvline(at, color=FAINT, ls=":")
-        left.annotate(
-            text, (at, 1), xytext=(3, 2), textcoords=("offset points"),
-            xycoords=("data", "axes fraction"), color=FAINT, fontsize=9, annotation_clip=False,
-        )  # fmt: skip
-    left.set_xscale("log")
-    left.set_yscale("log")
-    left.set_xlabel("width m")
-    left.set_ylabel(r"$\|u-y\|^2$ after, over before")
-    left.legend(loc="center right", fontsize=8)
+    for at, name in ((s["count"], "m = n"), (s["count"] / s["dimension"], "md = n")):
+        left.upright(name, at, FAINT, ls=":")
+        left.note(name, (at, 1), FAINT, (3, 2), xycoords=AT_X)
+    left.legend("center right", fontsize=8)
+    right = canvas.panel(
+        "predictions",
+        ("prediction with the first layer trained", "first layer trained: f(x)"),
+        ("prediction with the output layer trained", "output layer trained: f(x)"),
+    )
     one, other = a["by_first"][0, -1], a["by_output"][0, -1]
     ends = [min(one.min(), other.min()), max(one.max(), other.max())]
-    right.plot(ends, ends, color=FAINT, ls="--")
-    right.plot(one, other, "o", color=BLUE, ms=3, alpha=0.7)
-    right.set_aspect("equal", adjustable="datalim")
-    right.set_xlabel("first layer trained: f(x)")
-    right.set_ylabel("output layer trained: f(x)")
-    return Drawing(
-        figure,
-        f"Left, the share of the misfit that training leaves, median and range over "
-        f"{len(a['start'])} "
-        "seeds (values below $10^{-16}$ are rounding): the output layer alone needs $m\\ge n$, "
-        "the first "
-        f"layer far fewer units. Right, predictions on {s['fresh']} fresh inputs at "
-        f"$m={s['widths'][-1]}$ "
-        "from the same start: not one function.",
-        "Left, the optimum of output-layer training drops to rounding exactly at m = n; "
-        "first-layer "
-        "training does so at a smaller width. Right, a cloud of points scattered about the "
-        "diagonal.",
-        table,
+    right.curve("equal", ends, ends, FAINT, ls="--")
+    right.points("fresh inputs", one, other, BLUE, ms=3, alpha=0.7)
+    right.axes.set_aspect("equal", adjustable="datalim")
+    return canvas.drawing(
+        "Left, the share of the misfit that training leaves, median and range over "
+        f"{len(start)} seeds (values below $10^{{{np.log10(FLOOR):.0f}}}$ are rounding). Right, "
+        f"predictions on {s['fresh']} fresh inputs at $m={widths[-1]}$ from the same start. "
+        + said(
+            result,
+            "The output layer alone fits all labels from $m=n$ on; the two ways of training do "
+            "not find one function.",
+            claim,
+        ),
+        "Left, three curves against the width, with dotted lines at m = n and md = n. Right, a "
+        "cloud of points about a dashed diagonal. "
+        + said(
+            result,
+            "The optimum of output-layer training drops to rounding exactly at m = n; the points "
+            "are scattered about the diagonal.",
+            claim,
+        ),
     )

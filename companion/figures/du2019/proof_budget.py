@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from companion.figures import Drawing
-from companion.figures.style import BLUE, FAINT, INK, RED, new
+from companion.figures.panels import Canvas, Drawing
+from companion.figures.style import BLUE, FAINT, INK, RED
+from companion.figures.words import said
 from companion.lab.results import Result
 
-_ROWS = (
+TERMS = (
     r"earned, $2\eta e^\top He$",
     r"$H^\perp$",
     r"$I_2$",
@@ -16,45 +17,47 @@ _ROWS = (
     r"$\|u(k+1)-u(k)\|^2$",
     "left over",
 )
+UNIT = (
+    "part of a step in units of step size times lambda_0 times the squared residual",
+    r"in units of $\eta\lambda_0\|u-y\|^2$",
+)
 
 
 def proof_budget(result: Result) -> Drawing:
     """What each term is at worst along a run, and what the proof sets in its place."""
-    figure, panels = new(2, sharey=True, sharex=True)
-    table: dict[str, list[object]] = {"step_size": [], "term": [], "measured": [], "proof": []}
-    y = np.arange(len(_ROWS))
-    for index, (axes, name) in enumerate(zip(panels, ("small", "usual"), strict=True)):
-        step_size = float(result.values[f"{name}_step_size"])
+    canvas = Canvas(2, sharey=True, sharex=True)
+    for index, kind in enumerate(("small", "usual")):
+        step_size = f"{result.values[f'{kind}_step_size']:.2g}"
+        panel = canvas.panel(
+            f"step size {step_size}",
+            UNIT,
+            "term of the proof",
+            log="x",
+            title=rf"$\eta={step_size}$",
+            rows=TERMS,
+        )
         measured, proof = _worst(result.arrays, index)
-        axes.hlines(y, measured, proof, color=FAINT, lw=1.5)
-        axes.plot(measured, y, "o", color=BLUE, ms=6)
-        axes.plot(proof, y, "D", color=RED, ms=6)
-        axes.axvline(1 / 2, color=INK, lw=1, ls="--")
-        axes.set_title(rf"$\eta={step_size:.2g}$")
-        axes.set_xlabel(r"in units of $\eta\lambda_0\|u-y\|^2$")
-        table["step_size"] += [step_size] * len(_ROWS)
-        table["term"] += _ROWS
-        table["measured"] += measured
-        table["proof"] += proof
-    panels[0].set_xscale("log")
-    panels[0].set_yticks(y, _ROWS)
-    panels[0].set_ylim(len(_ROWS) - 0.5, -0.8)
-    measured, proof = _worst(result.arrays, 0)
-    for x, text, color in ((measured[1], "measured", BLUE), (proof[1], "in the proof", RED)):
-        panels[0].annotate(
-            text, (x, 1), xytext=(0, 7), textcoords="offset points", color=color, fontsize=9,
-            ha="center" if color == BLUE else "left",
-        )  # fmt: skip
-    return Drawing(
-        figure,
+        panel.by_row("measured", measured, BLUE, marker="o", s=36, lw=1)
+        stem = {"color": FAINT, "lw": 1.5}
+        panel.by_row("in the proof", proof, RED, since=measured, stem=stem, marker="D", s=36, lw=1)
+        panel.upright("left over by the theorem", 1 / 2, INK, lw=1, ls="--")
+        if index == 0:
+            panel.axes.set_ylim(len(TERMS) - 0.5, -0.8)
+            panel.note("measured", (measured[1], 1), BLUE, (0, 7), ha="center")
+            panel.note("in the proof", (proof[1], 1), RED, (0, 7))
+    return canvas.drawing(
         f"The proof of Theorem 4.1 as a budget, at m = {result.values['largest_width']}: what a "
         "step earns, what four terms cost, and what is left, each at its worst over all steps and "
         "seeds (blue), and the number that the proof puts in its place (red). The proof earns 1 "
         "and needs 1/2 (dashed) to be left. Left, a step size of the theorem's order; right, one "
         "in use.",
-        "In the rows of cost the measured points lie one to four orders of magnitude left of the "
-        "proof's bounds, which exceed the budget; what is left over stays well above one half.",
-        table,
+        "A row for each term with a measured point and the proof's, at both step sizes. "
+        + said(
+            result,
+            "In the rows of cost the measured points lie left of the proof's bounds; what is left "
+            "over stays right of one half.",
+            "du2019-decomp",
+        ),
     )
 
 

@@ -1,103 +1,102 @@
 """Figures of the experiment du2019/real_digits."""
 
-from typing import Any
-
 import numpy as np
-from matplotlib.axes import Axes
 
 from companion.bounds.du2019 import theorem_4_1
-from companion.figures import Drawing
-from companion.figures.style import FAINT, INK, RED, band, by_size, new, stack
+from companion.figures.panels import Canvas, Drawing
+from companion.figures.style import FAINT, INK, RED, by_size
+from companion.figures.words import ends, said
 from companion.lab.results import Result
 
 
 def digits_decay(result: Result) -> Drawing:
     """Misfit on digits per step, with the linearised decay and the bound; the same by direction."""
-    a, v, widths = result.arrays, result.values, result.settings["widths"]
-    figure, (left, right) = new(2)
-    steps = np.arange(a["misfit"].shape[-1])
-    series = {}
+    a, s = result.arrays, result.settings
+    misfits, eigenvalues = a["misfit"], a["eigenvalues"]  # seeds, widths, steps
+    steps, widths = np.arange(misfits.shape[-1]), s["widths"]
+    step_size, lambda_0 = float(result.values["step_size"]), float(result.values["lambda_0"])
+    canvas = Canvas(2)
+    left = canvas.panel(
+        "misfit",
+        ("step", "step k"),
+        ("squared residual over its start", r"$\|u(k)-y\|^2\,/\,\|u(0)-y\|^2$"),
+        log="y",
+    )
+    right = canvas.panel(
+        "directions",
+        ("eigenvalue of H-infinity", r"eigenvalue $\lambda_j$ of $H^\infty$"),
+        f"share of residual left after {steps[-1]} steps",
+        log="xy",
+    )
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
-        series[f"m={width}"] = (
-            steps,
-            band(left, steps, a["misfit"][:, index] / a["misfit"][:, index, :1], color),
-        )
-        _by_direction(right, result, index, color)
-    linear = (a["linearised"] / a["linearised"][..., :1]).mean(axis=(0, 1))
-    left.plot(steps, linear, color=INK, ls=":")
-    bound = theorem_4_1(steps, float(v["step_size"]), float(v["lambda_0"]), 1.0)
-    left.plot(steps, bound, color=FAINT, ls="--")
-    left.annotate(
-        "Theorem 4.1", (steps[-1], bound[-1]), xytext=(0, -4), textcoords="offset points",
-        color=FAINT, ha="right", va="top", fontsize=9,
-    )  # fmt: skip
-    series |= {"linearised": (steps, linear), "Theorem 4.1": (steps, bound)}
-    left.set_yscale("log")
-    left.set_xlabel("step k")
-    left.set_ylabel(r"$\|u(k)-y\|^2\,/\,\|u(0)-y\|^2$")
-    decay = np.abs(1 - float(v["step_size"]) * a["eigenvalues"]) ** steps[-1]
-    right.plot(a["eigenvalues"], np.maximum(decay, 1e-6), color=INK, ls=":")
-    right.set_xscale("log")
-    right.set_yscale("log")
-    right.set_ylim(1e-4, 2)
-    right.set_xlabel(r"eigenvalue $\lambda_j$ of $H^\infty$")
-    right.set_ylabel(f"share of residual left after {steps[-1]} steps")
-    right.legend(fontsize=8, loc="lower left")
-    return Drawing(
-        figure,
+        name = f"m = {width}"
+        left.curve(name, steps, misfits[:, index] / misfits[:, index, :1], color)
+        shares = _by_direction(eigenvalues, a["before"][:, index], a["after"][:, index])
+        right.points(name, *shares, color, ms=4, label=name)
+    linear = (a["linearised"] / a["linearised"][..., :1]).reshape(-1, len(steps))
+    left.curve("linearised", steps, linear, INK, band=False, ls=":")
+    bound = theorem_4_1(steps, step_size, lambda_0, 1.0)
+    left.curve("Theorem 4.1", steps, bound, FAINT, ls="--")
+    left.note("Theorem 4.1", (steps[-1], bound[-1]), FAINT, (0, -4), ha="right", va="top")
+    decay = np.maximum(np.abs(1 - step_size * eigenvalues) ** steps[-1], 1e-6)
+    right.curve("linearised", eigenvalues, decay, INK, ls=":")
+    right.axes.set_ylim(1e-4, 2)
+    right.legend("lower left", fontsize=8)
+    return canvas.drawing(
         f"Gradient descent on {result.data}, at $\\eta=1/\\lambda_{{\\max}}(H^\\infty)$ times "
-        f"{result.settings['step_size']:g}. Left, the misfit, mean and range over "
-        f"{len(a['misfit'])} seeds; dotted, the linearised decay; dashed, the theorem's bound. "
-        f"Right, "
-        "what is left of the residual along groups of eigenvectors; dotted, "
-        "$|1-\\eta\\lambda_j|^k$.",
-        "Left, the misfit falls along the dotted curve, far below a dashed bound that is almost "
-        "flat. "
-        "Right, points follow the dotted curve: large eigenvalues are fitted, small ones not yet.",
-        stack(series, "step", "misfit_ratio"),
+        f"{s['step_size']:g}. Left, the misfit, mean and range over {len(misfits)} seeds; dotted, "
+        "the linearised decay; dashed, the theorem's bound. Right, what is left of the residual "
+        "along groups of eigenvectors; dotted, $|1-\\eta\\lambda_j|^k$.",
+        f"Left, a misfit per width, a dotted curve that falls to {linear.mean(axis=0)[-1]:.2g} and "
+        f"a dashed bound that falls to {bound[-1]:.2g}. "
+        + said(result, "The misfits fall at least as fast as the bound.", "du2019-digits")
+        + " Right, points per width and a dotted curve that falls to "
+        f"{decay[-1]:.1e} at the largest eigenvalue.",
     )
 
 
-def _by_direction(axes: Axes, result: Result, index: int, color: Any) -> None:
-    """Root mean square coordinate after over before, in groups of neighbouring eigenvalues."""
-    a, width = result.arrays, result.settings["widths"][index]
-    edges = np.geomspace(a["eigenvalues"][0], a["eigenvalues"][-1] * 1.001, 16)
-    group = np.digitize(a["eigenvalues"], edges)
-    kept = [g for g in range(1, len(edges)) if (group == g).any()]
-    before, after = (
-        np.array([np.square(a[name][:, index][:, group == g]).sum() for g in kept])
-        for name in ("before", "after")
-    )
-    centres = [np.exp(np.log(a["eigenvalues"][group == g]).mean()) for g in kept]
-    axes.plot(centres, np.sqrt(after / before), "o", ms=4, color=color, label=f"m = {width}")
+def _by_direction(
+    eigenvalues: np.ndarray, before: np.ndarray, after: np.ndarray
+) -> tuple[list[float], list[float]]:
+    """Centres of groups of neighbouring eigenvalues; coordinates after over before, root mean sq.
+
+    Args:
+        eigenvalues: ascending, shape (n,).
+        before: coordinates of the residual, shape (seeds, n).
+        after: the same at the end.
+    """
+    edges = np.geomspace(eigenvalues[0], eigenvalues[-1] * 1.001, 16)
+    group = np.digitize(eigenvalues, edges)
+    kept = [group == g for g in range(1, len(edges)) if (group == g).any()]
+    centres = [float(np.exp(np.log(eigenvalues[g]).mean())) for g in kept]
+    squares = [np.square(after[:, g]).sum() / np.square(before[:, g]).sum() for g in kept]
+    return centres, [float(square**0.5) for square in squares]
 
 
 def digits_spectrum(result: Result) -> Drawing:
     """Every eigenvalue of H_inf on the digits, with the bound that its closest pair sets."""
     values = result.arrays["eigenvalues"][::-1]
     lambda_0, pair = float(result.values["lambda_0"]), float(result.values["pair_bound"])
-    rank = np.arange(1, len(values) + 1)
-    figure, (axes,) = new()
-    axes.plot(rank, values, color=INK)
-    for level, text, color, side in (
-        (pair, "bound by the closest pair", RED, 3),
-        (lambda_0, r"$\lambda_0$", INK, -12),
+    canvas = Canvas()
+    panel = canvas.panel(
+        "spectrum",
+        ("rank from the largest", "rank j"),
+        ("eigenvalue of H-infinity", r"eigenvalue of $H^\infty$"),
+        log="xy",
+    )
+    panel.curve("eigenvalues", np.arange(1, len(values) + 1), values, INK)
+    for name, label, level, color, above in (
+        ("bound by the closest pair", "bound by the closest pair", pair, RED, 3),
+        ("lambda_0", r"$\lambda_0$", lambda_0, INK, -12),
     ):
-        axes.axhline(level, color=color, ls="--", lw=1.2)
-        axes.annotate(
-            text, (1, level), xytext=(2, side), textcoords="offset points", color=color, fontsize=9
-        )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_ylim(bottom=lambda_0 / 2)
-    axes.set_xlabel("rank j")
-    axes.set_ylabel(r"eigenvalue of $H^\infty$")
-    return Drawing(
-        figure,
+        panel.level(name, level, color, ls="--", lw=1.2)
+        panel.note(label, (1, level), color, (2, above))
+    panel.axes.set_ylim(bottom=lambda_0 / 2)
+    return canvas.drawing(
         f"Spectrum of $H^\\infty$ on {result.data}: from $\\lambda_{{\\max}}={values[0]:.0f}$ "
-        f"down to "
-        f"$\\lambda_0={lambda_0:.3f}$. The two most similar images alone force "
+        f"down to $\\lambda_0={lambda_0:.3f}$. The two most similar images alone force "
         f"$\\lambda_0\\le{pair:.3f}$.",
-        "One large eigenvalue, a falling middle, and a long flat end near the least eigenvalue.",
-        {"rank": rank, "eigenvalue": values},
+        f"A curve of {len(values)} eigenvalues that falls {ends(values)}; the second is "
+        f"{values[1]:.2g}, the middle one {np.median(values):.2g}. Dashed lines mark the bound "
+        f"{pair:.3f} and the least eigenvalue.",
     )

@@ -1,0 +1,88 @@
+"""Captions and alt texts say what the verdicts say, and something else if these are other ones."""
+
+import pytest
+
+from companion.figures import draw
+from companion.figures.words import said
+from companion.lab import catalog
+from companion.lab.reproduce import reproduce
+from companion.lab.results import Result, Verdict
+from tests import grouping
+from tests.doctoring import contradicted
+
+# Figure -> claims on whose verdicts its caption or its alt text rests.
+RESTS_ON = {
+    "du2019-closed-form-by-sampling": {"du2019-def-Hinf"},
+    "du2019-deep-gram": {"du2019-deep-conj"},
+    "du2019-digits-decay": {"du2019-digits"},
+    "du2019-digits-spectrum": set(),
+    "du2019-explicit-widths": set(),
+    "du2019-fig1-expl": {"du2019-fig1-expl"},
+    "du2019-fig1a": {"du2019-fig1a", "du2019-fig1a-stated"},
+    "du2019-fig1b": {"du2019-fig1b"},
+    "du2019-fig1c": {"du2019-fig1c"},
+    "du2019-gradient-differences": {"du2019-eq1-4"},
+    "du2019-gradient-flow": {"du2019-thm3.2", "du2019-rem3.1b"},
+    "du2019-gram-at-initialization": {"du2019-rem3.1a"},
+    "du2019-gram-stability": {"du2019-lem3.2"},
+    "du2019-inside-the-regime": {"du2019-width-explicit"},
+    "du2019-joint-training": {"du2019-thm3.3", "du2019-lemA.4-5"},
+    "du2019-least-eigenvalue-by-count": {"du2019-ass3.1"},
+    "du2019-least-eigenvalue-of-near-parallels": {"du2019-thm3.1"},
+    "du2019-linear-rate": {"du2019-thm4.1"},
+    "du2019-output-layer": {"du2019-fn-outputlayer"},
+    "du2019-proof-budget": {"du2019-decomp"},
+    "du2019-recursion-without-flips": {"du2019-algo-gd"},
+    "du2019-sliding-units": {"du2019-eq5-7"},
+    "du2019-step-size": {"du2019-thm4.1-eta"},
+    "engines-benchmark": set(),
+    "engines-precision": {"engines-float32", "engines-bfloat16"},
+}
+
+
+def judged(**outcomes: str) -> Result:
+    verdicts = (Verdict(c, o, "", "", "", f"{c} is {o}.") for c, o in outcomes.items())  # type: ignore[arg-type]
+    return Result("", {}, {}, {}, "", verdicts=tuple(verdicts))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        ("holds", "It is seen."),
+        ("outside-regime", "It is seen."),
+        ("fails", "a is fails."),
+        ("inconclusive", "a is inconclusive."),
+    ],
+)
+def test_a_sentence_is_said_only_if_the_verdict_bears_it_out(outcome: str, words: str) -> None:
+    assert said(judged(a=outcome), "It is seen.", "a") == words
+
+
+def test_a_sentence_may_rest_on_a_claim_that_fails() -> None:
+    assert said(judged(a="fails"), "It is not so.", "a", outcomes=("fails",)) == "It is not so."
+    assert said(judged(a="holds"), "It is not so.", "a", outcomes=("fails",)) == "a is holds."
+
+
+def test_a_sentence_on_two_claims_needs_both() -> None:
+    assert said(judged(a="holds", b="holds"), "Both.", "a", "b") == "Both."
+    assert said(judged(a="holds", b="fails"), "Both.", "a", "b") == "b is fails."
+
+
+def test_nothing_is_said_of_a_claim_without_a_verdict() -> None:
+    with pytest.raises(KeyError):
+        said(judged(a="holds"), "It is seen.", "b")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("identifier", grouping.figures())
+def test_words_change_with_the_verdicts_that_they_rest_on(identifier: str) -> None:
+    result = reproduce(catalog.figures()[identifier])
+    true = draw(identifier, result)
+    changing = set()
+    for verdict in result.verdicts:
+        false = draw(identifier, contradicted(result, verdict.claim))
+        if (false.caption, false.alt) != (true.caption, true.alt):
+            changing.add(verdict.claim)
+            assert f"{verdict.claim} is doctored." in false.caption + false.alt
+        assert false.table == true.table
+    assert changing == RESTS_ON[identifier]
