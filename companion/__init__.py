@@ -1,4 +1,4 @@
-"""Executable companion to four papers on gradient descent for over-parameterized ReLU networks.
+"""Executable companion to papers on gradient descent for over-parameterized ReLU networks.
 
 `companion.empirical_gram` and its like import what they need when they are first asked for.
 """

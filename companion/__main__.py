@@ -135,6 +135,34 @@ def book(
 
 
 @app.command()
+def new(
+    experiment: Annotated[str, typer.Argument(help="A name, e.g. arora2019/label_rates.")],
+    claim: Annotated[str, typer.Option(help="Its claim without the paper, e.g. thm4.1.")],
+) -> None:
+    """Write the files of a new claim, which already run, and register them."""
+    from companion.press.scaffold import write_new
+
+    for path in write_new(experiment, claim):
+        typer.echo(path.relative_to(PROJECT))
+    typer.echo(f"now: companion run {experiment}; then mend every TODO, and companion check")
+
+
+@app.command()
+def check() -> None:
+    """Whether claims, experiments, figures, chapters and tests fit together; nothing is run."""
+    from companion.press.book import Book
+    from companion.press.rules import problems
+
+    check_checkout("the check")
+    found = problems(Book())
+    for problem in found:
+        typer.echo(problem)
+    if found:
+        raise typer.Exit(UNEXPECTED)
+    typer.echo("everything fits together")
+
+
+@app.command()
 def cite(
     figure: Annotated[str, typer.Argument(help="A figure id, e.g. du2019-fig1a.")],
     profile: Annotated[

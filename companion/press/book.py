@@ -32,6 +32,7 @@ from companion.base.paths import BOOK, CACHE, PACKAGE, PROJECT, check_checkout
 from companion.errors import BuildError, InputError
 from companion.figures import save
 from companion.lab.experiment import check_device, check_profile
+from companion.lab.papers import papers
 from companion.lab.results import Result
 from companion.lab.sources import imported_files
 from companion.press.chapters import Chapter, Executed, graft, read, read_page
@@ -61,14 +62,14 @@ class Book:
 
     @property
     def pages(self) -> list[str]:
-        """Page names in the order of `_toc.yml`, e.g. `book/du2019/5_experiments`.
+        """Page names in the order of the contents, e.g. `book/du2019/5_experiments`.
 
         Raises:
             InputError: there is no such file, or it is not a table of contents.
         """
         path = self.root / "_toc.yml"
         try:
-            pages = list(_files(self._read_yaml("_toc.yml")))
+            pages = list(_files(self.contents))
         except RecursionError:
             raise InputError(f"{path} holds a list that is a part of itself.") from None
         if not pages:
@@ -80,6 +81,22 @@ class Book:
             if pages.count(page) > 1:
                 raise InputError(f"{path} names {page} {pages.count(page)} times; name it once.")
         return pages
+
+    @property
+    def contents(self) -> Any:
+        """`_toc.yml`, the chapters of the papers that the book declares before its own parts."""
+        contents, path = self._read_yaml("_toc.yml"), self.root / "book" / "papers.yml"
+        if not path.is_file() or not isinstance(contents, Mapping):
+            return contents
+        parts = [
+            {
+                "caption": paper.name,
+                "chapters": [{"file": f"book/{paper.id}/{page}"} for page in paper.chapters],
+            }
+            for paper in papers(path).values()
+            if paper.chapters
+        ]
+        return {**contents, "parts": [*parts, *contents.get("parts", [])]}
 
     @property
     def title(self) -> str:
@@ -233,10 +250,12 @@ def _stage(
     """Write the tree that Sphinx reads: finished pages, sources to quote, figures, ledger."""
     stage = book.output / "stage"
     shutil.rmtree(stage, ignore_errors=True)
-    for name in ("_config.yml", "_toc.yml"):
-        write_atomically(stage / name, (book.root / name).read_bytes())
+    write_atomically(stage / "_config.yml", (book.root / "_config.yml").read_bytes())
+    write_atomically(stage / "_toc.yml", yaml.safe_dump(book.contents, sort_keys=False).encode())
     _mirror(PACKAGE, stage / "companion", "*.py")
     _mirror(BOOK / "_static", stage / "_static", "*")
+    colours = (f".paper-{paper.id} {{ --paper: {paper.colour}; }}" for paper in papers().values())
+    write_atomically(stage / "_static" / "papers.css", "\n".join([*colours, ""]).encode())
     _mirror(book.root / "book", stage / "book", "*.bib")
     extra = stage / "extra"
     copy_mathjax(extra / "mathjax")

@@ -5,7 +5,7 @@ from pybtex.database import BibliographyData, Entry, Person
 from companion.base.paths import BOOK
 from companion.lab.results import Result
 
-TITLE = "An executable companion to four papers on over-parameterized ReLU networks"
+TITLE = "An executable companion to papers on over-parameterized ReLU networks"
 
 
 def bibtex(identifier: str, result: Result) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import nbformat
 
 from companion.errors import BuildError
 from companion.lab.catalog import claims
+from companion.lab.papers import in_words, papers
 from companion.lab.results import Result, Verdict
 from companion.press.chapters import FIGURE_MARK, RESULT_MARK
 from companion.press.ledger import Findings, found
@@ -25,7 +26,10 @@ FILES = ("svg", "pdf", "png", "csv", "json", "bib")
 _NUMBER = re.compile(r"\{(value|record)\}`(?:(\w+/\w+) )?([\w.]+):([^`]*)`")
 # {outcome}`du2019-thm4.1:outside-regime`, after a sentence that is true with this outcome only.
 _OUTCOME = re.compile(r"\{outcome\}`([^`:]*):?([^`]*)`")
-_BLOCK = re.compile(r"```\{(ledger|gallery|experiments)\} (\w+)\n```")
+# A ledger or a gallery of one paper, or without an argument of all; the table of the papers.
+_BLOCK = re.compile(r"```\{(ledger|gallery|papers)\} ?(\w*)\n```")
+# How many papers there are, in words: {papers}`count`, at the start of a sentence {papers}`Count`.
+_PAPERS = re.compile(r"\{papers\}`(count|Count)`")
 
 
 class PageWriter:
@@ -63,7 +67,8 @@ class PageWriter:
         """
         text = "\n".join(self._checked(page, line) for line in text.split("\n"))
         text = _NUMBER.sub(lambda match: self._number(page, *match.groups()), text)
-        blocks = {"ledger": self._ledger, "gallery": self._gallery}
+        text = _PAPERS.sub(lambda match: _count_of_papers(match[1]), text)
+        blocks = {"ledger": self._ledger, "gallery": self._gallery, "papers": self._papers}
         return _BLOCK.sub(lambda match: blocks[match[1]](match[2], page), text)
 
     def _checked(self, page: str, sentence: str) -> str:
@@ -127,8 +132,32 @@ class PageWriter:
             return ""
         return figure_block(page, stem, result, self._captions[stem])
 
+    def _papers(self, _: str, page: str) -> str:
+        """The papers, and how far this edition has come with each."""
+        known = [claim.paper for claim in claims().values()]
+        lines = ["| paper | networks | in this edition |", "|---|---|---|"]
+        for paper in papers().values():
+            if not paper.ours:
+                start = f"/book/{paper.id}/{paper.chapters[0]}" if paper.chapters else ""
+                told = f"{{doc}}`{known.count(paper.id)} claims <{start}>`" if start else "to come"
+                lines.append(f"| {{cite:t}}`{paper.id}` | {paper.subject} | {told} |")
+        return "\n".join(lines)
+
+    def _sections(self, part: Callable[[str, str], str], page: str) -> str:
+        """What `part` makes of every paper that has it, under the paper's name."""
+        return "\n\n".join(
+            f"## {paper.name}\n\n{paper.subject[0].upper()}{paper.subject[1:]}: "
+            f"{{doc}}`/book/{paper.id}/{paper.chapters[0]}`.\n\n{shown}"
+            for paper in papers().values()
+            if paper.chapters and (shown := part(paper.id, page))
+        )
+
     def _ledger(self, paper: str, page: str) -> str:
+        if not paper:
+            return self._sections(self._ledger, page)
         rows = [row for row in self._findings.rows() if row["paper"] == paper]
+        if not rows:
+            return ""
         counts = Counter(row["outcome"] for row in rows)
         told = ", ".join(
             f"{counts[outcome]} [{words}]{{.verdict-{outcome}}}"
@@ -145,7 +174,7 @@ class PageWriter:
                 f"{len(rows)} claims: {told}.",
                 "",
                 "````{table}",
-                ":class: ledger",
+                f":class: ledger paper-{paper}",
                 "",
                 *table,
                 "````",
@@ -153,6 +182,8 @@ class PageWriter:
         )
 
     def _gallery(self, paper: str, page: str) -> str:
+        if not paper:
+            return self._sections(self._gallery, page)
         blocks = []
         for where, shown in self._findings.figures.items():
             for identifier, result in shown:
@@ -160,6 +191,11 @@ class PageWriter:
                     stem = self._findings.stem(where, identifier, result)
                     blocks.append(_gallery_block(page, where, stem, result, self._captions[stem]))
         return "\n\n".join(dict.fromkeys(blocks))
+
+
+def _count_of_papers(word: str) -> str:
+    count = in_words(sum(not paper.ours for paper in papers().values()))
+    return count.capitalize() if word == "Count" else count
 
 
 def figure_block(page: str, stem: str, result: Result, words: Mapping[str, str]) -> str:

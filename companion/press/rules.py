@@ -181,6 +181,11 @@ def _pages(book: Book, chapters: list[Chapter]) -> Iterator[str]:
                     yield f"{page}.md cites '{key.strip()}', which is not in book/references.bib."
     for kind in ("ledger", "gallery"):
         yield from _sections(book, kind)
+    letters = (BOOK / "notation.md").read_text(encoding="utf-8")
+    for paper in papers().values():
+        author, year = paper.name.split()[0], re.sub(r"\D", "", paper.name)
+        if paper.chapters and not paper.ours and not re.search(rf"\| {author}\b.*{year}", letters):
+            yield f"book/notation.md has no column for the letters of {paper.name}."
 
 
 def _sections(book: Book, kind: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 
 from companion.base.files import write_atomically
-from companion.base.paths import BOOK, PACKAGE, PROJECT
+from companion.base.paths import BOOK, PACKAGE, PROJECT, check_checkout
 from companion.errors import InputError
 from companion.lab import catalog
 from companion.lab.papers import papers
@@ -36,6 +36,7 @@ def write_new(experiment: str, claim: str) -> list[Path]:
     Raises:
         InputError: no such name can be given, or it is taken.
     """
+    check_checkout("writing new files")
     paper, name = _checked(experiment)
     identifier = f"{paper}-{claim}"
     if not re.fullmatch(r"[A-Za-z0-9.-]+", claim):
