@@ -253,6 +253,7 @@ def _stage(
     write_atomically(stage / "_config.yml", (book.root / "_config.yml").read_bytes())
     write_atomically(stage / "_toc.yml", yaml.safe_dump(book.contents, sort_keys=False).encode())
     _mirror(PACKAGE, stage / "companion", "*.py")
+    _mirror(book.root / "tests", stage / "tests", "oracles.py")
     _mirror(BOOK / "_static", stage / "_static", "*")
     colours = (f".paper-{paper.id} {{ --paper: {paper.colour}; }}" for paper in papers().values())
     write_atomically(stage / "_static" / "papers.css", "\n".join([*colours, ""]).encode())
