@@ -51,7 +51,7 @@ def problems(book: Book) -> list[str]:
             for claim in dict.fromkeys(judged)
             if judged.count(claim) > 1
         ]
-        return [*found, *_figures(chapters), *_pages(book, chapters)]
+        return [*found, *_figures(chapters), *_pages(book, chapters), *_unfinished()]
     except (InputError, BuildError) as problem:
         return [str(problem)]
 
@@ -202,6 +202,17 @@ def _sections(book: Book, kind: str) -> Iterator[str]:
     for paper in dict.fromkeys(claim.paper for claim in catalog.claims().values()):
         if paper not in shown:
             yield f"no page has a {{{kind}}} of {paper}; {{{kind}}} without a name shows all."
+
+
+def _unfinished() -> Iterator[str]:
+    """What `companion new` has left to be written."""
+    files = [BOOK / name for name in ("claims.csv", "papers.yml", "references.bib")]
+    for folder in (PACKAGE / "experiments", PACKAGE / "figures", BOOK):
+        files += sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".md"))
+    for path in files:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if count := sum("TODO:" in line or line.endswith("{TODO},") for line in lines):
+            yield f"{path.relative_to(PROJECT)} has {count} lines to do, marked TODO."
 
 
 def _code(chapters: list[Chapter]) -> list[str]:
