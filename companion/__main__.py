@@ -16,8 +16,22 @@ from companion.base.files import check_target, write_checked
 from companion.base.paths import CACHE, PROJECT, check_checkout
 from companion.errors import BuildError, InputError
 from companion.lab import catalog, results
-from companion.lab.experiment import Cost, check_device, check_profile, load, settings_of
-from companion.lab.reproduce import is_current, largest_difference, record_of, reproduce, unexpected
+from companion.lab.experiment import (
+    Cost,
+    check_device,
+    check_profile,
+    load,
+    profiled,
+    settings_of,
+)
+from companion.lab.reproduce import (
+    is_current,
+    largest_difference,
+    record_of,
+    reproduce,
+    unexpected,
+    unlike_expected,
+)
 from companion.lab.results import Result
 from companion.lab.store import Store
 from companion.press.supervision import FOREIGN
@@ -61,7 +75,7 @@ def list_() -> None:
         typer.echo(f"  {catalog.headline(name)}")
         typer.echo(f"  claims: {', '.join(catalog.expected(name))}")
         for profile, settings in (("quick", declared.QUICK), ("paper", declared.PAPER)):
-            ran = Store().latest(name, profile)
+            ran = Store().latest(name, settings.model_dump(mode="json"))
             took = f"; took {ran.provenance['seconds']} s here" if ran else ""
             typer.echo(f"  {profile}: about {_told(declared.cost(settings))}{took}")
 
@@ -91,6 +105,12 @@ def run(
         typer.echo(
             f"record of commit {record.provenance['commit']}: largest difference {worst:.2g} of "
             f"the array's largest value ({where or 'none'})"
+        )
+    expected = catalog.expected(experiment)
+    for verdict in unlike_expected(result):
+        typer.echo(
+            f"{verdict.claim} is '{verdict.outcome}', which differs from what the profiles are "
+            f"expected to give: '{expected.get(verdict.claim)}'"
         )
     if unexpected(result):
         raise typer.Exit(UNEXPECTED)
@@ -263,16 +283,15 @@ def _print_verdicts(result: Result) -> None:
 
 
 def _citable(experiment: str, profile: str | None) -> Result:
-    if profile is None:
-        result = record_of(experiment) or Store().latest(experiment, "quick")
-    else:
-        result = Store().latest(experiment, check_profile(profile))
+    recorded = record_of(experiment) if profile is None else None
+    chosen = check_profile(profile or "quick")
+    settings = settings_of(load(experiment), chosen, {}).model_dump(mode="json")
+    result = recorded or Store().latest(experiment, settings)
     if result is None:
-        chosen = profile or "quick"
         raise InputError(
             f"nothing to cite yet: run 'companion run {experiment} --profile {chosen}' first."
         )
-    return result
+    return profiled(result, chosen) if recorded is None else recorded
 
 
 def _told(cost: Cost) -> str:

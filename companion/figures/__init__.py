@@ -61,6 +61,7 @@ class Shown:
             "figure": self.identifier,
             "experiment": self.result.experiment,
             "fingerprint": self.result.fingerprint,
+            "profile": self.result.profile,
         }
         return {
             "image/svg+xml": _render(drawing, "svg").decode(),

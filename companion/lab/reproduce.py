@@ -10,16 +10,27 @@ from pathlib import Path
 import numpy as np
 
 from companion.base.files import check_writable
+from companion.base.inputs import input_file, only
 from companion.base.paths import BOOK
 from companion.errors import InputError
+from companion.lab.catalog import check_experiment
 from companion.lab.experiment import (
     Experiment,
     check_device,
     check_memory,
     load,
+    profiled,
     settings_of,
 )
-from companion.lab.fingerprint import data_identity, fingerprint
+from companion.lab.fingerprint import (
+    basis,
+    data_identity,
+    differences,
+    fingerprint_of,
+    inputs,
+    on_the_data_of,
+    shown_inputs,
+)
 from companion.lab.notebooks import check_injected
 from companion.lab.provenance import provenance
 from companion.lab.results import Result, Verdict, read_result
@@ -40,7 +51,9 @@ def record_of(experiment: str) -> Result | None:
         DamagedError: it is damaged.
     """
     path = record_path(experiment)
-    return read_result(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    return profiled(read_result(input_file(path)), "paper")
 
 
 def reproduce(
@@ -57,24 +70,36 @@ def reproduce(
         **overrides: settings to replace.
 
     Raises:
-        InputError: an unknown name, profile, device or setting, or a run that diverges.
+        InputError: an unknown name, profile, device or setting, a run that diverges or that reads
+            what it has not declared, or source that cannot be followed.
     """
     check_injected()
     experiment = load(name)
     settings = settings_of(experiment, profile, overrides)
     check_device(device)
-    key = fingerprint(name, settings, device)
-    store = Store()
+    parts = basis(name, settings, device)
+    key, store = fingerprint_of(parts), Store()
     result = store.find(name, key)
     if result is None:
         check_memory(name, experiment.cost(settings), device)
         check_writable(store.root)
-        result = _compute(experiment, name, settings, device, key, store)
-        base = experiment.QUICK if profile == "quick" else experiment.PAPER
-        result = dataclasses.replace(result, profile=profile if settings == base else "custom")
+        result = _compute(experiment, name, settings, device, parts, store)
         store.save(result)
         _forget_parts(store, name, key)
-    return dataclasses.replace(result, verdicts=tuple(experiment.judge(result)))
+    return judged(profiled(result, profile))
+
+
+def judged(result: Result) -> Result:
+    """A result with what today's judge makes of it.
+
+    Raises:
+        InputError: the judge reads what the keys of pages do not cover.
+    """
+    name = result.experiment
+    known = [*shown_inputs(), record_path(name)]
+    below = "put the file below book/published or book/benchmarks"
+    with only(f"the judge of {name}", known, below):
+        return dataclasses.replace(result, verdicts=tuple(load(name).judge(result)))
 
 
 def recorded(name: str) -> Result:
@@ -83,18 +108,29 @@ def recorded(name: str) -> Result:
     Raises:
         InputError: no such experiment, or it has no record.
     """
-    experiment = load(name)
+    check_experiment(name)
     result = record_of(name)
     if result is None:
         raise InputError(f"{name} has no record in book/records; run it with --profile paper.")
-    return dataclasses.replace(result, verdicts=tuple(experiment.judge(result)))
+    return judged(result)
 
 
 def is_current(record: Result) -> bool:
     """Whether today's code and paper-scale settings are those that a record was computed with."""
-    settings, data = load(record.experiment).PAPER, str(record.provenance["data"])
-    today = fingerprint(record.experiment, settings, record.device, data)
-    return today == record.fingerprint
+    return not why_stale(record)
+
+
+def why_stale(record: Result) -> list[str]:
+    """What differs, in words, between what a record was computed with and what there is today.
+
+    Raises:
+        InputError: the source cannot be followed.
+    """
+    if not record.basis:
+        return ["it was made before the parts of fingerprints were kept"]
+    name, paper = record.experiment, load(record.experiment).PAPER
+    today = on_the_data_of(record.basis, basis(name, paper, record.device))
+    return differences(record.basis, today)
 
 
 def largest_difference(result: Result, record: Result) -> tuple[float, str]:
@@ -115,20 +151,30 @@ def largest_difference(result: Result, record: Result) -> tuple[float, str]:
 
 
 def unexpected(result: Result) -> list[Verdict]:
-    """Verdicts other than the experiment expects; empty where settings were overridden."""
+    """Verdicts other than the experiment expects; none where settings are the user's own."""
+    return [] if result.profile == "custom" else unlike_expected(result)
+
+
+def unlike_expected(result: Result) -> list[Verdict]:
+    """Verdicts other than the profiles are expected to give, whatever the settings."""
     expected = load(result.experiment).EXPECTED
-    if result.profile == "custom":
-        return []
     return [v for v in result.verdicts if v.outcome != expected.get(v.claim)]
 
 
 def _compute(
-    experiment: Experiment, name: str, settings: Settings, device: str, key: str, store: Store
+    experiment: Experiment,
+    name: str,
+    settings: Settings,
+    device: str,
+    parts: dict[str, str],
+    store: Store,
 ) -> Result:
-    started = time.perf_counter()
+    started, key = time.perf_counter(), fingerprint_of(parts)
+    declare = f"declare it in companion/experiments/{name}.py, e.g. DATA = 'published/file.csv'"
     token = PARTS.set(Parts(store.root / name / f"{key}.parts"))
     try:
-        result = experiment.run(settings, device)
+        with only(f"the run of {name}", inputs(name, settings), declare):
+            result = experiment.run(settings, device)
     except ZeroDivisionError:
         raise InputError(
             f"with these settings a quantity that {name} divides by is 0; choose settings nearer "
@@ -151,6 +197,7 @@ def _compute(
         result,
         device=device,
         fingerprint=key,
+        basis=parts,
         provenance=provenance(data_identity(name, settings), time.perf_counter() - started),
     )
 
@@ -163,4 +210,4 @@ def _forget_parts(store: Store, name: str, key: str) -> None:
 def iter_records() -> Iterator[Result]:
     """Every committed record."""
     for path in sorted((BOOK / "records").glob("*/*.json")):
-        yield read_result(path)
+        yield profiled(read_result(path), "paper")

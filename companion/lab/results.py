@@ -49,9 +49,11 @@ class Result:
         values: named numbers and words.
         arrays: named arrays.
         data: what it was computed on, in words.
-        profile: `quick`, `paper`, or `custom` where a setting was overridden.
+        profile: `quick` or `paper` where the settings are those of today's profile, else `custom`;
+            never stored, for profiles may change.
         device: `cpu` or `cuda`.
         fingerprint: of everything that decides the numbers.
+        basis: what that is, part by part; empty in results of versions that did not keep it.
         provenance: commit, versions, machine, threads, date, seconds.
         verdicts: what `judge` made of it.
     """
@@ -64,6 +66,7 @@ class Result:
     profile: str = "custom"
     device: str = "cpu"
     fingerprint: str = ""
+    basis: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str | float | int] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
 
@@ -87,6 +90,7 @@ class Result:
         mark = {
             "experiment": self.experiment,
             "fingerprint": self.fingerprint,
+            "profile": self.profile,
             "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
         }
         return {
@@ -110,12 +114,13 @@ def as_written(path: Path) -> Iterator[None]:
 def write_result(path: Path, result: Result) -> None:
     """Write a result as one JSON file with a checksum, atomically."""
     payload = dataclasses.asdict(dataclasses.replace(result, arrays={}))
+    del payload["profile"]
     payload["arrays"] = {name: encode(array) for name, array in result.arrays.items()}
     write_checked(path, payload)
 
 
 def read_result(path: Path) -> Result:
-    """Read a result back.
+    """Read a result back; its profile is left to `companion.lab.experiment.profiled`.
 
     Raises:
         DamagedError: the file is damaged.
@@ -123,6 +128,7 @@ def read_result(path: Path) -> Result:
     """
     payload = read_checked(path)
     with as_written(path):
+        payload.pop("profile", None)  # earlier versions stored it
         payload["arrays"] = {name: decode(array) for name, array in payload["arrays"].items()}
         payload["verdicts"] = tuple(Verdict(**verdict) for verdict in payload["verdicts"])
         if not {"commit", "created", "seconds"} <= payload["provenance"].keys():

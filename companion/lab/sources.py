@@ -133,7 +133,7 @@ def reached_hashes(module: str, roots: Iterable[str]) -> dict[str, str]:
     hashes = {key: hashlib.sha256(text.encode()).hexdigest()[:12] for key, text in told.items()}
     effects = [key for key in told if key.endswith(":")]
     order = hashlib.sha256("\n".join(effects).encode()).hexdigest()[:12]
-    return {**hashes, "the order of imports": order}
+    return {**hashes, f"the order of imports of {module}": order}
 
 
 @dataclass(frozen=True)

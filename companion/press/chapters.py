@@ -5,6 +5,7 @@ the files that it and they read, so prose can be edited without a run and nothin
 """
 
 import ast
+import dataclasses
 import hashlib
 import json
 import re
@@ -20,12 +21,16 @@ import nbformat
 from nbformat import NotebookNode
 
 from companion.base.files import file_hash, set_aside
-from companion.base.paths import BOOK
 from companion.errors import BuildError, InputError, one_of
 from companion.lab.experiment import check_device, check_profile
-from companion.lab.fingerprint import data_identity, source_hash
-from companion.lab.reproduce import iter_records, record_path
-from companion.lab.results import Result
+from companion.lab.fingerprint import (
+    data_identity,
+    fingerprint_of,
+    shown_inputs,
+    sources_of,
+)
+from companion.lab.reproduce import record_path
+from companion.lab.results import Result, read_result
 from companion.lab.store import Store
 
 # What a chapter calls to get a result.
@@ -33,6 +38,8 @@ _CALLS = ("reproduce", "recorded")
 # Blocks in longer fences, which may show what a cell looks like.
 _EXAMPLES = re.compile(r"^(`{4,})(?!\{code-cell\}).*?^\1$", re.MULTILINE | re.DOTALL)
 RESULT_MARK = "application/vnd.companion.result+json"
+# Of the marks in the outputs; pages of another layout run anew.
+_LAYOUT = "2"
 FIGURE_MARK = "application/vnd.companion.figure+json"
 
 
@@ -128,30 +135,43 @@ class Chapter:
 
     def key(self, parameters: Mapping[str, object]) -> str:
         """Hash of all that decides the outputs; equal keys need no new run."""
-        parts = {
-            "code": [cell.source for cell in self.code],
-            "parameters": dict(parameters),
-            "experiments": {
-                name: [
-                    source_hash(name, ("run", "judge", "Settings", "QUICK", "PAPER")),
-                    data_identity(name),
-                ]
-                for name in self.experiments
-            },
-            "files": [[path.name, file_hash(path)] for path in self._files(parameters)],
-            "versions": [version(package) for package in ("torch", "numpy", "scipy", "matplotlib")],
+        return fingerprint_of(self.basis(parameters))
+
+    def basis(self, parameters: Mapping[str, object]) -> dict[str, str]:
+        """All that decides the outputs, part by part.
+
+        Raises:
+            InputError: what the page or an experiment depends on cannot be read off.
+        """
+        cells = {str(n): _short(cell.source) for n, cell in enumerate(self.code, start=1)}
+        sources: dict[str, str] = {}
+        for name in self.experiments:
+            roots = ("run", "judge", "Settings", "QUICK", "PAPER", "EXPECTED")
+            for part, known in sources_of(name, roots).items():
+                sources[part] = sources.get(part, "") + known  # two experiments share much
+        packages = ("torch", "numpy", "scipy", "matplotlib")
+        return {
+            "layout": _LAYOUT,
+            **{f"cell {number}": text for number, text in cells.items()},
+            **{f"parameter {name}": json.dumps(value) for name, value in parameters.items()},
+            **{f"source {name}": known for name, known in sources.items()},
+            **{f"data of {name}": data_identity(name) for name in self.experiments},
+            **{f"file {path}": file_hash(path)[:12] for path in self._files(parameters)},
+            **{f"version {package}": version(package) for package in packages},
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def _files(self, parameters: Mapping[str, object]) -> list[Path]:
-        """What the page may read: published values, records, files it names, modules beside it."""
+        """What the page, its judges and figures may read: published values, benchmarks, records.
+
+        And files that it names, and modules beside it.
+        """
         folder = self.path.parent
         texts = [n.value for n in ast.walk(self._tree) if isinstance(n, ast.Constant)]
         named = (folder / text for text in _texts([texts, self.defaults, parameters]))
         records = (record_path(name) for name in self.experiments)
         packages = (path.parent for path in folder.glob("*/__init__.py"))
         modules = [*folder.glob("*.py"), *(p for each in packages for p in each.rglob("*.py"))]
-        files = [*(BOOK / "published").glob("*.csv"), *records, *modules, *named]
+        files = [*shown_inputs(), *records, *modules, *named]
         return sorted({path for path in files if _is_file(path)})
 
 
@@ -237,6 +257,10 @@ def _check_code(chapter: Chapter) -> None:
             ) from None
 
 
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def _is_file(path: Path) -> bool:
     """Whether a text of the page is the path of a file; most are something else altogether."""
     try:
@@ -301,12 +325,17 @@ def graft(executed: Executed) -> NotebookNode:
 
 
 def result_of(mark: Mapping[str, Any]) -> Result | None:
-    """The stored or recorded result behind a mark; None if it is no longer kept."""
+    """The stored or recorded result behind a mark; None if it is no longer kept.
+
+    The mark knows the profile, which may have been derived where the experiment was at hand.
+    """
     found = Store().find(mark["experiment"], mark["fingerprint"])
     if found is None:
-        recorded = (r for r in iter_records() if r.fingerprint == mark["fingerprint"])
-        return next(recorded, None)
-    return found
+        path = record_path(mark["experiment"])
+        found = read_result(path) if path.is_file() else None
+    if found is None or found.fingerprint != mark["fingerprint"]:
+        return None
+    return dataclasses.replace(found, profile=mark["profile"])
 
 
 def code_cells(notebook: Any) -> list[Any]:
@@ -318,10 +347,11 @@ def code_cells(notebook: Any) -> list[Any]:
     ]
 
 
-def seal(notebook: NotebookNode, key: str, seconds: float) -> None:
+def seal(notebook: NotebookNode, basis: Mapping[str, str], seconds: float) -> None:
     """Note in an executed notebook what it belongs to, and a checksum of its cells."""
     notebook.metadata["companion"] = {
-        "key": key,
+        "key": fingerprint_of(basis),
+        "basis": dict(basis),
         "seconds": round(seconds, 1),
         "sha256": _checksum(notebook),
     }

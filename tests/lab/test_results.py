@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 
 from companion.base.files import read_checked, write_checked
+from companion.datafiles import Source
 from companion.errors import InputError
 from companion.lab import catalog, results
 from companion.lab.experiment import load
 from companion.lab.fingerprint import fingerprint
-from companion.lab.reproduce import reproduce
+from companion.lab.reproduce import largest_difference, recorded, reproduce, unexpected
 from companion.lab.results import Result
 from companion.lab.store import Store
 from companion.lab.sweep import checkpoint
 
+fingerprints = sys.modules[fingerprint.__module__]
 NAME = "du2019/linear_rate"
 TINY = {"widths": (20, 40, 80), "count": 8, "dimension": 8, "seeds": 2, "steps": 5}
 
@@ -53,7 +55,7 @@ def test_two_runs_give_the_same_bits(store: Path, counted: list[str]) -> None:
     Store().path(NAME, first.fingerprint).unlink()
     second = reproduce(NAME, **TINY)
     assert len(counted) == 2
-    assert reproduce.largest_difference(first, second) == (0.0, "")
+    assert largest_difference(first, second) == (0.0, "")
 
 
 @pytest.mark.parametrize("change", [{"steps": 6}, {"delta": 0.2}, {"dtype": "float32"}])
@@ -67,7 +69,7 @@ def test_device_and_source_enter_the_fingerprint(monkeypatch: pytest.MonkeyPatch
     settings = load(NAME).QUICK
     known = fingerprint(NAME, settings, "cpu")
     assert fingerprint(NAME, settings, "cuda") != known
-    monkeypatch.setattr(results, "compute_hash", lambda *_: "other")
+    monkeypatch.setattr(fingerprints, "reached_hashes", lambda *_: {"run": "other"})
     assert fingerprint(NAME, settings, "cpu") != known
 
 
@@ -75,7 +77,7 @@ def test_real_data_enters_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> No
     name = next(n for n in catalog.experiments() if catalog.constant(n, "DATA") == "digits")
     settings = load(name).QUICK
     known = fingerprint(name, settings, "cpu")
-    monkeypatch.setattr(results, "data_identity", lambda *_: "other digits")
+    monkeypatch.setattr(fingerprints, "digits_source", lambda: Source("other digits", None))
     assert fingerprint(name, settings, "cpu") != known
 
 
@@ -92,13 +94,13 @@ def test_a_result_survives_the_store_whole(store: Path) -> None:
 def test_overrides_make_a_custom_profile_that_expects_nothing(store: Path) -> None:
     result = reproduce(NAME, **TINY)
     assert result.profile == "custom"
-    assert reproduce.unexpected(result) == []
+    assert unexpected(result) == []
 
 
 def test_unexpected_verdicts_are_told() -> None:
     verdict = results.Verdict("du2019-cor4.1", "fails", "", "", "", "")
     result = Result(NAME, {}, {}, {}, "", profile="quick", verdicts=(verdict,))
-    assert reproduce.unexpected(result) == [verdict]
+    assert unexpected(result) == [verdict]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,7 @@ def test_a_stopped_run_goes_on_where_it_was(store: Path, monkeypatch: pytest.Mon
     resumed = reproduce(NAME, **TINY)
     assert len(kept) == 3
     assert len(done) == len(TINY["widths"]) * TINY["seeds"]
-    assert reproduce.largest_difference(resumed, whole) == (0.0, "")
+    assert largest_difference(resumed, whole) == (0.0, "")
     assert not list(store.rglob("*.parts"))
 
 
@@ -218,10 +220,10 @@ def test_a_damaged_result_is_named_set_aside_and_computed_again(
     text = path.read_text()
     assert DAMAGES[damage](text) != text
     path.write_text(DAMAGES[damage](text), errors="surrogateescape")
-    assert Store().latest(NAME, "custom") is None  # as `companion list` asks
+    assert Store().latest(NAME, first.settings) is None  # as `companion list` asks
     again = reproduce(NAME, **TINY)
     assert len(counted) == 2
-    assert reproduce.largest_difference(again, first) == (0.0, "")
+    assert largest_difference(again, first) == (0.0, "")
     assert str(path) in caplog.text
     assert path.with_name(path.name + ".damaged").is_file()
     assert Store().find(NAME, first.fingerprint) is not None
@@ -249,7 +251,7 @@ def test_a_result_of_another_version_is_set_aside(
 ) -> None:
     first = reproduce(NAME, **TINY)
     rechecked(Store().path(NAME, first.fingerprint), change)
-    assert reproduce.largest_difference(reproduce(NAME, **TINY), first) == (0.0, "")
+    assert largest_difference(reproduce(NAME, **TINY), first) == (0.0, "")
     assert len(counted) == 2
 
 
@@ -270,17 +272,19 @@ def test_a_damaged_part_is_computed_again(store: Path, monkeypatch: pytest.Monke
     shutil.copy(parts[2], parts[3])  # under another's name
     (parts[0].parent / ".companion-0123.part").write_text("left by a killed run")
     resumed = reproduce(NAME, **TINY)
-    assert reproduce.largest_difference(resumed, whole) == (0.0, "")
+    assert largest_difference(resumed, whole) == (0.0, "")
     assert not list(store.rglob("*.parts"))
 
 
 def test_a_damaged_record_is_refused_and_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "record_path", lambda name: tmp_path / "record.json")
+    monkeypatch.setattr(
+        sys.modules[reproduce.__module__], "record_path", lambda name: tmp_path / "record.json"
+    )
     (tmp_path / "record.json").write_text("")
     with pytest.raises(InputError, match="damaged"):
-        reproduce.recorded("du2019/figure1")
+        recorded("du2019/figure1")
     assert (tmp_path / "record.json").is_file()
 
 
@@ -330,7 +334,7 @@ def test_the_press_needs_no_torch() -> None:
     """Citing, redrawing and building from stored results start at once."""
     code = (
         "import sys, companion.press.book, companion.__main__, companion.press.citing\n"
-        "from companion import catalog\n"
+        "from companion.lab import catalog\n"
         "import importlib\n"
         "for e in catalog.figures().values():\n"
         "    importlib.import_module('companion.figures.' + e.replace('/', '.'))\n"
