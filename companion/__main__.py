@@ -1,4 +1,4 @@
-"""The command line: `companion list | run | book | cite | data | bench`."""
+"""The command line: `companion list | run | book | status | cite | data | bench`."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import typer
 import yaml
 
 from companion import __version__, datafiles
-from companion.base.files import check_target, write_checked
+from companion.base.files import check_target, write_atomically, write_checked
 from companion.base.paths import CACHE, PROJECT, check_checkout
 from companion.errors import BuildError, InputError
 from companion.lab import catalog, results
@@ -137,6 +137,26 @@ def book(
         say=typer.echo,
     )
     typer.echo(index)
+
+
+@app.command()
+def status(
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    json: Annotated[Path | None, typer.Option(help="Write all of it to this file.")] = None,
+    root: Annotated[Path, typer.Option(help="Folder with _toc.yml.")] = PROJECT,
+    output: Annotated[Path, typer.Option(help="Where the book is built.")] = CACHE,
+) -> None:
+    """Which results, records, chapters and figures are fresh, stale or missing, and why."""
+    from companion.press.status import told, whole_status
+
+    _check_file(json)
+    found = list(whole_status(check_device(device), root, output))
+    if json is not None:
+        write_atomically(json, told(found))
+    for each in found:
+        typer.secho(f"{each.state:8}{each.kind:11}{each.name}", bold=each.state != "fresh")
+        for line in each.in_short():
+            typer.echo(f"        {line}")
 
 
 @app.command()

@@ -65,6 +65,8 @@ def on_the_data_of(known: Mapping[str, str], parts: Mapping[str, str]) -> dict[s
 
 def differences(known: Mapping[str, str], parts: Mapping[str, str]) -> list[str]:
     """The parts in which two bases differ, each in words, e.g. `setting steps was 10, is 20`."""
+    if not known:
+        return ["it was made before the parts of fingerprints were kept"]
     told = []
     for key in dict.fromkeys([*known, *parts]):
         before, after = known.get(key), parts.get(key)

@@ -126,8 +126,6 @@ def why_stale(record: Result) -> list[str]:
     Raises:
         InputError: the source cannot be followed.
     """
-    if not record.basis:
-        return ["it was made before the parts of fingerprints were kept"]
     name, paper = record.experiment, load(record.experiment).PAPER
     today = on_the_data_of(record.basis, basis(name, paper, record.device))
     return differences(record.basis, today)

@@ -21,7 +21,8 @@ import nbformat
 from nbformat import NotebookNode
 
 from companion.base.files import file_hash, set_aside
-from companion.errors import BuildError, InputError, one_of
+from companion.base.paths import brief
+from companion.errors import BuildError, DamagedError, InputError, one_of
 from companion.lab.experiment import check_device, check_profile
 from companion.lab.fingerprint import (
     data_identity,
@@ -156,9 +157,13 @@ class Chapter:
             **{f"parameter {name}": json.dumps(value) for name, value in parameters.items()},
             **{f"source {name}": known for name, known in sources.items()},
             **{f"data of {name}": data_identity(name) for name in self.experiments},
-            **{f"file {path}": file_hash(path)[:12] for path in self._files(parameters)},
+            **{f"file {self._brief(p)}": file_hash(p)[:12] for p in self._files(parameters)},
             **{f"version {package}": version(package) for package in packages},
         }
+
+    def _brief(self, path: Path) -> str:
+        folder = self.path.parent
+        return str(path.relative_to(folder)) if path.is_relative_to(folder) else brief(path)
 
     def _files(self, parameters: Mapping[str, object]) -> list[Path]:
         """What the page, its judges and figures may read: published values, benchmarks, records.
@@ -362,22 +367,49 @@ def kept(chapter: Chapter, key: str, folder: Path) -> NotebookNode | None:
 
     A damaged one is set aside.
     """
-    path = folder / f"{chapter.name}.ipynb"
+    try:
+        notebook = executed_in(chapter, folder)
+    except DamagedError as problem:
+        set_aside(executed_path(chapter, folder), problem)
+        return None
+    if notebook is None or notebook.metadata["companion"]["key"] != key:
+        return None
+    return None if gone_results(chapter, notebook) else notebook
+
+
+def executed_path(chapter: Chapter, folder: Path) -> Path:
+    """Where the executed notebook of a chapter is, or would be, kept."""
+    return folder / f"{chapter.name}.ipynb"
+
+
+def executed_in(chapter: Chapter, folder: Path) -> NotebookNode | None:
+    """The executed notebook of a chapter, of whatever key, or None.
+
+    Raises:
+        DamagedError: it is not what was written.
+    """
+    path = executed_path(chapter, folder)
     if not path.is_file():
         return None
     try:
-        notebook = nbformat.read(path, as_version=4)
-        told = notebook.metadata.get("companion", {})
-        if told.get("key") != key:
-            return None
-        intact = told["sha256"] == _checksum(notebook)
+        notebook: NotebookNode = nbformat.read(path, as_version=4)
+        told = notebook.metadata["companion"]
+        intact = told["sha256"] == _checksum(notebook) and isinstance(told["key"], str)
     except (OSError, ValueError, AttributeError, KeyError, nbformat.ValidationError):
         intact = False
     if not intact:
-        set_aside(path, f"{path} is damaged.")
-        return None
+        raise DamagedError(f"{path} is damaged.")
+    return notebook
+
+
+def gone_results(chapter: Chapter, notebook: NotebookNode) -> list[str]:
+    """The results that an executed notebook shows and that are no longer kept, in words."""
     marks = Executed(chapter, notebook, 0.0).marks(RESULT_MARK)
-    return notebook if all(result_of(mark) is not None for mark in marks) else None
+    return [
+        f"the result {mark['fingerprint']} of {mark['experiment']} is no longer kept"
+        for mark in marks
+        if result_of(mark) is None
+    ]
 
 
 def _checksum(notebook: NotebookNode) -> str:

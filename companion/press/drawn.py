@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from companion.base.files import file_hash, read_checked, write_checked
-from companion.base.paths import PROJECT
+from companion.base.paths import brief
 from companion.errors import DamagedError
 from companion.lab.fingerprint import shown_inputs
 from companion.lab.results import Result
@@ -42,7 +42,7 @@ def figure_basis(result: Result) -> dict[str, str]:
         "result": result.fingerprint,
         "computed": str(result.provenance["created"]),
         "profile": result.profile,
-        **{f"file {_name(path)}": file_hash(path)[:12] for path in sorted(files)},
+        **{f"file {brief(path)}": file_hash(path)[:12] for path in sorted(files)},
         "version matplotlib": version("matplotlib"),
     }
 
@@ -62,7 +62,3 @@ def drawn_in(folder: Path) -> Drawn | None:
         return Drawn(**read_checked(folder / "drawn.json"))
     except (FileNotFoundError, DamagedError, TypeError):
         return None
-
-
-def _name(path: Path) -> str:
-    return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)

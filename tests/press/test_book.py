@@ -12,13 +12,13 @@ import nbformat
 import pytest
 from filelock import FileLock
 
+from companion.base import paths
 from companion.base.paths import BOOK, PACKAGE
 from companion.errors import BuildError, InputError
 from companion.lab import modules
 from companion.lab.fingerprint import differences, shown_inputs
 from companion.lab.results import Result
 from companion.press import book as book_module
-from companion.press import drawn
 from companion.press.book import Book, build
 from companion.press.chapters import seal as seal_notebook
 from companion.press.drawn import figure_basis
@@ -283,7 +283,7 @@ def test_a_figure_is_drawn_anew_when_anything_it_uses_changes(
     for name in ("published", "benchmarks"):
         shutil.copytree(BOOK / name, tmp_path / "book" / name)
     monkeypatch.setattr(modules, "PROJECT", tmp_path)
-    monkeypatch.setattr(drawn, "PROJECT", tmp_path)
+    monkeypatch.setattr(paths, "PROJECT", tmp_path)
     monkeypatch.setattr(sys.modules[shown_inputs.__module__], "BOOK", tmp_path / "book")
     flow, other = (
         Result(f"du2019/{name}", {}, {}, {}, "", provenance={"created": "today"})
