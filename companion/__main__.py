@@ -1,4 +1,4 @@
-"""The command line: `companion list | run | book | cite | data | bench`."""
+"""The command line: `companion list | run | book | status | cite | data | bench`."""
 
 import os
 import re
@@ -17,17 +17,25 @@ try:  # imports take so long that they, too, are interrupted, and need what not 
     import yaml
 
     from companion import __version__, datafiles
-    from companion.base.files import check_target, write_checked
+    from companion.base.files import check_target, write_atomically, write_checked
     from companion.base.paths import CACHE, PROJECT, check_checkout
     from companion.errors import BuildError, InputError
     from companion.lab import catalog, results
-    from companion.lab.experiment import Cost, check_device, check_profile, load, settings_of
+    from companion.lab.experiment import (
+        Cost,
+        check_device,
+        check_profile,
+        load,
+        profiled,
+        settings_of,
+    )
     from companion.lab.reproduce import (
         is_current,
         largest_difference,
         record_of,
         reproduce,
         unexpected,
+        unlike_expected,
     )
     from companion.lab.results import Result
     from companion.lab.store import Store
@@ -76,7 +84,7 @@ def list_() -> None:
         typer.echo(f"  {catalog.headline(name)}")
         typer.echo(f"  claims: {', '.join(catalog.expected(name))}")
         for profile, settings in (("quick", declared.QUICK), ("paper", declared.PAPER)):
-            ran = Store().latest(name, profile)
+            ran = Store().latest(name, settings.model_dump(mode="json"))
             took = f"; took {ran.provenance['seconds']} s here" if ran else ""
             typer.echo(f"  {profile}: about {_told(declared.cost(settings))}{took}")
 
@@ -106,6 +114,12 @@ def run(
         typer.echo(
             f"record of commit {record.provenance['commit']}: largest difference {worst:.2g} of "
             f"the array's largest value ({where or 'none'})"
+        )
+    expected = catalog.expected(experiment)
+    for verdict in unlike_expected(result):
+        typer.echo(
+            f"{verdict.claim} is '{verdict.outcome}', which differs from what the profiles are "
+            f"expected to give: '{expected.get(verdict.claim)}'"
         )
     if unexpected(result):
         raise typer.Exit(UNEXPECTED)
@@ -160,6 +174,26 @@ def check() -> None:
     if found:
         raise typer.Exit(UNEXPECTED)
     typer.echo("everything fits together")
+
+
+@app.command()
+def status(
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    json: Annotated[Path | None, typer.Option(help="Write all of it to this file.")] = None,
+    root: Annotated[Path, typer.Option(help="Folder with _toc.yml.")] = PROJECT,
+    output: Annotated[Path, typer.Option(help="Where the book is built.")] = CACHE,
+) -> None:
+    """Which results, records, chapters and figures are fresh, stale or missing, and why."""
+    from companion.press.status import told, whole_status
+
+    _check_file(json)
+    found = list(whole_status(check_device(device), root, output))
+    if json is not None:
+        write_atomically(json, told(found))
+    for each in found:
+        typer.secho(f"{each.state:8}{each.kind:11}{each.name}", bold=each.state != "fresh")
+        for line in each.in_short():
+            typer.echo(f"        {line}")
 
 
 @app.command()
@@ -307,16 +341,15 @@ def _print_verdicts(result: Result) -> None:
 
 
 def _citable(experiment: str, profile: str | None) -> Result:
-    if profile is None:
-        result = record_of(experiment) or Store().latest(experiment, "quick")
-    else:
-        result = Store().latest(experiment, check_profile(profile))
+    recorded = record_of(experiment) if profile is None else None
+    chosen = check_profile(profile or "quick")
+    settings = settings_of(load(experiment), chosen, {}).model_dump(mode="json")
+    result = recorded or Store().latest(experiment, settings)
     if result is None:
-        chosen = profile or "quick"
         raise InputError(
             f"nothing to cite yet: run 'companion run {experiment} --profile {chosen}' first."
         )
-    return result
+    return profiled(result, chosen) if recorded is None else recorded
 
 
 def _told(cost: Cost) -> str:

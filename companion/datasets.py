@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from companion.base.arguments import whole
+from companion.base.inputs import input_file
 from companion.datafiles import Source, read_digits
 from companion.draws import cpu_generator
 from companion.errors import InputError
@@ -87,10 +88,15 @@ def own(path: Path) -> DataSet:
     float64: see `unit_rows`.
 
     Raises:
-        InputError: the file cannot be read, lacks an array, shapes do not fit, a number is not
-            finite, an input is not of unit norm, or two inputs are equal.
+        InputError: the file is not an input of the run under way, cannot be read, lacks an array,
+            shapes do not fit, a number is not finite, an input is not of unit norm, or two inputs
+            are equal.
     """
-    with _reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+    with (
+        _reading(input_file(path)),
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as arrays,
+    ):
         found = [arrays[name] for name in "xy"]
         if any(array.dtype.kind not in "fiu" for array in found):
             raise ValueError  # complex numbers would lose a part, text and truth be made numbers

@@ -16,6 +16,11 @@ BOOK = PROJECT / "book" if IS_CHECKOUT else PACKAGE / "_book"
 CACHE = PROJECT / "_build" if IS_CHECKOUT else Path(user_cache_dir("companion"))
 
 
+def brief(path: Path) -> str:
+    """A path as seen from the project, so that it is the same in every checkout."""
+    return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)
+
+
 def check_checkout(what: str) -> None:
     """Refuse what needs more files than an installed package has.
 

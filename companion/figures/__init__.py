@@ -45,6 +45,7 @@ class Shown:
             "experiment": self.result.experiment,
             "fingerprint": self.result.fingerprint,
             "verdicts": [dataclasses.asdict(verdict) for verdict in self.result.verdicts],
+            "profile": self.result.profile,
         }
         return {
             "image/svg+xml": _render(drawing, "svg").decode(),

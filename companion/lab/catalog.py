@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from companion.base.inputs import book_file
 from companion.base.paths import BOOK, PACKAGE
 from companion.errors import ContractError, one_of
 
@@ -38,8 +39,12 @@ def claims() -> dict[str, Claim]:
 
 
 def published(name: str) -> dict[str, np.ndarray]:
-    """Columns of a file of `book/published`: values read off a paper's figure."""
-    with (BOOK / "published" / f"{name}.csv").open(encoding="utf-8", newline="") as table:
+    """Columns of a file of `book/published`: values read off a paper's figure.
+
+    Raises:
+        InputError: the file is not an input of the work under way.
+    """
+    with book_file(f"published/{name}.csv").open(encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
     return {column: np.array([float(row[column]) for row in rows]) for column in rows[0]}
 

@@ -7,7 +7,7 @@ anything between unclear. What is not a number makes a check unclear.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import xarray as xr

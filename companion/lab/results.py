@@ -46,9 +46,11 @@ class Result:
         experiment: name, e.g. `du2019/figure1`.
         settings: every setting, defaults included.
         found: what `run` returned, arrays with named axes.
-        profile: `quick`, `paper`, or `custom` where a setting was overridden.
+        profile: `quick` or `paper` where the settings are those of today's profile, else `custom`;
+            never stored, for profiles may change.
         device: `cpu` or `cuda`.
         fingerprint: of everything that decides the numbers.
+        basis: what that is, part by part; empty in results of versions that did not keep it.
         provenance: commit, versions, machine, threads, date, seconds.
         values: named numbers and words for prose, computed from `found`.
         verdicts: what `judge` made of it.
@@ -60,6 +62,7 @@ class Result:
     profile: str = "custom"
     device: str = "cpu"
     fingerprint: str = ""
+    basis: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str | float | int] = field(default_factory=dict)
     values: Mapping[str, float | int | str | bool] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
@@ -94,6 +97,7 @@ class Result:
         mark = {
             "experiment": self.experiment,
             "fingerprint": self.fingerprint,
+            "profile": self.profile,
             "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
         }
         return {
@@ -141,16 +145,18 @@ def write_result(path: Path, result: Result) -> None:
     payload = {
         **{f.name: getattr(result, f.name) for f in dataclasses.fields(result)},
         "settings": dict(result.settings),
+        "basis": dict(result.basis),
         "provenance": dict(result.provenance),
         "values": dict(result.values),
         "verdicts": [dataclasses.asdict(verdict) for verdict in result.verdicts],
         "found": encode_dataset(result.found),
     }
+    del payload["profile"]
     write_checked(path, payload)
 
 
 def read_result(path: Path) -> Result:
-    """Read a result back.
+    """Read a result back; its profile is left to `companion.lab.experiment.profiled`.
 
     Raises:
         DamagedError: the file is damaged.

@@ -1,40 +1,84 @@
 """Which source an experiment really computes with, at the grain of single definitions.
 
 Execution caches of the notebook world hash cells and serve stale numbers after the package under
-them has changed. Here the hash covers the definitions reachable from a function, across
-modules, and nothing else: comments, docstrings and unrelated code may change freely.
+them has changed. Here the hash covers the definitions reachable from a function, across modules,
+and what runs when their modules are imported; comments, docstrings, messages and unrelated code
+may change freely. What cannot be followed for sure counts whole, or is refused.
 """
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from companion.base.paths import PROJECT
+from companion.lab.effects import effects_of
+from companion.lab.modules import Module, chains, find, is_own, parse
+from companion.lab.plain import plain, uses_docstrings, uses_messages, within_raise
 
-# The press carries and shows numbers; it computes none, so restyling it re-runs nothing.
-PRESS = frozenset(
+# What carries numbers to and fro, or says where they are kept, and computes none. Whatever else
+# these modules hold counts as anything does. What is read is in the fingerprint by itself.
+LEFT_OUT = {
+    "companion.errors": ("InputError", "DivergedError", "DamagedError", "BuildError"),
+    "companion.base.files": (
+        *("check_writable", "decode", "encode", "file_hash", "read_checked", "write_atomically"),
+        "write_checked",
+    ),
+    "companion.base.inputs": ("DIGITS", "book_file", "input_file", "note_input"),
+    "companion.base.identity": ("identity",),  # tells whether a checkpoint is this run's own
+    "companion.base.memory": ("keep_freed_memory",),
+    "companion.base.paths": ("",),  # where the project lies, found out on import
+    "companion.datafiles": ("digits_source",),
+    "companion.lab.catalog": ("", "published"),
+    "companion.lab.experiment": ("Cost",),
+    "companion.lab.results": ("Outcome", "Result", "Verdict", "as_written"),
+    "companion.lab.store": ("kept",),
+}
+# Libraries that may be used: those whose versions are in the fingerprint, a few that change no
+# number, and of Python's own those that run and read nothing but what they are given.
+_OPAQUE = frozenset(
     {
-        *("companion", "companion.errors", "companion.base.files", "companion.base.paths"),
-        *(
-            f"companion.lab.{name}"
-            for name in ("catalog", "experiment", "fingerprint", "notebooks", "provenance")
-        ),
-        *(f"companion.lab.{name}" for name in ("reproduce", "results", "sources", "store")),
+        *("builtins", "code", "codeop", "ctypes", "dis", "doctest", "gc", "http", "imp"),
+        *("importlib", "inspect", "linecache", "marshal", "pickle", "pkgutil", "pydoc", "runpy"),
+        *("shelve", "socket", "subprocess", "tokenize", "traceback", "urllib", "zipimport"),
     }
 )
-
-
-@dataclass
-class _Module:
-    """One parsed file: its definitions, its imports, and the statements that always run."""
-
-    definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    modules: dict[str, str] = field(default_factory=dict)
-    names: dict[str, tuple[str, str]] = field(default_factory=dict)
-    effects: list[ast.stmt] = field(default_factory=list)
+LIBRARIES = frozenset(
+    {
+        *("numpy", "scipy", "torch", "torchdiffeq", "mlxtend"),
+        *("platformdirs", "psutil", "pydantic", "tqdm", "typing_extensions"),
+        *(sys.stdlib_module_names - _OPAQUE),
+    }
+)
+# What reads files that companion.base.inputs has noted, or files of this program's own making.
+READERS = frozenset(
+    {"companion.base.machine", "companion.datafiles", "companion.datasets", "companion.training"}
+)
+_PLAIN_WORDS = "write 'from companion.module import name' and use that name"
+_READ = "read files through companion.base.inputs"
+# Names, attributes and library functions that reach what no text shows; how to write it instead.
+_NAMES = {
+    **dict.fromkeys(("exec", "eval", "compile", "__import__", "breakpoint"), _PLAIN_WORDS),
+    **dict.fromkeys(("__builtins__", "__loader__", "__spec__", "__path__"), _PLAIN_WORDS),
+    "__file__": _READ,
+}
+_ATTRIBUTES = {
+    **dict.fromkeys(("__globals__", "__subclasses__", "__code__", "__builtins__"), _PLAIN_WORDS),
+    **dict.fromkeys(("__loader__", "__spec__", "_getframe", "f_globals"), _PLAIN_WORDS),
+    "__file__": _READ,
+}
+_FUNCTIONS = {"sys.modules": _PLAIN_WORDS, "os.system": "compute it", "os.popen": "compute it"}
+_READING_NAMES = frozenset({"open", "read_text", "read_bytes", "memmap"})
+_READING_LIBRARIES = (
+    *("configparser.", "dbm.", "fileinput.", "mmap.", "scipy.io.", "sqlite3.", "tarfile."),
+    *("torch.from_file.", "torch.hub.", "torch.jit.load.", "torch.load.", "wave.", "zipfile."),
+    *(f"numpy.{name}." for name in ("fromfile", "genfromtxt", "load", "loadtxt", "lib.npyio")),
+)
+# What the module's own dictionary gives: anything in it may be used.
+_NAMESPACES = frozenset({"globals", "locals", "vars", "dir"})
+WHOLE, EFFECTS = "*", ""
 
 
 def compute_hash(module: str, roots: Iterable[str]) -> str:
@@ -45,156 +89,278 @@ def compute_hash(module: str, roots: Iterable[str]) -> str:
         roots: names of top-level definitions, e.g. `("run", "Settings")`.
 
     Returns:
-        Hexadecimal digest; equal for sources that differ only in comments, docstrings, layout
-        or in definitions that the roots do not reach.
+        Hexadecimal digest; equal for sources that differ only in comments, docstrings, layout, the
+        messages of errors, or in definitions that the roots do not reach.
+
+    Raises:
+        InputError: something reached cannot be followed; file, line and what to write instead are
+            named.
     """
-    reached = reachable(module, roots)
-    text = "\n".join(f"# {name}\n{source}" for name, source in sorted(reached.items()))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256("\n".join(reachable(module, roots).values()).encode()).hexdigest()
 
 
 def reachable(module: str, roots: Iterable[str]) -> dict[str, str]:
-    """Definition name (`module:name`) -> source without comments and docstrings."""
-    found: dict[str, str] = {}
-    waiting = [(module, root) for root in roots]
-    while waiting:
-        where, name = waiting.pop()
-        key = f"{where}:{name}"
-        if key in found or not _is_compute(where):
-            continue
-        parsed = _parse(where)
-        if name in parsed.names:
-            waiting.append(parsed.names[name])
-            continue
-        statements = parsed.definitions.get(name, [])
-        found[key] = "\n".join(_plain(statement) for statement in statements)
-        found[f"{where}:"] = "\n".join(_plain(statement) for statement in parsed.effects)
-        for statement in [*statements, *parsed.effects]:
-            waiting.extend(_references(parsed, where, statement))
-    return found
+    """What a number may depend on, and its source without comments and docstrings.
+
+    Keys are `module:name` for a definition and `module:` for what runs when the module is imported.
+    Those come first, in the order of the imports; then come the definitions, sorted.
+
+    Raises:
+        InputError: as `compute_hash`.
+    """
+    search = search_from(module, roots)
+    statements = [statement for each in search.found.values() for statement in each.statements]
+    options = {
+        "docstrings": any(map(uses_docstrings, statements)),
+        "messages": any(map(uses_messages, statements)),
+    }
+    effects = [key for key, unit in search.found.items() if unit.name == EFFECTS]
+    order = [*effects, *sorted(search.found.keys() - set(effects))]
+    return {
+        key: f"# {key}\n{search.found[key].text(options)}"
+        for key in order
+        if options["docstrings"] or search.found[key].statements
+    }
 
 
-def _references(parsed: _Module, where: str, statement: ast.stmt) -> Iterator[tuple[str, str]]:
-    qualified = set()
-    for node in ast.walk(statement):
-        match node:
-            case ast.Attribute(value=ast.Name(id=name) as owner, attr=attribute) if (
-                name in parsed.modules
-            ):
-                qualified.add(owner)
-                yield parsed.modules[name], attribute
-    for node in ast.walk(statement):
-        if not isinstance(node, ast.Name) or node in qualified:
-            continue
-        if node.id in parsed.names:
-            yield parsed.names[node.id]
-        elif node.id in parsed.definitions:
-            yield where, node.id
-        elif node.id in parsed.modules:  # handed on whole: anything in it may be used
-            target = parsed.modules[node.id]
-            if _is_compute(target):
-                yield from ((target, name) for name in _parse(target).definitions)
+def reached_hashes(module: str, roots: Iterable[str]) -> dict[str, str]:
+    """The keys of `reachable` with a short hash of each, so that two runs can be compared.
+
+    Raises:
+        InputError: as `compute_hash`.
+    """
+    told = reachable(module, roots)
+    hashes = {key: hashlib.sha256(text.encode()).hexdigest()[:12] for key, text in told.items()}
+    effects = [key for key in told if key.endswith(":")]
+    order = hashlib.sha256("\n".join(effects).encode()).hexdigest()[:12]
+    return {**hashes, f"the order of imports of {module}": order}
 
 
-def _is_compute(module: str) -> bool:
-    return module not in PRESS and _path(module) is not None
+@dataclass(frozen=True)
+class Unit:
+    """A part of a module that is reached: one definition, or what runs on import."""
 
+    module: Module
+    name: str
+    statements: tuple[ast.stmt, ...]
 
-def _path(module: str) -> Path | None:
-    base = PROJECT.joinpath(*module.split("."))
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
+    def text(self, options: Mapping[str, bool]) -> str:
+        """Its statements in order; of an import, the part that binds this name."""
+        lines = [self._line(statement, options) for statement in self.statements]
+        if options["docstrings"]:  # the module's own may be what is asked for
+            lines.insert(0, plain(ast.Module(self.module.body[:1], []), **options))
+        return "\n".join(lines)
 
-
-def _parse(module: str) -> _Module:
-    path = _path(module)
-    if path is None:
-        raise ModuleNotFoundError(module)
-    return _parse_text(path.read_text(encoding="utf-8"))
+    def _line(self, statement: ast.stmt, options: Mapping[str, bool]) -> str:
+        if self.name != EFFECTS and isinstance(statement, ast.Import | ast.ImportFrom):
+            parts = self.module.imported(statement)
+            return ", ".join(
+                f"{name} is {what.origin}" for name, what in parts if name == self.name
+            )
+        return _text(statement, options["docstrings"], options["messages"])
 
 
 @cache
-def _parse_text(text: str) -> _Module:
-    parsed = _Module()
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        match node:
-            case ast.ImportFrom(module=str(origin), names=aliases) if _ours(origin):
-                for alias in aliases:
-                    name = alias.asname or alias.name
-                    if _path(f"{origin}.{alias.name}"):
-                        parsed.modules[name] = f"{origin}.{alias.name}"
-                    else:
-                        parsed.names[name] = (origin, alias.name)
-            case ast.Import(names=aliases):
-                for alias in aliases:
-                    if _ours(alias.name) and alias.asname:
-                        parsed.modules[alias.asname] = alias.name
-    for statement in tree.body:
-        match statement:
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                parsed.definitions.setdefault(name, []).append(statement)
-            case ast.Assign(targets=targets):
-                for target in targets:
-                    for node in ast.walk(target):
-                        if isinstance(node, ast.Name):
-                            parsed.definitions.setdefault(node.id, []).append(statement)
-            case ast.AnnAssign(target=ast.Name(id=name)):
-                parsed.definitions.setdefault(name, []).append(statement)
-            case ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant()):
-                pass
-            case _:
-                parsed.effects.append(statement)
-    return parsed
+def _imports_in(statement: ast.stmt) -> list[ast.AST]:
+    """The imports in a statement, and the classes, whose attributes may be imported."""
+    kinds = ast.Import | ast.ImportFrom | ast.ClassDef
+    return [node for node in ast.walk(statement) if isinstance(node, kinds)]
 
 
-def _ours(module: str) -> bool:
-    return module == "companion" or module.startswith("companion.")
+@cache
+def _text(statement: ast.stmt, docstrings: bool, messages: bool) -> str:
+    return plain(statement, docstrings=docstrings, messages=messages)
 
 
-def _plain(node: object) -> str:
-    """A syntax tree as text: no layout, comments or docstrings, and the same under every Python.
+@dataclass
+class Search:
+    """What was reached so far.
 
-    `ast.unparse` and `ast.dump` are written anew from one Python to the next. Fields that hold
-    nothing are left out, since later versions add such fields.
+    Attributes:
+        found: `module:name` -> that part of the module.
+        modules: names of the modules that are imported on the way, in order.
+        left_out: `module:name` of what was reached and carries numbers only.
     """
-    if isinstance(node, list):
-        return f"[{', '.join(map(_plain, node))}]"
-    if not isinstance(node, ast.AST):
-        return ascii(node)  # repr shows characters that this Python's Unicode knows
-    fields = dict(ast.iter_fields(node))
-    if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-        fields["body"] = node.body[1:] or [ast.Pass()]
-    if isinstance(node, ast.JoinedStr):
-        fields["values"] = _merged(node.values)
-    told = (
-        f"{name}={_plain(value)}"
-        for name, value in sorted(fields.items())
-        if name not in _NO_MEANING and value is not None and value != []
-    )
-    return f"{type(node).__name__}({', '.join(told)})"
+
+    found: dict[str, Unit] = field(default_factory=dict)
+    modules: list[str] = field(default_factory=list)
+    left_out: set[str] = field(default_factory=set)
+    _parsed: dict[str, Module] = field(default_factory=dict)
+    _waiting: list[tuple[Module, str]] = field(default_factory=list)
+    _unread: set[int] = field(default_factory=set)  # nodes of messages, which decide no number
+
+    def reach(self, module: Module, name: str) -> None:
+        """Take in a definition, or all of them, with what they refer to."""
+        key = f"{module.name}:{name}"
+        if name in LEFT_OUT.get(module.name, ()):
+            self.left_out.add(key)
+        elif key not in self.found:
+            statements = module.body if name == WHOLE else module.bindings.get(name, [])
+            chosen = effects_of(module) if name == EFFECTS else statements
+            self.found[key] = Unit(module, name, tuple(chosen))
+            self._waiting.append((module, name))
+
+    def load(self, where: Module | None, node: ast.AST, name: str) -> Module:
+        """Take in what runs when a module is imported: its packages, its imports, its effects."""
+        parts = name.split(".")
+        for depth in range(1, len(parts) + 1):
+            module = self._parse(where, node, ".".join(parts[:depth]))
+            if module.name not in self.modules:
+                self.modules.append(module.name)
+                for statement in module.imports_run:
+                    for imported in module.loaded(statement):
+                        self.load(module, statement, imported)
+                self.reach(module, EFFECTS)
+        return module
+
+    def begin(self, module: Module, root: str) -> None:
+        """Take in a definition that the search starts from."""
+        if root not in module.bindings:
+            self.reach(module, WHOLE)
+        self._resolve(module, ast.Pass(), module, [root], set())
+
+    def follow(self) -> None:
+        """Take in everything that what was reached refers to."""
+        while self._waiting:
+            module, name = self._waiting.pop()
+            for statement in self.found[f"{module.name}:{name}"].statements:
+                self._follow(module, statement)
+            if name == WHOLE:
+                for bound in module.bindings:
+                    self._resolve(module, module.bindings[bound][0], module, [bound], set())
+
+    def _follow(self, module: Module, statement: ast.stmt) -> None:
+        check(module, statement)
+        for node in _imports_in(statement):
+            if isinstance(node, ast.ClassDef):
+                self._follow_imports(module, node)
+            else:
+                for imported in module.loaded(node):
+                    self.load(module, node, imported)
+        self._unread = within_raise(statement)
+        for node, chain in chains(statement):
+            if chain[0] in _NAMESPACES and chain[0] not in module.bindings:
+                self.reach(module, WHOLE)
+            self._resolve(module, node, module, chain, set())
+
+    def _follow_imports(self, module: Module, statement: ast.ClassDef) -> None:
+        """What is imported in the body of a class is an attribute of it."""
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                for _, imported in module.imported(node):
+                    names = [] if imported.name is None else [imported.name]
+                    if is_own(imported.module):
+                        self._enter(module, node, imported.module, names, set())
+
+    def _parse(self, where: Module | None, node: ast.AST, name: str) -> Module:
+        if name not in self._parsed:
+            if find(name) is None and where is not None:
+                problem = f"there is no source of {name} to follow"
+                raise where.refuse(node, problem, "import what the package has as Python files")
+            self._parsed[name] = parse(name)
+        return self._parsed[name]
+
+    def _resolve(
+        self,
+        where: Module,
+        node: ast.AST,
+        module: Module,
+        chain: list[str],
+        seen: set[tuple[str, ...]],
+    ) -> None:
+        """Reach everything that `chain`, written at `node` of `where`, may mean in `module`."""
+        if (module.name, *chain) in seen:
+            return
+        seen.add((module.name, *chain))
+        first, *rest = chain
+        if first in module.bindings:
+            self.reach(module, first)
+        for imported in module.imports.get(first, ()):
+            names = [] if imported.name is None else [imported.name]
+            if is_own(imported.module):
+                self._enter(where, node, imported.module, [*names, *rest], seen)
+            elif id(node) not in self._unread:
+                check_library(where, node, ".".join([imported.module, *names, *rest]))
+        for star in module.stars:
+            target = self._parse(module, node, star)
+            if target.has(first):
+                self._enter(where, node, star, chain, seen)
+                self.reach(target, "__all__")
+
+    def _enter(
+        self, where: Module, node: ast.AST, name: str, chain: list[str], seen: set[tuple[str, ...]]
+    ) -> None:
+        """Reach what `chain` may mean as attributes of the module `name`."""
+        module = self.load(where, node, name)
+        if not chain:
+            if module.is_package:
+                problem = f"{name} is handed on whole, with all that may be imported from it"
+                raise where.refuse(node, problem, "name the modules that are meant")
+            self.reach(module, WHOLE)
+            return
+        below = f"{name}.{chain[0]}"
+        if module.is_package and find(below) is not None:
+            self._enter(where, node, below, chain[1:], seen)
+        if chain[0] in module.imports or module.has(chain[0]):
+            self._resolve(where, node, module, chain, seen)
+        elif not (module.is_package and find(below)):
+            self.reach(module, WHOLE)  # made in some way that the text does not show
 
 
-def _merged(parts: list[ast.expr]) -> list[ast.expr]:
-    """The parts of an f-string, its text in as few pieces as can be: Pythons cut it differently."""
-    merged: list[ast.expr] = []
-    for part in parts:
-        last = merged[-1] if merged else None
-        match last, part:
-            case _, ast.Constant(value=""):
-                pass
-            case ast.Constant(value=str(before)), ast.Constant(value=str(text)):
-                merged[-1] = ast.Constant(before + text)
-            case _:
-                merged.append(part)
-    return merged
+def search_from(module: str, roots: Iterable[str]) -> Search:
+    """Everything reached from some definitions of a module.
+
+    Raises:
+        InputError: as `compute_hash`.
+    """
+    search = Search()
+    start = search.load(None, ast.Pass(), module)
+    for root in roots:
+        search.begin(start, root)
+    search.follow()
+    return search
 
 
-_DOCUMENTED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-# What follows from the place in the tree, a comment for type checkers, and the u of u"text".
-_NO_MEANING = frozenset({"ctx", "type_comment", "kind"})
+@cache
+def check(module: Module, statement: ast.stmt) -> None:
+    """Refuse what reaches further than its text shows.
+
+    Raises:
+        InputError: with file, line and what to write instead.
+    """
+    for node in ast.walk(statement):
+        name, instead = "", None
+        match node:
+            case ast.Name(id=name):
+                instead = _NAMES.get(name)
+            case ast.Attribute(attr=name) | ast.Constant(value=str(name)):
+                instead = _ATTRIBUTES.get(name)
+        reads = isinstance(node, ast.Name | ast.Attribute) and name in _READING_NAMES
+        if reads and module.name not in READERS:
+            instead = _READ
+        if instead:
+            raise module.refuse(node, f"what {name} reaches is unknown", instead)
+
+
+def check_library(module: Module, node: ast.AST, origin: str) -> None:
+    """Refuse libraries that may change unseen, and functions that reach more than they are given.
+
+    Raises:
+        InputError: with file, line and what to write instead.
+    """
+    root, *_ = parts = origin.split(".")
+    instead = _FUNCTIONS.get(".".join(parts[:2]))
+    if f"{origin}.".startswith(_READING_LIBRARIES) and module.name not in READERS:
+        instead = _READ
+    if root in _OPAQUE:
+        instead = f"{_PLAIN_WORDS}, and {_READ}"
+    elif root not in LIBRARIES:
+        instead = (
+            "use a library of companion.lab.sources.LIBRARIES, or add it there and its version to "
+            "the fingerprint"
+        )
+    if instead:
+        raise module.refuse(node, f"what {origin} reaches is unknown", instead)
 
 
 def imported_files(module: str) -> list[Path]:
@@ -206,24 +372,12 @@ def imported_files(module: str) -> list[Path]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        path = _path(name)
-        if name in reached or path is None:
+        if name in reached or find(name) is None:
             continue
-        reached[name] = path
-        package = name if path.stem == "__init__" else name.rpartition(".")[0]
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for imported in _imports(tree, package):
+        parsed = parse(name)
+        reached[name] = parsed.path
+        nodes = (node for statement in parsed.body for node in _imports_in(statement))
+        for imported in (imported for node in nodes for imported in parsed.loaded(node)):
             parts = imported.split(".")
             waiting += [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
-    return list(reached.values())
-
-
-def _imports(tree: ast.Module, package: str) -> Iterator[str]:
-    for node in ast.walk(tree):
-        match node:
-            case ast.Import(names=aliases):
-                yield from (alias.name for alias in aliases)
-            case ast.ImportFrom(module=origin, names=aliases, level=level):
-                above = package.split(".")[: package.count(".") + 2 - level] if level else []
-                base = ".".join([*above, *([origin] if origin else [])])
-                yield from (f"{base}.{alias.name}" for alias in aliases)
+    return [path for path in reached.values() if path.is_file()]

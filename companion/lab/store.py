@@ -1,9 +1,9 @@
 """Where results are kept: a folder of small files that can be written and read at any time."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from companion.base.files import set_aside
 from companion.base.paths import CACHE
@@ -37,11 +37,11 @@ class Store:
         set_aside(path, f"{path} holds the result {found.fingerprint} of {found.experiment}.")
         return None
 
-    def latest(self, experiment: str, profile: str) -> Result | None:
-        """The most recently computed result of that experiment and profile, or None."""
+    def latest(self, experiment: str, settings: Mapping[str, Any]) -> Result | None:
+        """The most recently computed result of that experiment with these settings, or None."""
         found = [kept(path, read_result) for path in (self.root / experiment).glob("*.json")]
-        of_profile = [result for result in found if result and result.profile == profile]
-        return max(of_profile, key=lambda r: str(r.provenance["created"]), default=None)
+        alike = [result for result in found if result and dict(result.settings) == dict(settings)]
+        return max(alike, key=lambda r: str(r.provenance["created"]), default=None)
 
     def save(self, result: Result) -> Path:
         """Keep a result.

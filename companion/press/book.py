@@ -3,15 +3,12 @@
 `build` is the whole way from MyST sources to `html/index.html`. Sphinx sees only finished pages.
 """
 
-import dataclasses
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +18,22 @@ from filelock import FileLock, Timeout
 
 from companion.base.files import (
     check_writable,
-    file_hash,
     is_sealed,
     seal,
     set_aside,
     unseal,
     write_atomically,
 )
+from companion.base.inputs import only
 from companion.base.paths import BOOK, CACHE, PACKAGE, PROJECT, check_checkout
 from companion.errors import BuildError, InputError
 from companion.figures import save
 from companion.lab.experiment import check_device, check_profile
+from companion.lab.fingerprint import fingerprint_of, shown_inputs
 from companion.lab.papers import papers
-from companion.lab.results import Result
-from companion.lab.sources import imported_files
 from companion.press.chapters import Chapter, Executed, graft, read, read_page
 from companion.press.citing import bibtex
+from companion.press.drawn import Drawn, figure_basis, note_drawn
 from companion.press.execution import execute
 from companion.press.ledger import Findings
 from companion.press.offline import copy_mathjax, mend_page, write_front_door
@@ -46,6 +43,7 @@ from companion.press.supervision import Supervisor
 # What a build makes in its output folder, and replaces without asking.
 _MADE = ("executed", "figures", "html", "html.new", "html.old", "site", "stage")
 _TAG = "CACHEDIR.TAG"
+_BELOW = "put the file below book/published or book/benchmarks"
 
 
 @dataclass(frozen=True)
@@ -222,6 +220,8 @@ def _publish(
     findings = Findings()
     for chapter in chapters:
         findings.add(done[chapter.name])
+    for remark in findings.remarks():
+        say(remark)
     findings.check()
     say("drawing figures and building the site")
     return _site(book, _stage(book, title, chapters, done, findings))
@@ -292,17 +292,20 @@ def _figures(findings: Findings, kept: Path, target: Path) -> dict[str, dict[str
     for page, shown in findings.figures.items():
         for identifier, result in shown:
             stem = findings.stem(page, identifier, result)
-            folder = kept / stem / _figure_key(result)
+            parts = figure_basis(result)
+            folder = kept / stem / fingerprint_of(parts)
             if folder.is_dir() and not is_sealed(folder):
                 set_aside(folder, f"the kept figure {folder} is damaged.")
             if not folder.is_dir():
                 _forget_drawings(folder.parent)
                 partial = folder.with_suffix(".part")
-                save(identifier, result, partial, stem)
+                with only(f"figure {identifier}", shown_inputs(), _BELOW):
+                    save(identifier, result, partial, stem)
                 cited = bibtex(identifier, result)
                 write_atomically(partial / f"{stem}.bib", cited.encode())
                 partial.rename(folder)
                 seal(folder)
+                note_drawn(folder, Drawn(identifier, result.experiment, result.fingerprint, parts))
             _mirror(folder, target, "*")
             told[stem] = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
     return told
@@ -313,21 +316,6 @@ def _forget_drawings(folder: Path) -> None:
         if path.is_dir() and path.suffix != ".damaged":
             unseal(path)
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _figure_key(result: Result) -> str:
-    """Hash of a result and of all that draws it: restyling redraws and re-runs nothing.
-
-    What draws are the figure's module, every module that it imports, and the published values;
-    captions depend on the verdicts.
-    """
-    module = f"companion.figures.{result.experiment.replace('/', '.')}"
-    files = [*sorted(imported_files(module)), *sorted((BOOK / "published").glob("*.csv"))]
-    told = (
-        *(result.fingerprint, str(result.provenance["created"]), version("matplotlib")),
-        *(text for verdict in result.verdicts for text in dataclasses.astuple(verdict)),
-    )
-    return hashlib.sha256("\0".join([*map(file_hash, files), *told]).encode()).hexdigest()[:16]
 
 
 def _site(book: Book, stage: Path) -> Path:

@@ -5,6 +5,7 @@ the files that it and they read, so prose can be edited without a run and nothin
 """
 
 import ast
+import dataclasses
 import hashlib
 import json
 import re
@@ -20,12 +21,17 @@ import nbformat
 from nbformat import NotebookNode
 
 from companion.base.files import file_hash, set_aside
-from companion.base.paths import BOOK
-from companion.errors import BuildError, InputError, one_of
+from companion.base.paths import brief
+from companion.errors import BuildError, DamagedError, InputError, one_of
 from companion.lab.experiment import check_device, check_profile
-from companion.lab.fingerprint import data_identity, source_hash
-from companion.lab.reproduce import iter_records, record_path
-from companion.lab.results import Result
+from companion.lab.fingerprint import (
+    data_identity,
+    fingerprint_of,
+    shown_inputs,
+    sources_of,
+)
+from companion.lab.reproduce import record_path
+from companion.lab.results import Result, read_result
 from companion.lab.store import Store
 
 # What a chapter calls to get a result.
@@ -33,6 +39,8 @@ _CALLS = ("reproduce", "recorded")
 # Blocks in longer fences, which may show what a cell looks like.
 _EXAMPLES = re.compile(r"^(`{4,})(?!\{code-cell\}).*?^\1$", re.MULTILINE | re.DOTALL)
 RESULT_MARK = "application/vnd.companion.result+json"
+# Of the marks in the outputs; pages of another layout run anew.
+_LAYOUT = "2"
 FIGURE_MARK = "application/vnd.companion.figure+json"
 
 
@@ -128,30 +136,47 @@ class Chapter:
 
     def key(self, parameters: Mapping[str, object]) -> str:
         """Hash of all that decides the outputs; equal keys need no new run."""
-        parts = {
-            "code": [cell.source for cell in self.code],
-            "parameters": dict(parameters),
-            "experiments": {
-                name: [
-                    source_hash(name, ("run", "judge", "Settings", "QUICK", "PAPER")),
-                    data_identity(name),
-                ]
-                for name in self.experiments
-            },
-            "files": [[path.name, file_hash(path)] for path in self._files(parameters)],
-            "versions": [version(package) for package in ("torch", "numpy", "scipy", "matplotlib")],
+        return fingerprint_of(self.basis(parameters))
+
+    def basis(self, parameters: Mapping[str, object]) -> dict[str, str]:
+        """All that decides the outputs, part by part.
+
+        Raises:
+            InputError: what the page or an experiment depends on cannot be read off.
+        """
+        cells = {str(n): _short(cell.source) for n, cell in enumerate(self.code, start=1)}
+        sources: dict[str, str] = {}
+        for name in self.experiments:
+            roots = ("run", "values", "judge", "Settings", "QUICK", "PAPER", "EXPECTED")
+            for part, known in sources_of(name, roots).items():
+                sources[part] = sources.get(part, "") + known  # two experiments share much
+        packages = ("torch", "numpy", "scipy", "matplotlib")
+        return {
+            "layout": _LAYOUT,
+            **{f"cell {number}": text for number, text in cells.items()},
+            **{f"parameter {name}": json.dumps(value) for name, value in parameters.items()},
+            **{f"source {name}": known for name, known in sources.items()},
+            **{f"data of {name}": data_identity(name) for name in self.experiments},
+            **{f"file {self._brief(p)}": file_hash(p)[:12] for p in self._files(parameters)},
+            **{f"version {package}": version(package) for package in packages},
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _brief(self, path: Path) -> str:
+        folder = self.path.parent
+        return str(path.relative_to(folder)) if path.is_relative_to(folder) else brief(path)
 
     def _files(self, parameters: Mapping[str, object]) -> list[Path]:
-        """What the page may read: published values, records, files it names, modules beside it."""
+        """What the page, its judges and figures may read: published values, benchmarks, records.
+
+        And files that it names, and modules beside it.
+        """
         folder = self.path.parent
         texts = [n.value for n in ast.walk(self._tree) if isinstance(n, ast.Constant)]
         named = (folder / text for text in _texts([texts, self.defaults, parameters]))
         records = (record_path(name) for name in self.experiments)
         packages = (path.parent for path in folder.glob("*/__init__.py"))
         modules = [*folder.glob("*.py"), *(p for each in packages for p in each.rglob("*.py"))]
-        files = [*(BOOK / "published").glob("*.csv"), *records, *modules, *named]
+        files = [*shown_inputs(), *records, *modules, *named]
         return sorted({path for path in files if _is_file(path)})
 
 
@@ -237,6 +262,10 @@ def _check_code(chapter: Chapter) -> None:
             ) from None
 
 
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def _is_file(path: Path) -> bool:
     """Whether a text of the page is the path of a file; most are something else altogether."""
     try:
@@ -301,12 +330,17 @@ def graft(executed: Executed) -> NotebookNode:
 
 
 def result_of(mark: Mapping[str, Any]) -> Result | None:
-    """The stored or recorded result behind a mark; None if it is no longer kept."""
+    """The stored or recorded result behind a mark; None if it is no longer kept.
+
+    The mark knows the profile, which may have been derived where the experiment was at hand.
+    """
     found = Store().find(mark["experiment"], mark["fingerprint"])
     if found is None:
-        recorded = (r for r in iter_records() if r.fingerprint == mark["fingerprint"])
-        return next(recorded, None)
-    return found
+        path = record_path(mark["experiment"])
+        found = read_result(path) if path.is_file() else None
+    if found is None or found.fingerprint != mark["fingerprint"]:
+        return None
+    return dataclasses.replace(found, profile=mark["profile"])
 
 
 def code_cells(notebook: Any) -> list[Any]:
@@ -318,10 +352,11 @@ def code_cells(notebook: Any) -> list[Any]:
     ]
 
 
-def seal(notebook: NotebookNode, key: str, seconds: float) -> None:
+def seal(notebook: NotebookNode, basis: Mapping[str, str], seconds: float) -> None:
     """Note in an executed notebook what it belongs to, and a checksum of its cells."""
     notebook.metadata["companion"] = {
-        "key": key,
+        "key": fingerprint_of(basis),
+        "basis": dict(basis),
         "seconds": round(seconds, 1),
         "sha256": _checksum(notebook),
     }
@@ -332,22 +367,49 @@ def kept(chapter: Chapter, key: str, folder: Path) -> NotebookNode | None:
 
     A damaged one is set aside.
     """
-    path = folder / f"{chapter.name}.ipynb"
+    try:
+        notebook = executed_in(chapter, folder)
+    except DamagedError as problem:
+        set_aside(executed_path(chapter, folder), problem)
+        return None
+    if notebook is None or notebook.metadata["companion"]["key"] != key:
+        return None
+    return None if gone_results(chapter, notebook) else notebook
+
+
+def executed_path(chapter: Chapter, folder: Path) -> Path:
+    """Where the executed notebook of a chapter is, or would be, kept."""
+    return folder / f"{chapter.name}.ipynb"
+
+
+def executed_in(chapter: Chapter, folder: Path) -> NotebookNode | None:
+    """The executed notebook of a chapter, of whatever key, or None.
+
+    Raises:
+        DamagedError: it is not what was written.
+    """
+    path = executed_path(chapter, folder)
     if not path.is_file():
         return None
     try:
-        notebook = nbformat.read(path, as_version=4)
-        told = notebook.metadata.get("companion", {})
-        if told.get("key") != key:
-            return None
-        intact = told["sha256"] == _checksum(notebook)
+        notebook: NotebookNode = nbformat.read(path, as_version=4)
+        told = notebook.metadata["companion"]
+        intact = told["sha256"] == _checksum(notebook) and isinstance(told["key"], str)
     except (OSError, ValueError, AttributeError, KeyError, nbformat.ValidationError):
         intact = False
     if not intact:
-        set_aside(path, f"{path} is damaged.")
-        return None
+        raise DamagedError(f"{path} is damaged.")
+    return notebook
+
+
+def gone_results(chapter: Chapter, notebook: NotebookNode) -> list[str]:
+    """The results that an executed notebook shows and that are no longer kept, in words."""
     marks = Executed(chapter, notebook, 0.0).marks(RESULT_MARK)
-    return notebook if all(result_of(mark) is not None for mark in marks) else None
+    return [
+        f"the result {mark['fingerprint']} of {mark['experiment']} is no longer kept"
+        for mark in marks
+        if result_of(mark) is None
+    ]
 
 
 def _checksum(notebook: NotebookNode) -> str:

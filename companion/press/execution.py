@@ -194,7 +194,7 @@ def _run(job: Job) -> None:
     partial.unlink(missing_ok=True)
     chapter = read(job.name, Path(job.path))
     assert chapter is not None
-    key, started = chapter.key(job.parameters), time.perf_counter()
+    basis, started = chapter.basis(job.parameters), time.perf_counter()
     write_atomically(source, nbformat.writes(chapter.notebook).encode())
     logging.getLogger("papermill").setLevel(logging.ERROR)
     papermill.execute_notebook(
@@ -208,7 +208,7 @@ def _run(job: Job) -> None:
     )
     executed = nbformat.read(partial, as_version=4)
     _check_complete(executed)
-    seal(executed, key, time.perf_counter() - started)
+    seal(executed, basis, time.perf_counter() - started)
     write_atomically(job.path_of(".ipynb"), nbformat.writes(executed).encode())
     for leftover in (source, partial):
         leftover.unlink(missing_ok=True)

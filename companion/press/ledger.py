@@ -53,21 +53,31 @@ class Findings:
         return sorted(rows.values(), key=lambda row: known.index(row["id"]))
 
     def check(self) -> None:
-        """Raise `BuildError` on a verdict other than its experiment expects."""
-        surprises = [
-            f"{verdict.claim} is '{verdict.outcome}' where {result.experiment} expects "
-            f"'{expected(result.experiment).get(verdict.claim)}': {verdict.measured}"
-            for result in self._all_results()
-            for verdict in self.verdicts[result.fingerprint]
-            if not _is_custom(result)
-            and verdict.outcome != expected(result.experiment).get(verdict.claim)
-        ]
+        """Raise `BuildError` on a verdict other than its experiment expects of its profiles."""
+        surprises = [told for told, custom in self._surprises() if not custom]
         if surprises:
             raise BuildError("unexpected verdicts: " + "; ".join(surprises))
 
     def outcomes(self, claim: str) -> set[str]:
         """What the verdicts on a claim say, one where a record and this build's run agree."""
         return {v.outcome for told in self.verdicts.values() for v in told if v.claim == claim}
+
+    def remarks(self) -> list[str]:
+        """What came out otherwise than the profiles are expected to give, with other settings."""
+        return [
+            f"with settings of your own, {told}" for told, custom in self._surprises() if custom
+        ]
+
+    def _surprises(self) -> Iterable[tuple[str, bool]]:
+        for result in self._all_results():
+            outcomes = expected(result.experiment)
+            for verdict in self.verdicts[result.fingerprint]:
+                if verdict.outcome != outcomes.get(verdict.claim):
+                    told = (
+                        f"{verdict.claim} is '{verdict.outcome}' where {result.experiment} expects "
+                        f"'{outcomes.get(verdict.claim)}': {verdict.measured}"
+                    )
+                    yield told, _is_custom(result)
 
     def _all_results(self) -> Iterable[Result]:
         return (result for results in self.results.values() for result in results)
@@ -96,7 +106,7 @@ class Findings:
 
 
 def found(mark: Mapping[str, Any]) -> Result:
-    """The result behind a mark, with its verdicts.
+    """The result behind a mark, with its profile and verdicts.
 
     Raises:
         BuildError: it is gone from store and records.

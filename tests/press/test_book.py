@@ -3,21 +3,26 @@
 import dataclasses
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
 import nbformat
 import pytest
+import xarray as xr
 from filelock import FileLock
 
+from companion.base import paths
 from companion.base.paths import BOOK, PACKAGE
 from companion.errors import BuildError, InputError
-from companion.lab import sources
+from companion.lab import modules
+from companion.lab.fingerprint import differences, shown_inputs
 from companion.lab.results import Result, Verdict
 from companion.press import book as book_module
 from companion.press.book import Book, build
 from companion.press.chapters import seal as seal_notebook
+from companion.press.drawn import figure_basis
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]
 FILES = ("svg", "pdf", "png", "csv", "json", "bib")
@@ -115,11 +120,6 @@ def test_a_page_that_left_the_contents_leaves_the_site(copy: Book) -> None:
 BREAKAGES = {
     "an unknown number": ("lambda_0:.3f", "lambda_zero:.3f", "quotes lambda_zero"),
     "a format that does not fit": ("lambda_0:.3f", "lambda_0:d", "which 0.* refuses"),
-    "an outcome that is not the verdict's": (
-        "In {numref}",
-        "It fails.{outcome}`du2019-cor4.1:fails`\nIn {numref}",
-        r"says 'It fails\.', which asserts that du2019-cor4\.1 is 'fails'; the verdict is holds",
-    ),
     "a citation that is not there": ("In {numref}", "{cite}`nobody` in {numref}", "nobody"),
     "a reference that is not there": ("In {numref}", "{ref}`nowhere` in {numref}", "nowhere"),
 }
@@ -141,7 +141,7 @@ def test_an_unexpected_verdict_fails_the_build(copy: Book, monkeypatch: pytest.M
     path = copy.output / "executed" / "book" / "chapter.ipynb"
     text = path.read_text().replace('"outcome": "holds"', '"outcome": "fails"')
     notebook = nbformat.reads(text, as_version=4)
-    seal_notebook(notebook, notebook.metadata.companion.key, 1.0)
+    seal_notebook(notebook, notebook.metadata.companion.basis, 1.0)
     path.write_text(nbformat.writes(notebook))
     monkeypatch.setattr(ledger, "_is_custom", lambda result: False)
     with pytest.raises(BuildError, match=r"du2019-cor4\.1 is 'fails' where du2019/linear_rate"):
@@ -279,29 +279,35 @@ def test_a_folder_that_is_no_book_is_refused_in_a_sentence(copy: Book, slip: str
 def test_a_figure_is_drawn_anew_when_anything_it_uses_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its helpers, bounds, published values and verdicts, not its own module alone."""
+    """Its helpers, the bounds it draws and the published values, not its own module alone."""
     shutil.copytree(PACKAGE, tmp_path / "companion")
-    shutil.copytree(BOOK / "published", tmp_path / "book" / "published")
-    monkeypatch.setattr(sources, "PROJECT", tmp_path)
-    monkeypatch.setattr(book_module, "BOOK", tmp_path / "book")
+    for name in ("published", "benchmarks"):
+        shutil.copytree(BOOK / name, tmp_path / "book" / name)
+    monkeypatch.setattr(modules, "PROJECT", tmp_path)
+    monkeypatch.setattr(paths, "PROJECT", tmp_path)
+    monkeypatch.setattr(sys.modules[shown_inputs.__module__], "BOOK", tmp_path / "book")
     flow, other = (
-        Result(f"du2019/{name}", {}, {}, {}, "", provenance={"created": "today"})
+        Result(f"du2019/{name}", {}, xr.Dataset(), provenance={"created": "today"})
         for name in ("gradient_flow", "linear_rate")
     )
-    before = book_module._figure_key(flow), book_module._figure_key(other)
-    with (tmp_path / "companion" / "figures" / "du2019" / "gradient_flow.py").open("a") as module:
-        module.write("# changed\n")
-    assert book_module._figure_key(flow) != before[0]
-    assert book_module._figure_key(other) == before[1]
-    verdict = Verdict("du2019-thm4.1", "fails", "", "", "", "It fails.")
-    assert book_module._figure_key(dataclasses.replace(other, verdicts=(verdict,))) != before[1]
-    for path in ("companion/bounds/du2019.py", "companion/figures/panels.py"):
-        known = book_module._figure_key(other)
+    before = figure_basis(flow), figure_basis(other)
+    with (tmp_path / "companion" / "figures" / "du2019" / "gradient_flow.py").open("a") as helper:
+        helper.write("# changed\n")
+    assert differences(before[0], figure_basis(flow)) == [
+        "file companion/figures/du2019/gradient_flow.py changed"
+    ]
+    assert figure_basis(other) == before[1]
+    for path in (
+        *("companion/bounds/du2019.py", "companion/figures/panels.py"),
+        *("book/published/du2019_fig1a.csv", "book/benchmarks/two_cores.json"),
+    ):
+        known = figure_basis(other)
         (tmp_path / path).write_text((tmp_path / path).read_text() + "# changed\n")
-        assert book_module._figure_key(other) != known
-    known = book_module._figure_key(other)
-    (tmp_path / "book" / "published" / "du2019_fig1a.csv").write_text("epoch,m\n")
-    assert book_module._figure_key(other) != known
+        assert differences(known, figure_basis(other)) == [f"file {path} changed"]
+    known = figure_basis(other)
+    verdict = Verdict("du2019-thm4.1", "fails", "", "", "", "It fails.")
+    for change in ({"fingerprint": "another"}, {"verdicts": (verdict,)}, {"values": {"a": 1}}):
+        assert figure_basis(dataclasses.replace(other, **change)) != known
 
 
 def test_toc_files_come_in_order() -> None:

@@ -1,6 +1,8 @@
 """Chapters: what cannot be read is refused, keys cover what outputs depend on, prose is fresh."""
 
+import importlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,6 @@ import pytest
 
 from companion.base.paths import BOOK
 from companion.errors import BuildError, InputError
-from companion.lab import catalog
 from companion.press import chapters
 from companion.press.chapters import check_parameters, graft, kept, read
 from tests.small_chapters import PARAMETERS, chapter, run, source
@@ -147,17 +148,19 @@ def change_record(book: Path) -> None:
     path.write_text(path.read_text().replace("0", "1", 1))
 
 
-@pytest.mark.parametrize("change", [change_published, change_record])
+def change_benchmark(book: Path) -> None:
+    with (book / "benchmarks" / "two_cores.json").open("a") as file:
+        file.write(" ")
+
+
+@pytest.mark.parametrize("change", [change_published, change_record, change_benchmark])
 def test_the_key_covers_the_files_that_a_page_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
 ) -> None:
     """Published values times ten used to leave the verdict 'holds'."""
-    import shutil
-
-    from companion.lab import results
-
     shutil.copytree(BOOK, tmp_path / "book")
-    for module in (catalog, chapters, results):
+    for name in ("lab.reproduce", "lab.fingerprint"):
+        module = importlib.import_module(f"companion.{name}")
         monkeypatch.setattr(module, "BOOK", tmp_path / "book")
     made = chapter(tmp_path, 'reproduce("du2019/figure1", profile, device)')
     before = made.key(GIVEN)

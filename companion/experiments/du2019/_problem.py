@@ -37,7 +37,7 @@ class Problem:
 
     @property
     def count(self) -> int:
-        """n."""
+        """N."""
         return len(self.y)
 
     @cached_property
@@ -77,7 +77,9 @@ class Problem:
         eta = step_size * self.count
         return descent(self.network, self.x, self.y, loss=QUADRATIC, step_size=eta)
 
-    def flow(self, times: Sequence[float] | np.ndarray, record: Record, tolerance: float) -> History:
+    def flow(
+        self, times: Sequence[float] | np.ndarray, record: Record, tolerance: float
+    ) -> History:
         """Gradient flow with the paper's clock, eq. (5)."""
         scaled = [float(time) * self.count for time in times]
         return flow(
@@ -145,7 +147,5 @@ def on_data(
     """A network on given data; arguments as of `draw`."""
     dtype: torch.dtype = getattr(torch, settings.dtype)
     near = data.to(dtype, device)
-    network = draw_du(
-        width, near.x.shape[1], seed, trained=trained, dtype=dtype, device=device
-    )
+    network = draw_du(width, near.x.shape[1], seed, trained=trained, dtype=dtype, device=device)
     return Problem(network, near.x, near.y)

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import FilePath
 
 from companion.base.files import read_checked
-from companion.base.paths import BOOK
+from companion.base.inputs import book_file, input_file
 from companion.errors import InputError
 from companion.lab.experiment import Cost
 from companion.lab.results import Outcome, Result, Verdict
@@ -70,7 +70,7 @@ def run(settings: Settings, device: str) -> Result:
     Raises:
         InputError: the file is not one that `companion bench --json` wrote.
     """
-    path = settings.file or BOOK / DATA
+    path = input_file(settings.file) if settings.file else book_file(DATA)
     try:
         told = read_checked(path)
     except (InputError, OSError, UnicodeDecodeError):
