@@ -3,10 +3,13 @@
 import numpy as np
 
 from companion.figures.panels import Canvas, Drawing
-from companion.figures.style import CYCLE, FAINT
+from companion.figures.quantities import WIDTH
+from companion.figures.style import CYCLE
 from companion.figures.words import said
 from companion.lab.fits import log_log_slope
 from companion.lab.results import Result
+
+DRIFT = ("largest drift of a layer's Gram matrix", r"$\max_k\|G^{(h)}(k)-G^{(h)}(0)\|_2$")
 
 
 def deep_gram(result: Result) -> Drawing:
@@ -15,19 +18,14 @@ def deep_gram(result: Result) -> Drawing:
     widths, layers = np.array(result.settings["widths"]), drift.shape[-1]
     rank = drift[:, -1].mean(axis=0).argsort().argsort()
     canvas = Canvas()
-    panel = canvas.panel(
-        "drift",
-        "width m",
-        ("largest drift of a layer's Gram matrix", r"$\max_k\|G^{(h)}(k)-G^{(h)}(0)\|_2$"),
-        log="xy",
-    )
+    panel = canvas.panel("drift", WIDTH, DRIFT, log="xy")
     for layer in range(layers):
         color, name = CYCLE[layer % len(CYCLE)], f"$G^{{({layer + 1})}}$"
         line = panel.curve(f"h = {layer + 1}", widths, drift[..., layer], color, marker="o", ms=4)
         apart = (8, 11 * (rank[layer] - 1))
         panel.note(name, (widths[-1], line[-1]), color, apart, va="center", fontsize=10)
-    guide = panel.guide("slope -1/2", widths, drift[:, 0].max() * 1.3, -1 / 2)
-    panel.note(r"$m^{-1/2}$", (widths[-1], guide[-1]), FAINT, va="center")
+    start = 1.3 * drift[:, 0].max()
+    panel.guide("slope -1/2", widths, start, -1 / 2, end=r"$m^{-1/2}$")
     slopes = ", ".join(f"{log_log_slope(widths, drift[..., h])[0]:.2f}" for h in range(layers))
     return canvas.drawing(
         f"Largest drift of each layer's Gram matrix while {result.settings['depth']} hidden layers "

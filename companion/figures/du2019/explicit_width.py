@@ -8,6 +8,8 @@ from companion.lab.results import Result
 # Widths of Figure 1 of the paper.
 FIGURE_1 = (500, 8000)
 TIME = ("time t, or step size times k", r"time t, or $\eta k$")
+MISFIT = ("squared residual over its start", r"$\|u-y\|^2\,/\,\|u(0)-y\|^2$")
+DISTANCE = ("largest distance of a unit over R'", r"$\max_r\,\|w_r-w_r(0)\|\,/\,R'$")
 
 
 def explicit_widths(result: Result) -> Drawing:
@@ -46,18 +48,8 @@ def inside_the_regime(result: Result) -> Drawing:
     runs = [("flow", "Thm. 3.2", n, BLUE) for n in s["flow_counts"][-1:]]
     runs += [("descent", "Thm. 4.1", n, RED) for n in s["descent_counts"][-1:]]
     canvas = Canvas(2)
-    left = canvas.panel(
-        "misfit",
-        TIME,
-        ("squared residual over its start", r"$\|u-y\|^2\,/\,\|u(0)-y\|^2$"),
-        log="y",
-    )
-    right = canvas.panel(
-        "distance",
-        TIME,
-        ("largest distance of a unit over R'", r"$\max_r\,\|w_r-w_r(0)\|\,/\,R'$"),
-        log="y",
-    )
+    left = canvas.panel("misfit", TIME, MISFIT, log="y")
+    right = canvas.panel("distance", TIME, DISTANCE, log="y")
     for kind, theorem, count, color in runs:
         one = {name.split("_", 1)[1]: a[name] for name in a if name.startswith(f"{kind}{count}_")}
         name, start = f"{kind}, n = {count}", one["misfit"][:, :1]

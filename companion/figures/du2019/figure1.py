@@ -3,7 +3,8 @@
 import numpy as np
 
 from companion.figures.panels import Canvas, Drawing, Quantity
-from companion.figures.style import BLUE, FAINT, INK, RED, by_size
+from companion.figures.quantities import WIDTH
+from companion.figures.style import BLUE, INK, RED, by_size
 from companion.figures.words import said
 from companion.lab.catalog import published
 from companion.lab.results import Result
@@ -72,26 +73,19 @@ def fig1_expl(result: Result) -> Drawing:
     speed = drop / drop[:, :1].mean(axis=0)
     eigenvalue = a["lambda_min"][..., 1, -1]
     canvas = Canvas()
-    panel = canvas.panel(
-        "speed", "width m", (f"relative to m = {widths[0]}", f"relative to m = {widths[0]}")
-    )
+    panel = canvas.panel("speed", WIDTH, f"relative to m = {widths[0]}")
+    at_end, relative = r"$\lambda_{\min}(H)$ at the end", eigenvalue / eigenvalue[:, :1].mean()
     for place, (name, label, samples, color) in enumerate(
         (
-            ("speed, inferred step size", "", speed[..., 1], RED),
-            ("speed, one step size", "", speed[..., 0], BLUE),
-            (
-                "least eigenvalue at the end",
-                r"$\lambda_{\min}(H)$ at the end",
-                eigenvalue / eigenvalue[:, :1].mean(),
-                INK,
-            ),
+            ("speed, inferred step size", "speed, inferred step size", speed[..., 1], RED),
+            ("speed, one step size", "speed, one step size", speed[..., 0], BLUE),
+            ("least eigenvalue at the end", at_end, relative, INK),
         )
     ):
         panel.curve(name, widths, samples, color, marker="o", ms=4)
         corner = (0.03, 0.94 - 0.07 * place)
-        panel.note(label or name, corner, color, (0, 0), fontsize=10, xycoords="axes fraction")
-    guide = panel.guide("square root of m", widths, 1, 1 / 2)
-    panel.note(r"$\propto\sqrt{m}$", (widths[-1], guide[-1]), FAINT, va="center")
+        panel.note(label, corner, color, (0, 0), fontsize=10, xycoords="axes fraction")
+    panel.guide("square root of m", widths, 1, 1 / 2, end=r"$\propto\sqrt{m}$")
     panel.axes.set_xscale("log")
     panel.sizes(widths)
     return canvas.drawing(
@@ -102,8 +96,8 @@ def fig1_expl(result: Result) -> Drawing:
         "Three curves against the width, beside a dashed square root. "
         + said(
             result,
-            "Only the speed with the inferred step size rises along the square root; the "
-            "eigenvalue and the speed at one step size stay level.",
+            "Only the speed with the inferred step size rises with it; the eigenvalue and the "
+            "speed at one step size stay nearly level.",
             "du2019-fig1-expl",
             outcomes=("fails",),
         ),

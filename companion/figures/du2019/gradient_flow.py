@@ -4,9 +4,14 @@ import numpy as np
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from companion.figures.panels import Canvas, Drawing
+from companion.figures.quantities import MISFIT_IN_TIME, TIME, WIDTH
 from companion.figures.style import BLUE, FAINT, INK, RED, by_size
 from companion.figures.words import said
 from companion.lab.results import Result
+
+LARGEST = ("norm, largest over time", "largest over time")
+STEP_SIZE = ("step size", r"step size $\eta$")
+MISSED = ("share of the steps missed", r"share of the steps missed by $\eta H(k)(y-u(k))$")
 
 
 def gradient_flow(result: Result) -> Drawing:
@@ -15,12 +20,7 @@ def gradient_flow(result: Result) -> Drawing:
     misfit, frozen = a["misfit"], a["linearised_limit"][:, -1]  # seeds, widths, times; seeds, times
     clock = np.linspace(0, result.settings["horizon"], misfit.shape[-1])
     canvas = Canvas(2)
-    left = canvas.panel(
-        "misfit",
-        ("time in units of 1/lambda_0", r"time $\lambda_0t$"),
-        ("squared residual over its start", r"$\|u(t)-y\|^2\,/\,\|u(0)-y\|^2$"),
-        log="y",
-    )
+    left = canvas.panel("misfit", TIME, MISFIT_IN_TIME, log="y")
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
         ratios = misfit[:, index] / misfit[:, index, :1]
         left.curve(f"m = {width}", clock, ratios, color, label=f"m = {width}")
@@ -28,17 +28,14 @@ def gradient_flow(result: Result) -> Drawing:
     left.curve("H-infinity, linearised", clock, frozen, INK, band=False, ls=":", label=label)
     left.curve("Theorem 3.2", clock, np.exp(-clock), FAINT, ls="--", label="Theorem 3.2")
     left.legend("lower left")
-    right = canvas.panel(
-        "motion", "width m", ("norm, largest over time", "largest over time"), log="xy"
-    )
+    right = canvas.panel("motion", WIDTH, LARGEST, log="xy")
     for name, label, key, color in (
         ("distance of the farthest unit", r"$\max_r\|w_r-w_r(0)\|$", "distance", BLUE),
         ("drift of H", r"$\|H(t)-H(0)\|_2$", "drift", RED),
     ):
         line = right.curve(name, widths, a[key].max(axis=-1), color, marker="o")
         right.note(label, (widths[0], line[0]), color, (8, 6))
-    guide = right.guide("slope -1/2", widths, 2 * line[0], -1 / 2)
-    right.note(r"$m^{-1/2}$", (widths[-1], guide[-1]), FAINT, va="center")
+    right.guide("slope -1/2", widths, 2 * line[0], -1 / 2, end=r"$m^{-1/2}$")
     right.sizes(widths)
     last = (misfit[..., -1] / misfit[..., 0]).mean(axis=0)
     return canvas.drawing(
@@ -61,12 +58,7 @@ def sliding_units(result: Result) -> Drawing:
     quarter = a["times"].shape[-1] // 4
     step_sizes = a["times"][:, 0, quarter].mean() / np.array(result.settings["euler_steps"])
     canvas = Canvas()
-    panel = canvas.panel(
-        "missing share",
-        ("step size", r"step size $\eta$"),
-        ("share of the steps missed", r"share of the steps missed by $\eta H(k)(y-u(k))$"),
-        log="xy",
-    )
+    panel = canvas.panel("missing share", STEP_SIZE, MISSED, log="xy")
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
         line = panel.curve(f"m = {width}", step_sizes, a["share"][:, index], color, marker="o")
         panel.note(f"m = {width}", (step_sizes[0], line[0]), color, (7, 0), va="center")

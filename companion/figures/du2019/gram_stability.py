@@ -8,6 +8,9 @@ from companion.figures.style import BLUE, FAINT, GREEN, INK, ORANGE, RED
 from companion.figures.words import said
 from companion.lab.results import Result
 
+RADIUS = ("most that a weight vector moves", r"$R$, the most that a weight vector moves")
+CHANGE = ("change of the Gram matrix over lambda_0", r"$\|H-H(0)\|_2\,/\,\lambda_0$")
+
 
 def gram_stability(result: Result) -> Drawing:
     """How far the Gram matrix can move when every weight vector may move by R."""
@@ -17,12 +20,7 @@ def gram_stability(result: Result) -> Drawing:
     wide = np.array([lemma, *radii])
     certified = np.hstack([a["lemma_change"][:, None], a["certified_norm"]])
     canvas = Canvas()
-    panel = canvas.panel(
-        "change",
-        ("most that a weight vector moves", r"$R$, the most that a weight vector moves"),
-        ("change of the Gram matrix over lambda_0", r"$\|H-H(0)\|_2\,/\,\lambda_0$"),
-        log="xy",
-    )
+    panel = canvas.panel("change", RADIUS, CHANGE, log="xy")
     upper, lower = {"ha": "right", "va": "bottom"}, {"ha": "left", "va": "top"}
     printed = lemma_3_2_gram_change(count, 1) * wide / float(lambda_0.mean())
     panel.curve("printed bound", wide, printed, FAINT, ls="--")

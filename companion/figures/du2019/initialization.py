@@ -3,9 +3,14 @@
 import numpy as np
 
 from companion.figures.panels import Canvas, Drawing
+from companion.figures.quantities import WIDTH
 from companion.figures.style import BLUE, FAINT, INK, RED, by_size
 from companion.figures.words import ends, said
 from companion.lab.results import Result
+
+ANGLE = ("angle of two inputs", r"angle $\arccos\rho$")
+ENTRY = ("entry of H-infinity", r"$H^\infty_{12}$")
+DISTANCE = ("distance of H(0) from H-infinity", r"$\|H(0)-H^\infty\|_2$")
 
 
 def closed_form_by_sampling(result: Result) -> Drawing:
@@ -13,11 +18,7 @@ def closed_form_by_sampling(result: Result) -> Drawing:
     a, s = result.arrays, result.settings
     angles, samples = np.linspace(0, np.pi, s["angles"]), s["samples"]
     canvas = Canvas(2)
-    left = canvas.panel(
-        "entry",
-        ("angle of two inputs", r"angle $\arccos\rho$"),
-        ("entry of H-infinity", r"$H^\infty_{12}$"),
-    )
+    left = canvas.panel("entry", ANGLE, ENTRY)
     formula = r"$\rho(\pi-\arccos\rho)/2\pi$"
     left.curve("closed form", angles, a["closed"][0], INK, label=formula)
     circles, label = a["estimate"], "mean over drawn w"
@@ -49,24 +50,15 @@ def gram_at_initialization(result: Result) -> Drawing:
     a, s = result.arrays, result.settings
     widths, counts, distances = s["widths"], s["counts"], a["distance"]  # counts, widths, trials
     canvas = Canvas(2)
-    left = canvas.panel(
-        "distance",
-        "width m",
-        ("distance of H(0) from H-infinity", r"$\|H(0)-H^\infty\|_2$"),
-        log="xy",
-    )
+    left = canvas.panel("distance", WIDTH, DISTANCE, log="xy")
     for distance, count, color in zip(distances, counts, by_size(counts), strict=True):
         name = f"n = d = {count}"
         left.curve(name, widths, distance.T, color, band=False, label=name)
     start = 0.6 * distances[0, 0].mean()
     left.guide("slope -1/2", widths, start, -1 / 2, label=r"$m^{-1/2}$")
     left.legend()
-    right = canvas.panel(
-        "width",
-        "number of inputs n = d",
-        ("width at which Lemma 3.1 takes effect", f"width for probability {1 - s['delta']:g}"),
-        log="xy",
-    )
+    needed = ("width at which Lemma 3.1 takes effect", f"width for probability {1 - s['delta']:g}")
+    right = canvas.panel("width", "number of inputs n = d", needed, log="xy")
     for name, key, color, dashes in (
         ("Hoeffding", "hoeffding", FAINT, "--"),
         ("Bernstein", "bernstein", BLUE, "--"),

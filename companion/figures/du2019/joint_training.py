@@ -4,9 +4,12 @@ import numpy as np
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from companion.figures.panels import Canvas, Drawing
+from companion.figures.quantities import MISFIT_IN_TIME, TIME, WIDTH
 from companion.figures.style import BLUE, FAINT, INK, RED
 from companion.figures.words import said
 from companion.lab.results import Result
+
+DISTANCE = ("distance, largest over time", "largest over time")
 
 
 def joint_training(result: Result) -> Drawing:
@@ -15,21 +18,14 @@ def joint_training(result: Result) -> Drawing:
     first, both, frozen = (a[key][:, -1] for key in ("misfit_first", "misfit", "linearised"))
     clock = np.linspace(0, result.settings["horizon"], both.shape[-1])
     canvas = Canvas(2)
-    left = canvas.panel(
-        "misfit",
-        ("time in units of 1/lambda_0", r"time $\lambda_0t$"),
-        ("squared residual over its start", r"$\|u(t)-y\|^2\,/\,\|u(0)-y\|^2$"),
-        log="y",
-    )
+    left = canvas.panel("misfit", TIME, MISFIT_IN_TIME, log="y")
     left.curve("first layer", clock, first / first[:, :1], BLUE, label="first layer")
     left.curve("both layers", clock, both / both[:, :1], RED, label="both layers")
     frozen, label = frozen / frozen[:, :1], r"$H^\infty+\kappa_1/2$, linearised"
     left.curve("limit kernel, linearised", clock, frozen, INK, band=False, ls=":", label=label)
     left.curve("Theorem 3.3", clock, np.exp(-clock), FAINT, ls="--", label="Theorem 3.3")
     left.legend("lower left")
-    right = canvas.panel(
-        "motion", "width m", ("distance, largest over time", "largest over time"), log="xy"
-    )
+    right = canvas.panel("motion", WIDTH, DISTANCE, log="xy")
     farthest = {key: a[key].max(axis=-1) for key in ("distance", "output_distance")}
     for name, label, key, color in (
         ("first layer, farthest unit", r"$\max_r\|w_r-w_r(0)\|$", "distance", BLUE),
@@ -37,8 +33,7 @@ def joint_training(result: Result) -> Drawing:
     ):
         right.curve(name, widths, farthest[key], color, marker="o", label=label)
     start = 0.7 * min(samples[:, 0].mean() for samples in farthest.values())
-    guide = right.guide("slope -1/2", widths, start, -1 / 2)
-    right.note(r"$m^{-1/2}$", (widths[-1], guide[-1]), FAINT, va="center")
+    right.guide("slope -1/2", widths, start, -1 / 2, end=r"$m^{-1/2}$")
     right.sizes(widths)
     right.axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     right.axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -4,9 +4,12 @@ import numpy as np
 
 from companion.bounds.du2019 import theorem_4_1
 from companion.figures.panels import Canvas, Drawing
+from companion.figures.quantities import MISFIT_PER_STEP, STEP
 from companion.figures.style import FAINT, INK, by_size
 from companion.figures.words import said
 from companion.lab.results import Result
+
+RATIO = ("squared residual over that of the step before", r"$\|u(k)-y\|^2\,/\,\|u(k-1)-y\|^2$")
 
 
 def linear_rate(result: Result) -> Drawing:
@@ -15,18 +18,9 @@ def linear_rate(result: Result) -> Drawing:
     misfits = result.arrays["misfit"][:, :, -1]  # seeds, widths, steps
     steps, step_size = np.arange(misfits.shape[-1]), float(v["largest_step_size"])
     limit, promised = float(v["late_prediction"]), float(v["bound_ratio"])
-    canvas, step = Canvas(2), ("step", "step k")
-    whole = canvas.panel(
-        "misfit",
-        step,
-        ("squared residual over its start", r"$\|u(k)-y\|^2\,/\,\|u(0)-y\|^2$"),
-        log="y",
-    )
-    single = canvas.panel(
-        "ratio",
-        step,
-        ("squared residual over that of the step before", r"$\|u(k)-y\|^2\,/\,\|u(k-1)-y\|^2$"),
-    )
+    canvas = Canvas(2)
+    whole = canvas.panel("misfit", STEP, MISFIT_PER_STEP, log="y")
+    single = canvas.panel("ratio", STEP, RATIO)
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
         curve, name = misfits[:, index], f"m = {width}"
         whole.curve(name, steps, curve / curve[:, :1], color, label=name)

@@ -3,12 +3,16 @@
 import numpy as np
 
 from companion.figures.panels import AT_X, Canvas, Drawing
+from companion.figures.quantities import WIDTH
 from companion.figures.style import BLUE, FAINT, INK, RED
 from companion.figures.words import said
 from companion.lab.results import Result
 
 # Misfits below this are drawn at it: they are rounding.
 FLOOR = 1e-16
+SHARE = ("share of misfit left", r"$\|u-y\|^2$ after, over before")
+BY_FIRST = ("prediction with the first layer trained", "first layer trained: f(x)")
+BY_OUTPUT = ("prediction with the output layer trained", "output layer trained: f(x)")
 
 
 def output_layer(result: Result) -> Drawing:
@@ -16,9 +20,7 @@ def output_layer(result: Result) -> Drawing:
     a, s = result.arrays, result.settings
     widths, start, claim = s["widths"], a["start"], "du2019-fn-outputlayer"
     canvas = Canvas(2)
-    left = canvas.panel(
-        "misfit", "width m", ("share of misfit left", r"$\|u-y\|^2$ after, over before"), log="xy"
-    )
+    left = canvas.panel("misfit", WIDTH, SHARE, log="xy")
     for name, key, color, dashes in (
         ("output layer, optimum", "least_squares", RED, "-"),
         ("output layer, descent", "gd_output", INK, "--"),
@@ -32,11 +34,7 @@ def output_layer(result: Result) -> Drawing:
         left.upright(name, at, FAINT, ls=":")
         left.note(name, (at, 1), FAINT, (3, 2), xycoords=AT_X)
     left.legend("center right", fontsize=8)
-    right = canvas.panel(
-        "predictions",
-        ("prediction with the first layer trained", "first layer trained: f(x)"),
-        ("prediction with the output layer trained", "output layer trained: f(x)"),
-    )
+    right = canvas.panel("predictions", BY_FIRST, BY_OUTPUT)
     one, other = a["by_first"][0, -1], a["by_output"][0, -1]
     ends = [min(one.min(), other.min()), max(one.max(), other.max())]
     right.curve("equal", ends, ends, FAINT, ls="--")

@@ -4,9 +4,12 @@ import numpy as np
 
 from companion.bounds.du2019 import theorem_4_1
 from companion.figures.panels import Canvas, Drawing
+from companion.figures.quantities import MISFIT_PER_STEP, STEP
 from companion.figures.style import FAINT, INK, RED, by_size
 from companion.figures.words import ends, said
 from companion.lab.results import Result
+
+EIGENVALUE = ("eigenvalue of H-infinity", r"eigenvalue $\lambda_j$ of $H^\infty$")
 
 
 def digits_decay(result: Result) -> Drawing:
@@ -16,18 +19,9 @@ def digits_decay(result: Result) -> Drawing:
     steps, widths = np.arange(misfits.shape[-1]), s["widths"]
     step_size, lambda_0 = float(result.values["step_size"]), float(result.values["lambda_0"])
     canvas = Canvas(2)
-    left = canvas.panel(
-        "misfit",
-        ("step", "step k"),
-        ("squared residual over its start", r"$\|u(k)-y\|^2\,/\,\|u(0)-y\|^2$"),
-        log="y",
-    )
-    right = canvas.panel(
-        "directions",
-        ("eigenvalue of H-infinity", r"eigenvalue $\lambda_j$ of $H^\infty$"),
-        f"share of residual left after {steps[-1]} steps",
-        log="xy",
-    )
+    left = canvas.panel("misfit", STEP, MISFIT_PER_STEP, log="y")
+    share = f"share of residual left after {steps[-1]} steps"
+    right = canvas.panel("directions", EIGENVALUE, share, log="xy")
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
         name = f"m = {width}"
         left.curve(name, steps, misfits[:, index] / misfits[:, index, :1], color)
@@ -78,12 +72,8 @@ def digits_spectrum(result: Result) -> Drawing:
     values = result.arrays["eigenvalues"][::-1]
     lambda_0, pair = float(result.values["lambda_0"]), float(result.values["pair_bound"])
     canvas = Canvas()
-    panel = canvas.panel(
-        "spectrum",
-        ("rank from the largest", "rank j"),
-        ("eigenvalue of H-infinity", r"eigenvalue of $H^\infty$"),
-        log="xy",
-    )
+    spectrum = ("eigenvalue of H-infinity", r"eigenvalue of $H^\infty$")
+    panel = canvas.panel("spectrum", ("rank from the largest", "rank j"), spectrum, log="xy")
     panel.curve("eigenvalues", np.arange(1, len(values) + 1), values, INK)
     for name, label, level, color, above in (
         ("bound by the closest pair", "bound by the closest pair", pair, RED, 3),
