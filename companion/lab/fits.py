@@ -1,5 +1,6 @@
 """Exponents and spreads: how measured series are summarised in verdicts and captions."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,11 +16,8 @@ def log_log_slope(sizes: Sequence[float] | np.ndarray, values: np.ndarray) -> tu
     samples = np.atleast_2d(values)
     x = np.tile(np.log(np.asarray(sizes, dtype=float)), len(samples))
     y = np.log(samples).ravel()
-    centred = x - x.mean()
-    slope = float(centred @ y / (centred @ centred))
-    rest = y - y.mean() - slope * centred
-    error = float(np.sqrt(rest @ rest / (len(x) - 2) / (centred @ centred)))
-    return slope, error
+    fit, covariance = np.polyfit(x, y, 1, cov=True)
+    return float(fit[0]), math.sqrt(covariance[0, 0])
 
 
 def spread(samples: np.ndarray | Sequence[float], form: str = ".3g") -> str:
