@@ -8,7 +8,15 @@ from setuptools.command.build_py import build_py
 
 BOOK = Path(__file__).parent / "book"
 # Claims, references, the look of pages; published values, records and the recorded benchmark.
-READ = ("claims.csv", "papers.yml", "references.bib", "_static", "published", "records", "benchmarks")
+READ = (
+    "claims.csv",
+    "papers.yml",
+    "references.bib",
+    "_static",
+    "published",
+    "records",
+    "benchmarks",
+)
 
 
 class BuildWithBook(build_py):

@@ -47,6 +47,13 @@ def sphere(count: int, dimension: int, seed: int) -> DataSet:
 
     Raises:
         InputError: count or dimension below 1.
+
+    Example:
+        >>> data = sphere(count=3, dimension=2, seed=0)
+        >>> data.x.norm(dim=1)
+        tensor([1., 1., 1.], dtype=torch.float64)
+        >>> data.source
+        'uniform on the sphere, n=3, d=2'
     """
     count, dimension = check_sizes(count=count, dimension=dimension)
     generator = cpu_generator("data", seed)
@@ -205,7 +212,13 @@ def duplicate_inputs(x: Tensor) -> tuple[int, int] | None:
 
 
 def pair_at_angle(angle: float, dimension: int) -> Tensor:
-    """Two unit vectors at `angle` radians, shape (2, dimension), float64."""
+    """Two unit vectors at `angle` radians, shape (2, dimension), float64.
+
+    Example:
+        >>> pair_at_angle(math.pi / 3, dimension=2)
+        tensor([[1.0000, 0.0000],
+                [0.5000, 0.8660]], dtype=torch.float64)
+    """
     pair = torch.zeros(2, dimension, dtype=torch.float64)
     pair[0, 0] = 1.0
     pair[1, :2] = torch.tensor([torch.pi / 2 - angle, angle], dtype=torch.float64).sin()

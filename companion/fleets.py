@@ -74,6 +74,13 @@ def train_fleet(
 
     Whatever is raised once steps were made has an attribute `history`, the members' histories so
     far in the order given.
+
+    Example:
+        >>> x = sphere(count=4, dimension=5, seed=0).x.float()
+        >>> fleet = [draw_chen(width, dimension=5, seed=0, depth=2) for width in (8, 16)]
+        >>> runs = train_fleet(fleet, x, x[:, 0].sign(), loss=CROSS_ENTROPY, step_size=0.1, steps=3)
+        >>> [(run.ending, run.steps) for run in runs]
+        [('budget', 3), ('budget', 3)]
     """
     check_type("networks", networks, Iterable, "a list of networks")
     networks = list(networks)

@@ -68,6 +68,10 @@ class Loss:
 
         Raises:
             InputError: shapes that do not fit, or predictions of another dtype.
+
+        Example:
+            >>> CROSS_ENTROPY.values(torch.tensor([0.0, 2.0]), torch.tensor([1.0, -1.0]))
+            tensor([0.6931, 2.1269])
         """
         _check(predictions, labels)
         return self.of(labels * predictions if self.of_margin else predictions - labels)

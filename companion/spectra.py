@@ -43,6 +43,11 @@ def least_eigenvalue(matrix: Tensor, tolerance: float = 1e-10) -> Eigenvalue:
 
     Raises:
         InputError: not square, or a number that is not finite.
+
+    Example:
+        >>> found = least_eigenvalue(torch.tensor([[2.0, 1.0], [1.0, 2.0]]))
+        >>> found.lower <= 1.0 and abs(found.value - found.lower) < 1e-9
+        True
     """
     check_tensors(matrix=matrix)
     if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
@@ -181,6 +186,11 @@ def spectral_norm_bounds(matrix: Tensor, tolerance: float = 1e-3, steps: int = 1
 
     Raises:
         InputError: tolerance not positive.
+
+    Example:
+        >>> found = spectral_norm_bounds(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
+        >>> torch.stack([found.lower, found.upper, found.frobenius])
+        tensor([4.0000, 4.0000, 5.0000])
     """
     check_tensors(matrix=matrix)
     if not tolerance > 0:

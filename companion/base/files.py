@@ -25,6 +25,9 @@ _log = logging.getLogger("companion")
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file or none of it, and leave what stands there the kind of file it is.
 
+    What is written has reached the disk when this returns, and a power cut leaves the old file or
+    the new one.
+
     A link goes on naming its file, and that file is replaced. A file that is replaced keeps its
     permissions and owner; a new one gets those that the umask leaves. A device, a pipe and this
     process's own output cannot be replaced and are written into.
@@ -133,15 +136,28 @@ def _replace(path: Path, content: bytes, known: os.stat_result | None) -> None:
     try:
         with os.fdopen(descriptor, "wb") as handle:
             handle.write(content)
+            handle.flush()
             if known is not None:
                 with contextlib.suppress(PermissionError):  # of another owner: it becomes ours
                     os.fchown(handle.fileno(), known.st_uid, known.st_gid)
                 os.fchmod(handle.fileno(), stat.S_IMODE(known.st_mode))
+            os.fsync(handle.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name survive a power cut, too, where folders can be opened."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _create_in(folder: Path) -> tuple[Path, int]:

@@ -13,7 +13,12 @@ def _eigenvalues(matrix: Tensor) -> Tensor:
 
 
 def lambda_min(matrix: Tensor) -> float:
-    """Least eigenvalue of a symmetric matrix, shape (n, n), computed in float64."""
+    """Least eigenvalue of a symmetric matrix, shape (n, n), computed in float64.
+
+    Example:
+        >>> lambda_min(torch.tensor([[2.0, 0.0], [0.0, 0.5]]))
+        0.5
+    """
     return float(_eigenvalues(matrix)[0])
 
 

@@ -38,6 +38,15 @@ def empirical_gram(
 
     Raises:
         InputError: shapes or dtypes that do not fit, or a budget that not even small tiles meet.
+
+    Example:
+        >>> x = sphere(count=3, dimension=2, seed=0).x
+        >>> network = draw_zou(width=4, dimension=2, seed=0, depth=3, dtype=torch.float64)
+        >>> ntk = empirical_gram(network, x)
+        >>> ntk.shape
+        torch.Size([3, 3])
+        >>> torch.allclose(ntk, sum(layer_grams(network, x)))
+        True
     """
     return _layer_sums(network, x, other, 1, memory_budget)[0]
 
@@ -68,6 +77,10 @@ def gram_memory(
         other: k, for the cross matrix.
         matrices: how many are kept: 1 for `empirical_gram`, one per trained tensor for
             `layer_grams`.
+
+    Example:
+        >>> gram_memory(draw_zou(width=512, dimension=50, seed=0, depth=5), count=1000) / 1e6
+        30.624
     """
     check_network(network)
     columns = other or count

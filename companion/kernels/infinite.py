@@ -30,6 +30,11 @@ def infinite_width_gram(x: Tensor) -> Tensor:
 
     Raises:
         InputError: inputs that do not fit or are not of unit norm.
+
+    Example:
+        >>> infinite_width_gram(torch.eye(2))
+        tensor([[0.5000, 0.0000],
+                [0.0000, 0.5000]])
     """
     rho, angle = _cosines_and_angles(x)
     return rho * (math.pi - angle) / (2 * math.pi)
@@ -84,6 +89,11 @@ def infinite_width_ntk(
         InputError: inputs that do not fit or are not of unit norm, depth below 1, a
             parameterisation or a choice of `trained` that there is not, or a budget that not even
             small tiles meet.
+
+    Example:
+        >>> infinite_width_ntk(torch.eye(2), depth=2)
+        tensor([[1.0000, 0.0960],
+                [0.0960, 1.0000]])
     """
     output_gain = _trained_output_gain(parameterisation, trained)
 

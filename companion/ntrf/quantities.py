@@ -29,6 +29,11 @@ def margin_target(max_loss: float) -> float:
 
     Raises:
         InputError: `max_loss` is not positive.
+
+    Example:
+        >>> b = margin_target(0.1)
+        >>> round(math.log1p(math.exp(-b)), 12)
+        0.1
     """
     max_loss = real("the largest loss", max_loss)
     if not 0 < max_loss < math.inf:
@@ -63,6 +68,13 @@ def class_value(
         InputError: shapes that do not fit, half precision, numbers that are not finite, a Gram
             matrix that is not symmetric positive semidefinite, a label that is neither -1 nor +1,
             a negative radius.
+
+    Example:
+        >>> x, y = sphere(count=6, dimension=3, seed=0).x, torch.tensor([1.0, -1.0]).repeat(3)
+        >>> network = draw_chen(width=50, dimension=3, seed=0, depth=2, dtype=torch.float64)
+        >>> found = class_value(layer_grams(network, x), network.predict(x), y, radius=1.0)
+        >>> 0 < found.value < math.log(2), found.gap < 1e-9
+        (True, True)
     """
     radius = real("the radius", radius)
     if not 0 <= radius < math.inf:
@@ -103,6 +115,12 @@ def smallest_radius(
         Its value is 0 where the initialisation is such a member already, and infinite where no
         radius is large enough. If both bounds are infinite, that is so up to rounding: a >= 0,
         then scaled to the sum 1, cancels the gradients to 7 digits.
+
+    Example:
+        >>> y, zero = torch.tensor([1.0, -1.0]), torch.zeros(2)
+        >>> found = smallest_radius([torch.eye(2)], zero, y, margin=1.0)
+        >>> round(found.value, 4), found.gap < 1e-4
+        (1.4142, True)
     """
     margin = real("the margin", margin)
     if not math.isfinite(margin):
@@ -129,6 +147,11 @@ def ntrf_margin(gram: Tensor, labels: Tensor) -> Optimum:
 
     Raises:
         InputError: as `class_value`.
+
+    Example:
+        >>> found = ntrf_margin(torch.eye(2), torch.tensor([1.0, -1.0]))
+        >>> round(found.value, 4), found.gap < 1e-4
+        (0.7071, True)
     """
     return largest_margin(signed_layers([gram], labels, "single"), labels)
 
@@ -186,6 +209,10 @@ def regression_radius(gram: Tensor, residual: Tensor) -> Optimum:
 
     Raises:
         InputError: as `class_value`.
+
+    Example:
+        >>> round(regression_radius(torch.eye(2), torch.tensor([3.0, 4.0])).value, 6)
+        5.0
     """
     check_tensors(residual=residual)
     target = numbers_of(residual, "residuals", residual.numel())

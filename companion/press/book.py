@@ -279,7 +279,9 @@ def _stage(
 def _mirror(source: Path, target: Path, pattern: str) -> None:
     for path in sorted(source.rglob(pattern)):
         if path.is_file():
-            write_atomically(target / path.relative_to(source), path.read_bytes())
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)  # staged anew by every build: no power cut matters
 
 
 def _figures(findings: Findings, kept: Path, target: Path) -> dict[str, dict[str, str]]:

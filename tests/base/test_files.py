@@ -58,6 +58,24 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read_checked(tmp_path / "a" / "b.json") == {"x": 1}
 
 
+def test_a_power_cut_leaves_the_old_file_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Content reaches the disk before it gets the name, and the name before it is relied on."""
+    path, synced = tmp_path / "a.json", []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        what = os.fstat(descriptor)
+        kind = "folder" if stat.S_ISDIR(what.st_mode) else f"{what.st_size} bytes"
+        synced.append((kind, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write_atomically(path, b"content")
+    assert synced == [("7 bytes", False), ("folder", True)]
+
+
 @pytest.mark.parametrize(
     "damage",
     [
