@@ -228,6 +228,7 @@ def changes(network: ReLUNetwork, x: Tensor, impulse: Tensor) -> list[Tensor]:
         InputError: inputs or an impulse that do not fit.
     """
     check_inputs(network, x)
+    check_finite("input", x)
     check_tensors(impulse=impulse)
     if impulse.shape != x.shape[:1]:
         raise InputError(
