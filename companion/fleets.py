@@ -8,14 +8,13 @@ stay at 0. Everything is stored units first, so that no product copies a large f
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from tqdm import tqdm
 
-from companion.base.arguments import check_type
+from companion.base.arguments import check_type, positive
 from companion.draws import Batches
 from companion.errors import InputError
 from companion.losses import Loss
@@ -28,7 +27,6 @@ from companion.training import (
     History,
     Stop,
     check_run,
-    check_step_size,
     history_of,
     recorded,
 )
@@ -141,7 +139,8 @@ def fleet_memory(networks: Sequence[ReLUNetwork], count: int, dimension: int) ->
     copies = 2 if networks[0].on_at_zero else 1
     inner = min(count, dimension)
     weights = sum(m * below for m, below in zip(widest, [inner, *widest], strict=False))
-    numbers: int = fleet * count * (copies * sum(widest) + 2 * max(widest))
+    signals = 0 if networks[0].trained == "output" else 2 * max(widest)
+    numbers: int = fleet * count * (copies * sum(widest) + signals)
     numbers += 2 * count * inner + 3 * fleet * weights
     return networks[0].outputs.element_size() * numbers
 
@@ -209,11 +208,12 @@ class _Fleet:
     def descend(self, passed: _FleetPass, x: Tensor, coefficients: Tensor) -> None:
         """Subtract sum_i c_i df(x_i)/dtheta from every trained theta; c of shape (F, n)."""
         scaled = self._output_gain * coefficients[:, None]
-        signal = self.outputs.mT * scaled
+        outputs = self.outputs
         if self._kind.trained != "hidden":
-            self.outputs = self.outputs - batched_product(scaled, passed.hidden[-1].mT)
+            self.outputs = outputs - batched_product(scaled, passed.hidden[-1].mT)
         if self._kind.trained == "output":
             return
+        signal = outputs.mT * scaled
         for layer in range(len(self.weights) - 1, -1, -1):
             if any(net.gains[layer] != 1 for net in self._networks):
                 signal.mul_(self._gains[layer])
@@ -357,8 +357,8 @@ def _sizes(step_size: float | Iterable[float], members: int) -> list[float]:
     """One step size for every member."""
     single = isinstance(step_size, str) or getattr(step_size, "ndim", 1) == 0
     if isinstance(step_size, Iterable) and not single:
-        return [check_step_size(size) for size in step_size]
-    return [check_step_size(cast(float, step_size))] * members
+        return [positive("step_size", size) for size in step_size]
+    return [positive("step_size", step_size)] * members
 
 
 def _check_alike(networks: Sequence[ReLUNetwork], step_sizes: Sequence[float], x: Tensor) -> None:

@@ -5,17 +5,25 @@ gradient flow on the mean loss, and f <- f - (eta / n) K l'(f) under gradient de
 `empirical_gram` of a network, or a limit such as `infinite_width_ntk`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from companion.base.arguments import check_tensors, real, whole
+from companion.base.arguments import (
+    check_finite,
+    check_tensors,
+    check_type,
+    positive,
+    real,
+    whole,
+)
 from companion.errors import InputError
-from companion.losses import QUADRATIC, Loss
-from companion.networks import ReLUNetwork
+from companion.losses import QUADRATIC, Loss, check_labels
+from companion.networks import ReLUNetwork, check_inputs
 
 
 @dataclass(frozen=True)
@@ -37,24 +45,34 @@ class Prediction:
 class FrozenKernel:
     """A Gram matrix that rules training and does not move.
 
+    It computes in float64 and gives the dtype of the matrix.
+
     Args:
-        gram: K, shape (n, n), symmetric positive semidefinite.
+        gram: K, shape (n, n), symmetric positive semidefinite, float32 or float64. Where
+            `infinite_width_ntk` is the limit of K over a power of m, multiply it with that.
 
     Raises:
-        InputError: no square matrix.
+        InputError: no square matrix of finite numbers, or one that is not symmetric.
     """
 
     def __init__(self, gram: Tensor) -> None:
         check_tensors(gram=gram)
-        if gram.dim() != 2 or gram.shape[0] != gram.shape[1]:
+        if gram.dim() != 2 or gram.shape[0] != gram.shape[1] or len(gram) == 0:
             raise InputError(f"gram has shape {tuple(gram.shape)}; it must be (n, n).")
+        if gram.dtype not in (torch.float32, torch.float64):
+            raise InputError(f"gram is {gram.dtype}; it must be torch.float32 or torch.float64.")
+        check_finite("row of gram", gram)
         self.gram = gram.detach()
-        self.eigenvalues, self.vectors = torch.linalg.eigh(self.gram)
+        _check_symmetric(self.gram)
+        # Small eigenvalues, and factors that are taken to high powers, need the digits.
+        self._k = self.gram.double()
+        self.eigenvalues, self.vectors = torch.linalg.eigh(self._k)
 
     @property
     def largest_stable_step_size(self) -> float:
         """2 n / lambda_max: beyond it the quadratic mean loss grows without bound."""
-        return 2 * len(self.gram) / float(self.eigenvalues[-1])
+        largest = float(self.eigenvalues[-1])
+        return 2 * len(self.gram) / largest if largest > 0 else float("inf")
 
     def descent(
         self,
@@ -62,7 +80,7 @@ class FrozenKernel:
         y: Tensor,
         *,
         step_size: float,
-        steps: Sequence[int],
+        steps: Iterable[int],
         loss: Loss = QUADRATIC,
     ) -> Prediction:
         """Gradient descent on the mean loss; in closed form for the quadratic loss.
@@ -71,29 +89,33 @@ class FrozenKernel:
             start: f before the first step, shape (..., n).
             y: labels, shape (n,).
             step_size: eta; with the loss as a sum, as in Du et al. (2019), n times theirs.
-            steps: numbers of steps after which to look, in increasing order.
+            steps: numbers of steps after which to look, increasing.
             loss: of one example.
+
+        Raises:
+            InputError: arguments of another type, or that do not fit.
         """
-        eta = real("step_size", step_size) / len(self.gram)
-        counts = [whole("a number of steps", step, least=0) for step in steps]
-        at = torch.tensor(counts, dtype=torch.float64, device=self.gram.device)
-        if loss is QUADRATIC:
-            factor = 1 - eta * self.eigenvalues
-            left = factor ** at.to(factor)[:, None]
-            # (1 - factor^k) / lambda, without cancellation where eta lambda is small.
-            small = eta * self.eigenvalues < 0.5
-            logs = torch.log1p(-eta * self.eigenvalues.where(small, 0))
-            lost = torch.where(small, -torch.expm1(at.to(factor)[:, None] * logs), 1 - left)
-            limit = eta * at.to(factor)[:, None].expand_as(lost)
-            return self._quadratic(at, start, y, left, lost, limit)
-        return self._recursion(at, counts, start, y, eta, loss)
+        start, y = self._entered(start, y, loss)
+        eta = positive("step_size", step_size) / len(self.gram)
+        check_type("steps", steps, Iterable, "a list of whole numbers")
+        counts = [whole("a number of steps", step) for step in steps]
+        at = self._increasing("steps", counts)
+        if loss is not QUADRATIC:
+            return self._recursion(at, counts, start, y, eta, loss)
+        k, x = at[:, None], eta * self.eigenvalues
+        # Without cancellation in 1 - (1 - x)^k where x is small.
+        small = x.abs() < 0.5
+        logs = k * torch.log1p(-x.where(small, 0))
+        left = torch.where(small, logs.exp(), (1 - x) ** k)
+        lost = torch.where(small, -torch.expm1(logs), 1 - left)
+        return self._quadratic(at, start, y, left, eta * _over(lost, x, k))
 
     def flow(
         self,
         start: Tensor,
         y: Tensor,
         *,
-        times: Sequence[float],
+        times: Iterable[float],
         loss: Loss = QUADRATIC,
         tolerance: float = 1e-8,
     ) -> Prediction:
@@ -102,44 +124,73 @@ class FrozenKernel:
         Args:
             start: f at time 0, shape (..., n).
             y: labels, shape (n,).
-            times: at which to look, increasing.
+            times: at which to look, increasing, the first at least 0.
             loss: of one example.
-            tolerance: relative and absolute, of the solver where there is no closed form.
+            tolerance: relative and absolute, of the solver where there is no closed form. The
+                slope of the hinge jumps where a margin reaches 1, so it costs more.
+
+        Raises:
+            InputError: arguments of another type, or that do not fit.
         """
-        at = torch.tensor(
-            [real("a time", time) for time in times], dtype=torch.float64, device=self.gram.device
-        )
-        n = len(self.gram)
+        start, y = self._entered(start, y, loss)
+        check_type("times", times, Iterable, "a list of numbers")
+        at, n = self._increasing("times", [real("a time", time) for time in times]), len(self.gram)
+        tolerance = positive("tolerance", tolerance)
         if loss is QUADRATIC:
-            exponents = -self.eigenvalues * at.to(self.gram)[:, None] / n
-            limit = (at.to(self.gram)[:, None] / n).expand_as(exponents)
-            return self._quadratic(at, start, y, exponents.exp(), -torch.expm1(exponents), limit)
+            clock = at[:, None] / n
+            x = clock * self.eigenvalues
+            return self._quadratic(at, start, y, (-x).exp(), clock * _over(-torch.expm1(-x), x, 1))
 
         def velocity(_: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             impulse = -loss.derivatives(state[0], y) / n
-            return impulse @ self.gram, impulse
+            return impulse @ self._k, impulse
 
-        begun = torch.cat([at.new_zeros(1), at]) if at[0] > 0 else at
-        found = odeint(
-            velocity, (start, torch.zeros_like(start)), begun,
-            rtol=tolerance, atol=tolerance, method="dopri5",
-        )  # fmt: skip
-        kept = [path[len(begun) - len(at) :] for path in found]
-        return Prediction(at, *kept)
+        begun = torch.cat([at.new_zeros(1), at])[int(at[0] == 0) :]
+        state = (start, torch.zeros_like(start))
+        if len(begun) == 1:  # at time 0 alone there is nothing to solve
+            found = [each[None] for each in state]
+        else:
+            found = odeint(velocity, state, begun, rtol=tolerance, atol=tolerance, method="dopri5")
+        return self._prediction(at, *(path[len(begun) - len(at) :] for path in found))
+
+    def _entered(self, start: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+        """Where a run starts and its labels, checked, in float64 and without derivatives."""
+        check_tensors(start=start, y=y)
+        check_type("loss", loss, Loss, "a Loss, such as losses.LOSSES['cross-entropy']")
+        gram, n = self.gram, len(self.gram)
+        for name, given, shape, fits in [
+            ("start", start, f"(..., {n})", start.shape[-1:] == (n,)),
+            ("labels", y, f"({n},)", y.shape == (n,)),
+        ]:
+            if not fits or given.dtype != gram.dtype or given.device != gram.device:
+                raise InputError(
+                    f"{name} has shape {tuple(given.shape)}, {given.dtype} on {given.device}; "
+                    f"{shape}, {gram.dtype} on {gram.device} is needed, as gram is."
+                )
+        check_finite("row of start", start)
+        check_finite("label", y)
+        if loss.of_margin:
+            check_labels(y)
+        return start.detach().double(), y.detach().double()
+
+    def _increasing(self, name: str, numbers: list[int] | list[float]) -> Tensor:
+        at = torch.tensor(numbers, dtype=torch.float64)
+        increase = bool(at.isfinite().all()) and all(a < b for a, b in pairwise(numbers))
+        if not numbers or numbers[0] < 0 or not increase:
+            raise InputError(
+                f"{name} must be finite and increase, at least one of them and none below 0."
+            )
+        return at.to(self.gram.device)
 
     def _quadratic(
-        self, at: Tensor, start: Tensor, y: Tensor, left: Tensor, lost: Tensor, limit: Tensor
+        self, at: Tensor, start: Tensor, y: Tensor, left: Tensor, pushed: Tensor
     ) -> Prediction:
-        """From what is left of each eigendirection's residual, and what is lost, shapes (k, n).
-
-        The impulse is minus the lost part over lambda; where lambda is 0, `limit`.
-        """
+        """From what is left of each eigendirection's residual, and what it was pushed, (k, n)."""
         coordinates = (start - y) @ self.vectors
         between = (slice(None), *[None] * (start.dim() - 1))
         residuals = (left[between] * coordinates) @ self.vectors.T
-        zero = self.eigenvalues.abs() <= torch.finfo(self.gram.dtype).tiny
-        per_unit = torch.where(zero, limit, lost / self.eigenvalues.where(~zero, 1))
-        return Prediction(at, residuals + y, -(per_unit[between] * coordinates) @ self.vectors.T)
+        impulses = -(pushed[between] * coordinates) @ self.vectors.T
+        return self._prediction(at, residuals + y, impulses)
 
     def _recursion(
         self, at: Tensor, counts: list[int], start: Tensor, y: Tensor, eta: float, loss: Loss
@@ -149,15 +200,21 @@ class FrozenKernel:
         for count in counts:
             for _ in range(count - done):
                 push = -eta * loss.derivatives(now, y)
-                now, impulse = now + push @ self.gram, impulse + push
+                now, impulse = now + push @ self._k, impulse + push
             done = count
             predictions.append(now)
             impulses.append(impulse)
-        return Prediction(at, torch.stack(predictions), torch.stack(impulses))
+        return self._prediction(at, torch.stack(predictions), torch.stack(impulses))
+
+    def _prediction(self, at: Tensor, predictions: Tensor, impulses: Tensor) -> Prediction:
+        return Prediction(at, predictions.to(self.gram.dtype), impulses.to(self.gram.dtype))
 
 
 def changes(network: ReLUNetwork, x: Tensor, impulse: Tensor) -> list[Tensor]:
     """How far every trained tensor has moved if no activation switched on the way.
+
+    With more than one layer, or with output weights trained too, that is so as far as the
+    gradients stay what they are at initialisation.
 
     Args:
         network: at initialisation.
@@ -166,5 +223,30 @@ def changes(network: ReLUNetwork, x: Tensor, impulse: Tensor) -> list[Tensor]:
 
     Returns:
         sum_i impulse_i df(x_i)/dtheta at initialisation, in the order of `network.parameters`.
+
+    Raises:
+        InputError: inputs or an impulse that do not fit.
     """
-    return network.gradients(network.run(x), impulse.to(x))
+    check_inputs(network, x)
+    check_finite("input", x)
+    check_tensors(impulse=impulse)
+    if impulse.shape != x.shape[:1]:
+        raise InputError(
+            f"impulse has shape {tuple(impulse.shape)}; ({len(x)},) is needed, one number for each "
+            "input."
+        )
+    network = network.detached()
+    return network.gradients(network.run(x.detach()), impulse.detach().to(x))
+
+
+def _over(numerator: Tensor, x: Tensor, at_0: Tensor | float) -> Tensor:
+    """The quotient with x, and at x = 0 the limit that is given."""
+    return torch.where(x == 0, at_0, numerator / x.where(x != 0, 1))
+
+
+def _check_symmetric(gram: Tensor) -> None:
+    if gram.device.type == "meta":  # no numbers to look at
+        return
+    off = float((gram - gram.T).abs().max())
+    if off > torch.finfo(gram.dtype).eps ** 0.5 * float(gram.abs().max()):
+        raise InputError(f"gram is not symmetric: an entry differs by {off:.3g} from its mirror.")

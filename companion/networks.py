@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -49,6 +49,9 @@ class ReLUNetwork:
         output_gain: the factor at the output.
         trained: `hidden` for W_1, ..., W_D, `output` for the output weights a, `all` for both.
         on_at_zero: whether relu'(0) is 1, as in Du et al. (2019); in the others it is 0.
+
+    Raises:
+        InputError: `trained` is none of the three.
     """
 
     weights: tuple[Tensor, ...]
@@ -57,6 +60,10 @@ class ReLUNetwork:
     output_gain: float
     trained: Trained = "hidden"
     on_at_zero: bool = False
+
+    def __post_init__(self) -> None:
+        if self.trained not in get_args(Trained):
+            raise InputError(f"trained is {self.trained!r}; choose hidden, output or all.")
 
     @property
     def depth(self) -> int:
@@ -80,7 +87,12 @@ class ReLUNetwork:
         return hidden if self.trained == "hidden" else (*hidden, self.outputs)
 
     def moved(self, parameters: Sequence[Tensor]) -> "ReLUNetwork":
-        """The network with other trained tensors of the same shapes."""
+        """The network with other trained tensors of the same shapes, as many as `parameters`."""
+        if len(parameters) != len(self.parameters):
+            raise InputError(
+                f"{len(parameters)} tensors were given to a network of which "
+                f"{len(self.parameters)} are trained."
+            )
         weights = self.weights if self.trained == "output" else tuple(parameters[: self.depth])
         outputs = self.outputs if self.trained == "hidden" else parameters[-1]
         return replace(self, weights=weights, outputs=outputs)

@@ -161,6 +161,7 @@ def chen_predictions(
 NETWORKS: dict[str, tuple[Callable[..., ReLUNetwork], Formula]] = {
     "du": (draw_du, du_predictions),
     "du, all trained": (partial(draw_du, trained="all"), du_predictions),
+    "du, outputs trained": (partial(draw_du, trained="output"), du_predictions),
     "zou": (draw_zou, zou_predictions),
     "chen": (draw_chen, chen_predictions),
     "chen, alpha 0.3": (partial(draw_chen, alpha=0.3), partial(chen_predictions, alpha=0.3)),
@@ -173,7 +174,7 @@ def deep_jacobians(
     """Per trained tensor, row i is df(x_i)/dtheta by automatic differentiation, flattened."""
     weights = [weight.detach().clone().requires_grad_() for weight in network.weights]
     outputs = network.outputs.detach().clone().requires_grad_()
-    leaves = weights if network.trained == "hidden" else [*weights, outputs]
+    leaves = {"hidden": weights, "output": [outputs], "all": [*weights, outputs]}[network.trained]
     values = formula(weights, outputs, x)
     rows = [torch.autograd.grad(value, leaves, retain_graph=True) for value in values]
     return [torch.stack([row[k].flatten() for row in rows]) for k in range(len(leaves))]

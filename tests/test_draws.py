@@ -1,8 +1,12 @@
 """Seeded draws: the same numbers everywhere, different ones for different purposes."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from companion.draws import Batches, cpu_generator
 from companion.errors import InputError
@@ -56,3 +60,38 @@ def test_draws_are_frozen():
     drawn = torch.randn(2, generator=generator, dtype=torch.float64)
     known = torch.tensor([0.3385166492506557, 0.20852732888910547], dtype=torch.float64)
     assert torch.allclose(drawn, known, rtol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 30), st.data())
+def test_batches_are_what_they_say(count, data):
+    size, seed = data.draw(st.integers(1, count)), data.draw(st.integers(0, 99))
+    per_epoch = math.ceil(count / size)
+    epochs = Batches(size, "epochs", seed)
+    for epoch in range(2):
+        steps = range(epoch * per_epoch, (epoch + 1) * per_epoch)
+        rows = torch.cat([epochs.rows(step, count) for step in steps]).tolist()
+        assert sorted(rows) == list(range(count))
+    once = Batches(size, "once", seed)
+    rows = torch.cat([once.rows(step, count) for step in range(per_epoch)])
+    assert rows.tolist() == list(range(count))
+    subset = Batches(size, "subsets", seed).rows(3, count)
+    assert len(set(subset.tolist())) == size
+    drawn = Batches(size, "replacement", seed)
+    assert drawn.rows(4, count).tolist() == drawn.rows(4, count).tolist()
+    assert all(0 <= row < count for row in drawn.rows(4, count).tolist())
+
+
+def test_variance_of_batch_means_is_that_of_lemma_d2():
+    """Zou et al. (2018): (n - B) / (B (n - 1)) of the mean square, for sums that vanish."""
+    count, size, draws = 12, 4, 20_000
+    u = torch.arange(count).double() - (count - 1) / 2
+    mean_square = float(u.square().mean())
+    for order, predicted in [
+        ("subsets", mean_square * (count - size) / (size * (count - 1))),
+        ("replacement", mean_square / size),
+    ]:
+        batches = Batches(size, order)
+        means = torch.stack([u[batches.rows(step, count)].mean() for step in range(draws)])
+        measured = float(means.square().mean())
+        assert measured == pytest.approx(predicted, rel=5 * math.sqrt(2 / draws))

@@ -21,7 +21,7 @@ from companion.monitors import (
     mean_loss,
     training_error,
 )
-from companion.networks import draw_chen, draw_du, draw_two_layer, draw_zou
+from companion.networks import draw_chen, draw_du, draw_zou
 from companion.training import Stop, train
 from tests.modes import PeakMemory
 from tests.oracles import NETWORKS
@@ -190,9 +190,10 @@ def test_float32_members_agree_to_its_precision(road):
             assert_same(found, train(network, x, y, **options), rtol=2e-5)
 
 
-def test_fleet_memory_is_about_what_is_allocated():
+@EVERY
+def test_fleet_memory_is_about_what_is_allocated(draw):
     x, y = data(count=1000, dimension=30, dtype=torch.float32)
-    networks = fleet_of(draw_chen, (16,) * 10, dimension=30, dtype=torch.float32)
+    networks = fleet_of(draw, (16,) * 10, dimension=30, dtype=torch.float32)
     told = fleet_memory(networks, 1000, 30)
     with PeakMemory() as memory:
         train_fleet(networks, x, y, loss=CROSS_ENTROPY, step_size=0.1, steps=3)
@@ -237,7 +238,15 @@ def test_a_fleet_that_is_stopped_hands_its_histories_along(dimension):
     [
         ([], {}, "the fleet is empty"),
         (fleet_of(draw_zou)[0], {}, "networks is a companion.networks.ReLUNetwork; give a list"),
-        ([draw_two_layer(4, 4, 0)], {}, r"give a ReLUNetwork, relu_network\(network\)"),
+        ([torch.nn.Linear(4, 1)], {}, r"network is a torch\.nn.*Linear; give a ReLUNetwork"),
+        (
+            [
+                net.training(kind)
+                for net, kind in zip(fleet_of(draw_du), ["all", "output"] * 2, strict=True)
+            ],
+            {},
+            "network 1 differs from network 0",
+        ),
         (fleet_of(draw_zou), {"step_size": "0.1"}, "step_size is '0.1'; it must be a number"),
         (fleet_of(draw_zou), {"step_size": [0.1]}, "1 step sizes were given for 4 networks"),
         (fleet_of(draw_zou), {"step_size": [0.1, 0.1, 0.0, 0.1]}, "step_size is 0"),

@@ -11,20 +11,20 @@ from companion.datasets import pair_at_angle, sphere, with_antipodes
 from companion.errors import InputError
 from companion.kernels import (
     empirical_gram,
-    empirical_gram_from,
-    empirical_output_gram,
+    gram_change_bound,
     gram_memory,
     infinite_width_gram,
     infinite_width_output_gram,
     lambda_max,
     lambda_min,
     layer_grams,
+    near_boundary,
     spectral_norm,
 )
 from companion.losses import CROSS_ENTROPY
 from companion.matmul import chosen_product
 from companion.monitors import Every
-from companion.networks import draw_chen, draw_du, draw_two_layer, draw_zou
+from companion.networks import draw_chen, draw_du, draw_zou
 from companion.training import train
 from tests.modes import PeakMemory
 from tests.oracles import (
@@ -37,6 +37,11 @@ from tests.oracles import (
     pair_expectation,
 )
 
+
+def two_layers(width, dimension, seed, trained="all"):
+    return draw_du(width, dimension, seed, trained=trained, dtype=torch.float64)
+
+
 LIMITS = [infinite_width_gram, infinite_width_output_gram]
 sizes = st.tuples(st.integers(1, 8), st.integers(2, 6), st.integers(0, 10**6))
 
@@ -45,21 +50,37 @@ sizes = st.tuples(st.integers(1, 8), st.integers(2, 6), st.integers(0, 10**6))
 @given(sizes, st.integers(1, 12))
 def test_empirical_grams_are_jacobian_grams(size, width):
     count, dimension, seed = size
-    network, x = draw_two_layer(width, dimension, seed), sphere(count, dimension, seed).x
-    assert torch.allclose(empirical_gram(network, x), gram_by_autograd(network, x), atol=1e-13)
-    assert torch.allclose(empirical_gram(network, x), gram_by_loops(network, x), atol=1e-13)
-    assert torch.allclose(
-        empirical_output_gram(network, x), gram_by_autograd(network, x, "outputs"), atol=1e-13
-    )
+    network, x = two_layers(width, dimension, seed), sphere(count, dimension, seed).x
+    hidden, output = layer_grams(network, x)
+    assert torch.allclose(hidden, gram_by_autograd(network, x), atol=1e-13)
+    assert torch.allclose(hidden, gram_by_loops(network, x), atol=1e-13)
+    assert torch.allclose(output, gram_by_autograd(network, x, "outputs"), atol=1e-13)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("draw", [draw_du, draw_zou, draw_chen])
+def test_the_gram_matrix_is_of_what_is_trained(draw, depth):
+    network, x = draw(8, 3, 0, depth=depth, dtype=torch.float64), sphere(5, 3, 0).x
+    hidden, output, both = (network.training(it) for it in ("hidden", "output", "all"))
+    whole = layer_grams(both, x)
+    for found, known in [
+        (layer_grams(hidden, x), whole[:-1]),
+        (layer_grams(output, x), whole[-1:]),
+        ([empirical_gram(hidden, x)], [sum(whole[:-1])]),
+        ([empirical_gram(output, x)], whole[-1:]),
+        ([empirical_gram(both, x)], [sum(whole)]),
+    ]:
+        torch.testing.assert_close(found, known, rtol=1e-13, atol=1e-13)
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(empirical_gram(output, x), empirical_gram(hidden, x))
 
 
 def test_trained_outputs_weight_the_gram_matrix():
-    network, x = draw_two_layer(10, 3, 0), sphere(4, 3, 0).x
-    trained = network.moved(network.weights, network.outputs * torch.linspace(0.5, 2, 10))
+    network, x = two_layers(10, 3, 0), sphere(4, 3, 0).x
+    moved = network.moved([*network.weights, network.outputs * torch.linspace(0.5, 2, 10)])
+    trained = moved.training("hidden")
     assert torch.allclose(empirical_gram(trained, x), gram_by_autograd(trained, x), atol=1e-13)
-    torch.testing.assert_close(
-        empirical_gram(trained, x), empirical_gram_from(trained, x, trained.preactivations(x))
-    )
+    assert not torch.allclose(empirical_gram(trained, x), gram_by_loops(trained, x))
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
@@ -70,7 +91,7 @@ def test_layer_grams_are_jacobian_grams(depth):
     for ours, theirs in zip(found, known, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-13)
     if depth == 1:
-        assert torch.allclose(found[0], empirical_gram(draw_two_layer(8, 3, 0), x), atol=1e-13)
+        assert torch.allclose(found[0], gram_by_loops(network, x), atol=1e-13)
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.01, 0.5, 1.0, math.pi / 2, 2.0, 3.0, math.pi])
@@ -100,12 +121,10 @@ def test_known_values():
 
 def test_wide_networks_approach_the_limits():
     x = sphere(10, 5, 0).x
-    network = draw_two_layer(200_000, 5, 0)
+    found_at_width = layer_grams(two_layers(200_000, 5, 0), x)
+    limits = infinite_width_gram(x), infinite_width_output_gram(x)
     # Entries have standard deviation at most 1/2 (first) and about 1 (second) over sqrt(m).
-    for found, limit in [
-        (empirical_gram(network, x), infinite_width_gram(x)),
-        (empirical_output_gram(network, x), infinite_width_output_gram(x)),
-    ]:
+    for found, limit in zip(found_at_width, limits, strict=True):
         assert float((found - limit).abs().max()) < 5 / math.sqrt(200_000)
 
 
@@ -129,15 +148,15 @@ def test_limits_are_symmetric_psd_and_equivariant(limit, size):
 @given(sizes, st.integers(1, 20))
 def test_empirical_grams_are_symmetric_psd_and_equivariant(size, width):
     count, dimension, seed = size
-    network, x = draw_two_layer(width, dimension, seed), sphere(count, dimension, seed).x
+    network, x = two_layers(width, dimension, seed), sphere(count, dimension, seed).x
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    for kernel in (empirical_gram, empirical_output_gram):
-        gram = kernel(network, x)
+    for gram, permuted in zip(layer_grams(network, x), layer_grams(network, x[order]), strict=True):
         assert torch.allclose(gram, gram.T, atol=1e-14)
         assert lambda_min(gram) >= -1e-13 * max(1.0, lambda_max(gram))
-        assert torch.allclose(kernel(network, x[order]), gram[order][:, order], atol=1e-13)
-    doubled = network.moved(2 * network.weights)
-    assert torch.equal(empirical_gram(doubled, x), empirical_gram(network, x))
+        assert torch.allclose(permuted, gram[order][:, order], atol=1e-13)
+    hidden = network.training("hidden")
+    doubled = hidden.moved([2 * hidden.weights[0]])
+    assert torch.equal(empirical_gram(doubled, x), empirical_gram(hidden, x))
 
 
 @pytest.mark.parametrize("limit", LIMITS)
@@ -238,6 +257,7 @@ def test_layers_are_those_of_autograd(draw):
     [
         ("du", 1, []),
         ("du, all trained", 1, [1 / 2]),
+        ("du, outputs trained", 1, [1 / 2]),
         ("zou", 4000, []),
         ("chen", 4000, [1.0]),
         ("chen, alpha 0.3", 4000**0.6, [1.0]),
@@ -246,7 +266,8 @@ def test_layers_are_those_of_autograd(draw):
 def test_gradient_norms_at_initialisation(name, scale, output):
     """||df/dW_l||^2 over the papers' scale is near 1/2 for hidden layers of width 4000."""
     network, x = DRAWS[name](4000, 5, 0, depth=2), sphere(4, 5, 0).x.float()
-    for gram, value in zip(layer_grams(network, x), [1 / 2, 1 / 2, *output], strict=True):
+    hidden = [] if network.trained == "output" else [1 / 2, 1 / 2]
+    for gram, value in zip(layer_grams(network, x), [*hidden, *output], strict=True):
         # Chi-square sums of 4000 units, two layers of them.
         assert (gram.diagonal() / scale).tolist() == pytest.approx([value] * 4, rel=0.2)
 
@@ -273,7 +294,7 @@ def _budgets(network, count, other):
     return [None, full, *smaller]
 
 
-@pytest.mark.parametrize("draw", [draw_du, draw_zou, draw_chen])
+@EVERY
 @pytest.mark.parametrize("width", [16, 200])
 def test_memory_is_what_was_said_and_budgets_are_kept(draw, width):
     chosen_product()  # its measurement takes memory of its own
@@ -323,3 +344,29 @@ def test_along_a_trajectory():
     torch.testing.assert_close(torch.from_numpy(history["gram"][0]), first)
     torch.testing.assert_close(torch.from_numpy(history["gram"][-1]), last)
     assert float((first - last).abs().max()) > 1e-3
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes, st.integers(1, 6), st.floats(0, 2))
+def test_no_weights_in_a_ball_change_the_gram_matrix_by_more_than_its_bound(size, width, radius):
+    count, dimension, seed = size
+    network, x = two_layers(width, dimension, seed, "hidden"), sphere(count, dimension, seed).x
+    start, before = empirical_gram(network, x), network.preactivations(x)[0]
+    bound = gram_change_bound(x, before, radius)
+    near = near_boundary(before, radius)
+    for number in range(20):
+        step = two_layers(width, dimension, seed + 1 + number, "hidden").weights[0]
+        far = radius * step / step.norm(dim=1, keepdim=True)
+        moved = network.moved([network.weights[0] + far])
+        assert bool(((empirical_gram(moved, x) - start).abs() <= bound + 1e-12).all())
+        switched = (moved.preactivations(x)[0] >= 0) != (before >= 0)
+        assert not bool((switched & ~near).any())
+
+
+def test_the_bound_on_the_change_is_reached():
+    """One unit near the boundary of one input: on there and off, H_11 moves by 1 / m."""
+    x = torch.eye(2, dtype=torch.float64)
+    before = torch.tensor([[0.1, 3.0], [2.0, -3.0]], dtype=torch.float64)  # inputs, units
+    bound = gram_change_bound(x, before, 0.1)
+    assert bound.tolist() == [[0.5, 0.0], [0.0, 0.0]]
+    assert near_boundary(before, 0.1).tolist() == [[True, False], [False, False]]

@@ -10,28 +10,43 @@ from hypothesis import strategies as st
 from companion.datasets import sphere
 from companion.errors import InputError
 from companion.kernels import lambda_min
-from companion.losses import CROSS_ENTROPY, HINGE
+from companion.losses import CROSS_ENTROPY, HINGE, QUADRATIC
 from companion.monitors import (
     Distances,
     Every,
     Log,
     Moment,
     PatternDifference,
+    certified_lambda_min,
     count_true,
     frobenius_distances,
     gradient_norms,
     gram_lambda_min,
     largest_loss,
     largest_slope,
+    layer_gram_drifts,
+    layer_lambda_mins,
     least_distance,
     mean_loss,
+    misfit,
     separations,
     training_error,
+    unit_distances,
 )
 from companion.networks import draw_chen, draw_du, draw_zou
-from tests.oracles import gram_by_rows
+from companion.training import descent
+from tests.oracles import (
+    NETWORKS,
+    gram_by_autograd,
+    gram_by_loops,
+    gram_by_rows,
+    max_distance_by_loops,
+    pattern_difference_by_loops,
+    predictions_by_loops,
+)
 
 DRAWS = pytest.mark.parametrize("draw", [draw_du, draw_zou, draw_chen])
+EVERY = pytest.mark.parametrize("draw", [draw for draw, _ in NETWORKS.values()], ids=NETWORKS)
 
 
 def labels(count, seed=0):
@@ -69,7 +84,7 @@ def test_losses_errors_and_slopes(draw):
     assert float(training_error(now)) == pytest.approx(sum(z <= 0 for z in margins) / 7)
 
 
-@DRAWS
+@EVERY
 def test_gradients_are_those_of_the_mean_loss(draw):
     _, now = moment(draw)
     leaves = [parameter.clone().requires_grad_() for parameter in now.network.parameters]
@@ -80,7 +95,7 @@ def test_gradients_are_those_of_the_mean_loss(draw):
         assert float(norm) == pytest.approx(float(leaf.grad.norm()))
 
 
-@DRAWS
+@EVERY
 def test_distances_in_both_norms(draw):
     start, now = moment(draw)
     pairs = list(zip(now.network.parameters, now.initial.parameters, strict=True))
@@ -156,13 +171,106 @@ def test_least_distance_keeps_its_digits_for_close_pairs():
     assert float(least_distance(a, b)) == pytest.approx(float((a[2500] - b[-1]).norm()))
 
 
-@DRAWS
-def test_gram_lambda_min_is_between_its_bounds(draw):
+@EVERY
+def test_the_least_eigenvalue_is_that_of_the_gradients_and_above_its_bound(draw):
     _, now = moment(draw)
-    value, lower = gram_lambda_min(now).tolist()
     exact = lambda_min(gram_by_rows(now.network, now.x))
+    assert isinstance(gram_lambda_min(now), float)
+    assert gram_lambda_min(now) == pytest.approx(exact, rel=1e-9, abs=1e-12)
+    value, lower = certified_lambda_min(now).tolist()
     assert value == pytest.approx(exact, rel=1e-6, abs=1e-10)
     assert lower <= exact + 1e-10
+
+
+def two_layers(trained="all", step=7):
+    """A network of one hidden layer that has moved far, in both layers or in one."""
+    initial = draw_du(30, 4, 3, trained=trained, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    far = [0.4, 0.2] if trained == "all" else [0.4]
+    moved = [
+        tensor + scale * torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        for tensor, scale in zip(initial.parameters, far, strict=True)
+    ]
+    data = sphere(5, 4, seed=3)
+    start = Moment(initial, initial, data.x, data.y, QUADRATIC, 0)
+    return start, Moment(initial.moved(moved), initial, data.x, data.y, QUADRATIC, step)
+
+
+def test_misfit_is_the_sum_of_squares():
+    _, now = two_layers()
+    residual = predictions_by_loops(now.network, now.x) - now.y
+    expected = sum(float(r) ** 2 for r in residual)
+    assert float(misfit(now)) == pytest.approx(expected, rel=1e-12)
+    assert 2 * float(now.losses.sum()) == pytest.approx(expected, rel=1e-12)
+
+
+def test_units_are_as_far_as_loops_say():
+    start, now = two_layers()
+    (before,), (after,) = now.initial.weights, now.network.weights
+    steps = [math.sqrt(sum(float(d) ** 2 for d in row)) for row in after - before]
+    outputs = [abs(float(d)) for d in now.network.outputs - now.initial.outputs]
+    expected = [[max(far), math.sqrt(sum(d**2 for d in far) / 30)] for far in (steps, outputs)]
+    torch.testing.assert_close(unit_distances(now), torch.tensor(expected).double())
+    assert expected[0][0] == pytest.approx(max_distance_by_loops(before, after), rel=1e-12)
+    assert unit_distances(start).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("trained", ["hidden", "output", "all"])
+def test_what_is_not_trained_has_no_distance(trained):
+    _, now = two_layers(trained)
+    rows = {"hidden": ["W"], "output": ["a"], "all": ["W", "a"]}[trained]
+    assert len(unit_distances(now)) == len(frobenius_distances(now)) == len(rows)
+    assert len(layer_lambda_mins(now)) == len(layer_gram_drifts(now)) == len(rows)
+    if trained != "all":
+        assert float(unit_distances(now)[0, 0]) > 0
+
+
+def test_pattern_difference_of_two_layers_is_that_of_loops():
+    start, now = two_layers()
+    expected = pattern_difference_by_loops(now.initial.weights[0], now.network.weights[0], now.x)
+    assert 0 < expected < 1
+    assert PatternDifference()(start).tolist() == [0]
+    assert PatternDifference()(now).tolist() == [expected]
+
+
+def test_eigenvalues_and_drift_of_every_layer():
+    """The outputs stay signs here, as the loops are written for them."""
+    start, now = two_layers("hidden")
+    after, before = gram_by_loops(now.network, now.x), gram_by_loops(now.initial, now.x)
+    least = float(torch.linalg.eigvalsh(after)[0])
+    assert gram_lambda_min(now) == pytest.approx(least, abs=1e-12)
+    assert layer_lambda_mins(now) == pytest.approx([least], abs=1e-12)
+    drift = float(torch.linalg.matrix_norm(after - before, 2))
+    assert layer_gram_drifts(now) == pytest.approx([drift], rel=1e-10)
+    assert layer_gram_drifts(start).tolist() == [0]
+
+
+def test_both_layers_have_eigenvalues_and_drifts_of_their_own():
+    _, now = two_layers()
+    grams, least = [], []
+    for wrt in ("weights", "outputs"):
+        after, before = (gram_by_autograd(net, now.x, wrt) for net in (now.network, now.initial))
+        least.append(float(torch.linalg.eigvalsh(after)[0]))
+        grams.append(float(torch.linalg.matrix_norm(after - before, 2)))
+    assert layer_lambda_mins(now) == pytest.approx(least, abs=1e-12)
+    assert layer_gram_drifts(now) == pytest.approx(grams, rel=1e-10)
+    assert gram_lambda_min(now) >= sum(least) - 1e-12
+
+
+def test_monitors_of_a_moment_that_no_run_recorded_look_at_the_start_all_the_same():
+    """As one does with `descent`, which records nothing: asked at step 5 for the first time."""
+    start, _ = two_layers("hidden")
+    data = {"loss": QUADRATIC, "step_size": 2.0}
+    for now in descent(start.network, start.x, start.y, **data):
+        if now.step == 5:
+            break
+    (before,), (after,) = now.initial.weights, now.network.weights
+    switched = pattern_difference_by_loops(before, after, now.x)
+    assert switched > 0
+    assert PatternDifference()(now).tolist() == [switched]
+    drift = gram_by_loops(now.network, now.x) - gram_by_loops(now.initial, now.x)
+    norm = float(torch.linalg.matrix_norm(drift, 2))
+    assert layer_gram_drifts(now) == pytest.approx([norm], rel=1e-9)
 
 
 def test_a_log_records_at_its_intervals_and_at_the_last_step_once():

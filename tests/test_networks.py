@@ -10,15 +10,12 @@ from hypothesis import strategies as st
 
 from companion.datasets import sphere
 from companion.errors import InputError
-from companion.kernels import empirical_gram, empirical_output_gram, layer_grams
+from companion.kernels import empirical_gram, layer_grams
 from companion.networks import (
-    TwoLayer,
     check_inputs,
     draw_chen,
     draw_du,
-    draw_two_layer,
     draw_zou,
-    relu_network,
 )
 from tests.modes import OneDevice
 from tests.oracles import (
@@ -34,16 +31,14 @@ EVERY = pytest.mark.parametrize(("draw", "formula"), NETWORKS.values(), ids=NETW
 
 
 def _case(count=4, dimension=3, width=6, seed=0):
-    return draw_two_layer(width, dimension, seed), sphere(count, dimension, seed)
+    network = draw_du(width, dimension, seed, trained="all", dtype=torch.float64)
+    return network, sphere(count, dimension, seed)
 
 
 def _gradients(network, data):
-    preactivations = network.preactivations(data.x)
-    residual = network.predict_from(preactivations) - data.y
-    return (
-        network.weight_gradient(data.x, preactivations, residual),
-        network.output_gradient(preactivations, residual),
-    )
+    """Of the half sum of squares, eq. (2), in W and in a."""
+    forward = network.run(data.x)
+    return network.gradients(forward, forward.predictions - data.y)
 
 
 @settings(max_examples=25, deadline=None)
@@ -65,54 +60,53 @@ def test_gradients_are_finite_differences():
 
 
 def test_the_derivative_at_the_kink_is_one():
-    network = TwoLayer(torch.tensor([[0.0, 1.0]]), torch.tensor([1.0]))
-    x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([-2.0])
-    preactivations = network.preactivations(x)
-    gradient = network.weight_gradient(x, preactivations, network.predict(x) - y)
-    assert torch.equal(gradient, torch.tensor([[2.0, 0.0]]))
+    network = draw_du(1, 2, 0).moved([torch.tensor([[0.0, 1.0]])])
+    x, coefficient = torch.tensor([[1.0, 0.0]]), 2 * network.outputs
+    (gradient,) = network.gradients(network.run(x), coefficient)
+    torch.testing.assert_close(gradient, torch.tensor([[2.0, 0.0]]))
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.01, 100))
 def test_the_network_is_homogeneous_in_its_weights(seed, factor):
     network, data = _case(seed=seed)
-    scaled = network.moved(factor * network.weights)
+    network = network.training("hidden")
+    scaled = network.moved([factor * network.weights[0]])
     assert torch.allclose(scaled.predict(data.x), factor * network.predict(data.x))
     # Euler: <W, df/dW> = f, so the gradient at residual e_i gives back the prediction.
     one = torch.zeros(4, dtype=torch.float64)
     one[0] = 1
-    gradient = network.weight_gradient(data.x, network.preactivations(data.x), one)
-    assert float((gradient * network.weights).sum()) == pytest.approx(
+    (gradient,) = network.gradients(network.run(data.x), one)
+    assert float((gradient * network.weights[0]).sum()) == pytest.approx(
         float(network.predict(data.x)[0]), abs=1e-12
     )
 
 
 def test_initialisation_is_standard_normal_with_signs():
-    network = draw_two_layer(4000, 5, seed=0)
-    assert network.width == 4000
+    network = draw_du(4000, 5, seed=0)
+    (weights,) = network.weights
+    assert network.widths == (4000,)
     assert set(network.outputs.tolist()) == {-1.0, 1.0}
     assert abs(float(network.outputs.mean())) < 4 / math.sqrt(4000)
-    assert abs(float(network.weights.mean())) < 4 / math.sqrt(20000)
-    assert abs(float(network.weights.var()) - 1) < 4 * math.sqrt(2 / 20000)
+    assert abs(float(weights.mean())) < 4 / math.sqrt(20000)
+    assert abs(float(weights.var()) - 1) < 4 * math.sqrt(2 / 20000)
 
 
 def test_initial_predictions_have_variance_one_half():
     x = sphere(1, 6, 0).x
-    values = torch.stack([draw_two_layer(20, 6, seed).predict(x)[0] for seed in range(2000)])
+    networks = (draw_du(20, 6, seed, dtype=torch.float64) for seed in range(2000))
+    values = torch.stack([network.predict(x)[0] for network in networks])
     # Kurtosis is near 3 at this width: the variance has standard error 0.5 sqrt(2 / 2000).
     assert abs(float(values.square().mean()) - 0.5) < 4 * 0.5 * math.sqrt(2.5 / 2000)
 
 
 def test_weights_and_inputs_of_one_seed_are_independent():
-    network, data = draw_two_layer(50, 30, 3), sphere(50, 30, 3)
-    directions = network.weights / network.weights.norm(dim=1, keepdim=True)
+    network, data = _case(count=50, dimension=30, width=50, seed=3)
+    directions = network.weights[0] / network.weights[0].norm(dim=1, keepdim=True)
     assert float((directions * data.x).sum(dim=1).abs().max()) < 0.9
 
 
 def test_draws_are_cast_from_the_same_numbers():
-    assert torch.equal(
-        draw_two_layer(5, 3, 0, torch.float32).weights, draw_two_layer(5, 3, 0).weights.float()
-    )
     for draw in (draw_du, draw_zou, draw_chen):
         single, double = (draw(6, 3, 0, depth=2, dtype=t) for t in (torch.float32, torch.float64))
         for narrow, wide in zip(single.weights, double.weights, strict=True):
@@ -122,8 +116,6 @@ def test_draws_are_cast_from_the_same_numbers():
 
 @pytest.mark.parametrize("sizes", [(0, 3), (-1, 3), (3, 0)])
 def test_sizes_below_one_are_refused(sizes):
-    with pytest.raises(InputError, match="it must be at least 1"):
-        draw_two_layer(*sizes, seed=0)
     for draw in (draw_du, draw_zou, draw_chen):
         with pytest.raises(InputError, match="it must be at least 1"):
             draw(*sizes, depth=2, seed=0)
@@ -225,18 +217,15 @@ def _secant_slopes(before, after, old, new, layer):
     return torch.where(a == b, (a > 0).double(), (b.relu() - a.relu()) / (b - a))
 
 
-def test_one_hidden_layer_is_the_two_layer_network():
-    shallow, data = draw_two_layer(9, 3, 0), sphere(4, 3, 0)
-    for network in (draw_du(9, 3, 0, dtype=torch.float64), relu_network(shallow)):
-        assert torch.equal(network.weights[0], shallow.weights)
-        assert torch.equal(network.outputs, shallow.outputs)
-        forward = network.run(data.x)
-        assert torch.allclose(forward.predictions, shallow.predict(data.x))
-        residual = forward.predictions - data.y
-        torch.testing.assert_close(
-            network.gradients(forward, residual)[0],
-            shallow.weight_gradient(data.x, shallow.preactivations(data.x), residual),
-        )
+@EVERY
+def test_preactivations_are_those_of_the_layers_below(draw, formula):
+    network, x = draw(8, 3, 0, depth=3, dtype=torch.float64), sphere(5, 3, 0).x
+    hidden = x
+    for weight, gain, found in zip(
+        network.weights, network.gains, network.preactivations(x), strict=True
+    ):
+        torch.testing.assert_close(found, hidden @ weight.T)
+        hidden = gain * torch.relu(hidden @ weight.T)
 
 
 @EVERY
@@ -265,14 +254,39 @@ def test_initial_scales_are_the_papers():
     assert float(gaussian.var()) == pytest.approx(1 / 4000, rel=5 * math.sqrt(2 / 4000))
 
 
-def test_what_is_trained_and_what_may_move():
-    for draw, count in [(draw_du, 2), (draw_zou, 2), (draw_chen, 3)]:
-        network = draw(4, 3, 0, depth=2)
-        assert len(network.parameters) == count
-        moved = network.moved([parameter + 1 for parameter in network.parameters])
-        for new, old in zip(moved.parameters, network.parameters, strict=True):
-            assert torch.equal(new, old + 1)
-        assert torch.equal(moved.outputs, network.outputs) == (count == 2)
+@pytest.mark.parametrize(
+    ("trained", "hidden", "outputs"),
+    [("hidden", True, False), ("output", False, True), ("all", True, True)],
+)
+@pytest.mark.parametrize("draw", [draw_du, draw_zou, draw_chen])
+def test_what_is_trained_and_what_may_move(draw, trained, hidden, outputs):
+    network = draw(4, 3, 0, depth=2).training(trained)
+    assert len(network.parameters) == 2 * hidden + outputs
+    moved = network.moved([parameter + 1 for parameter in network.parameters])
+    for new, old in zip(moved.parameters, network.parameters, strict=True):
+        assert torch.equal(new, old + 1)
+    for new, old in zip(moved.weights, network.weights, strict=True):
+        assert torch.equal(new, old + hidden)
+    assert torch.equal(moved.outputs, network.outputs + outputs)
+    with pytest.raises(InputError, match=f"of which {2 * hidden + outputs} are trained"):
+        network.moved(network.parameters[1:])
+
+
+def test_each_paper_trains_what_it_says():
+    assert [draw(4, 3, 0, depth=2).trained for draw in (draw_du, draw_zou, draw_chen)] == [
+        "hidden",
+        "hidden",
+        "all",
+    ]
+    assert draw_du(4, 3, 0, trained="output").trained == "output"
+
+
+@pytest.mark.parametrize("trained", ["outputs", "first", None, ["hidden"]])
+def test_a_choice_of_what_is_trained_that_there_is_not_is_refused(trained):
+    network = draw_zou(4, 3, 0, depth=1)
+    for use in (network.training, lambda it: draw_du(4, 3, 0, trained=it)):
+        with pytest.raises(InputError, match=r"trained is .*; choose hidden, output or all"):
+            use(trained)
 
 
 def test_widths_of_zou_may_differ_by_a_factor_of_two():
@@ -297,7 +311,6 @@ def test_widths_of_zou_may_differ_by_a_factor_of_two():
 def test_numbers_of_other_libraries_are_sizes(kind):
     eight, three, two, zero = map(kind, (8, 3, 2, 0))
     for found, known in [
-        (draw_two_layer(eight, three, zero), draw_two_layer(8, 3, 0)),
         (draw_du(eight, three, zero, depth=two), draw_du(8, 3, 0, depth=2)),
         (draw_zou(eight, three, zero, depth=two), draw_zou(8, 3, 0, depth=2)),
         (draw_zou([eight, eight], three, zero), draw_zou(8, 3, 0, depth=2)),
@@ -351,27 +364,17 @@ def test_inputs_that_do_not_fit_are_refused():
 def test_everything_stays_on_the_device_it_was_moved_to():
     with OneDevice():
         data = sphere(4, 3, 0).to(torch.float32, "meta")
-        network = draw_two_layer(6, 3, 0, torch.float32, "meta")
-        deep = draw_du(6, 3, 0, depth=3, device="meta")
-        others = [
-            draw_zou(6, 3, 0, depth=3, device="meta"),
-            draw_chen(6, 3, 0, depth=3, device="meta"),
-        ]
-        found = [
-            network.predict(data.x),
-            *_gradients(network, data),
-            empirical_gram(network, data.x),
-            empirical_output_gram(network, data.x),
-        ]
-        for net in (deep, *others):
-            forward = net.run(data.x)
-            found += [*net.gradients(forward, forward.predictions - data.y)]
-            found += layer_grams(net, data.x)
+        found = []
+        for draw, _ in NETWORKS.values():
+            network = draw(6, 3, 0, depth=3, device="meta")
+            found += [*network.preactivations(data.x), *_gradients(network, data)]
+            found += [network.predict(data.x), empirical_gram(network, data.x)]
+            found += layer_grams(network, data.x)
     assert {tensor.device.type for tensor in found} == {"meta"}
     assert {tensor.dtype for tensor in found} == {torch.float32}
 
 
 def test_a_tensor_left_on_another_device_would_be_seen():
-    network, data = draw_two_layer(6, 3, 0, device="meta"), sphere(4, 3, 0)
+    network, data = draw_du(6, 3, 0, dtype=torch.float64, device="meta"), sphere(4, 3, 0)
     with OneDevice(), pytest.raises(RuntimeError, match="mixes"):
         network.predict(data.x)

@@ -51,6 +51,14 @@ def real(name: str, value: object) -> float:
     raise InputError(f"{name} is {described(value)}; it must be a number.")
 
 
+def positive(name: str, value: object) -> float:
+    """`value` as a float that is positive and finite; arguments and errors as of `real`."""
+    number = real(name, value)
+    if not 0 < number < math.inf:
+        raise InputError(f"{name} is {number}; it must be a positive number.")
+    return number
+
+
 def check_type(name: str, value: object, kind: type | UnionType, instead: str) -> None:
     """Refuse an argument of another type.
 

@@ -91,8 +91,10 @@ def gram_memory(
 
 def _numbers_per_input(network: ReLUNetwork) -> int:
     """Hidden outputs, gates where they are apart, signals, and one of either in passing."""
-    copies = 3 if network.on_at_zero else 2
-    return copies * sum(network.widths) + 2 * max(network.widths)
+    copies = 2 if network.on_at_zero else 1
+    if network.trained == "output":  # there are no signals
+        return copies * sum(network.widths)
+    return (copies + 1) * sum(network.widths) + 2 * max(network.widths)
 
 
 # Rows and columns of a tile: its products stay in the cache, and with few rows little of the

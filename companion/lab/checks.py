@@ -23,6 +23,8 @@ Samples = xr.DataArray | np.ndarray | Sequence[float] | float
 STANDARD_ERRORS = 4
 # Of a one-sided bound on a probability.
 CONFIDENCE = 0.95
+# By which a mean of equal numbers may miss them, as a share.
+_ROUNDING = 16 * np.finfo(float).eps
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,10 @@ def identity(what: str, gaps: Samples, rounding: float, why: str = "rounding") -
         rounding: what they may be apart.
         why: where `rounding` comes from.
     """
-    size = _flat(gaps)
-    largest = float(np.abs(size).max(initial=0.0))
-    return Check(
-        _answer(size, largest <= rounding),
-        f"{what} off by {largest:.1e}",
-        f"{rounding:.0e} ({why})",
-    )
+    size = np.abs(_flat(gaps))
+    words = f"{what} off by {size.max():.1e}" if size.size else f"{what}: nothing compared"
+    kept = bool((size <= rounding).all())
+    return Check(_answer(size, kept, rounding), words, f"{rounding:.0e} ({why})")
 
 
 def true(what: str, flags: Samples, otherwise: str = "") -> Check:
@@ -92,13 +91,15 @@ def true(what: str, flags: Samples, otherwise: str = "") -> Check:
 
     Args:
         what: they say.
-        flags: of any shape, booleans.
+        flags: of any shape, booleans; where one is NaN, nothing is known of it.
         otherwise: what is measured where one is not; without it, in how many cases it is not.
     """
-    every = np.asarray(flags, dtype=bool).ravel()
+    every = _flat(flags)
+    if every.size == 0 or np.isnan(every).any():
+        return Check("unclear", f"{what}: not known in {_cases(np.isnan(every))}", "always")
     if every.all():
-        return Check("yes" if every.size else "unclear", what, "always")
-    return Check("no", otherwise or f"{what}: not in {(~every).sum()} of {every.size}", "always")
+        return Check("yes", what, "always")
+    return Check("no", otherwise or f"{what}: not in {_cases(every == 0)}", "always")
 
 
 def falls(what: str, samples: xr.DataArray, along: str, form: str = ".3g") -> Check:
@@ -107,16 +108,19 @@ def falls(what: str, samples: xr.DataArray, along: str, form: str = ".3g") -> Ch
     Args:
         what: is measured.
         samples: with a dimension `along`, and `seed` if there are several.
-        along: the dimension of the sizes, which are its coordinate.
+        along: the dimension of the sizes, which are its coordinate, at least two of them.
         form: of the numbers.
     """
-    ends = (spread(samples.isel({along: end}), form) for end in (0, -1))
-    first, last = np.asarray(samples[along])[[0, -1]]
-    return Check(
-        _answer(_flat(samples), bool((samples.diff(along) < 0).all())),
-        f"{what} {next(ends)} at {first:g}, {next(ends)} at {last:g}",
-        "falls from each to the next, in every seed",
+    tolerance = "falls from each to the next, in every seed"
+    if samples.size == 0 or samples.sizes[along] < 2:
+        return Check("unclear", f"{what}: fewer than two sizes", tolerance)
+    ordered = samples.sortby(along)
+    first, last = (
+        f"{spread(ordered.isel({along: end}), form)} at {float(ordered.coords[along][end]):g}"
+        for end in (0, -1)
     )
+    kept = bool((ordered.diff(along) < 0).all())
+    return Check(_answer(_flat(samples), kept), f"{what} {first}, {last}", tolerance)
 
 
 def exponent_near(
@@ -126,7 +130,8 @@ def exponent_near(
 
     Args:
         what: follows it, in words, such as `drift in m`.
-        samples: positive, with a dimension `along` whose coordinate are the sizes.
+        samples: positive, with a dimension `along` whose coordinate are the sizes; all others
+            are samples of their own, independent of each other.
         exponent: that is claimed.
         within: how far the whole confidence interval may be from it.
         along: the dimension of the sizes.
@@ -158,19 +163,22 @@ def equal(what: str, means: Samples, errors: Samples, target: Samples, precision
         what: is averaged.
         means: of any shape.
         errors: their standard errors, of the same shape.
-        target: what they are claimed to be, of a shape that fits.
+        target: what they are claimed to be, none of them 0, of a shape that fits.
         precision: share of the target that `STANDARD_ERRORS` standard errors may make up.
     """
+    tolerance = f"{STANDARD_ERRORS} standard errors, which may be {precision:.0%} of the value"
     mean, error, known = np.broadcast_arrays(*(_array(each) for each in (means, errors, target)))
-    off = np.abs(mean - known) / error
+    if mean.size == 0 or not np.isfinite([mean, error, known]).all() or (known == 0).any():
+        return Check("unclear", f"{what}: not every mean and target is a number", tolerance)
+    # Samples that do not scatter still have been rounded.
+    off = np.abs(mean - known) / np.maximum(error, _ROUNDING * np.abs(known))
     precise = bool((STANDARD_ERRORS * error <= precision * np.abs(known)).all())
     close = off.max() <= STANDARD_ERRORS
-    answer: Answer = "no" if not close else "yes" if precise else "unclear"
     return Check(
-        answer if np.isfinite(off).all() else "unclear",
+        "no" if not close else "yes" if precise else "unclear",
         f"{what} off by at most {off.max():.1f} standard errors, mean ratio "
         f"{float(np.mean(mean / known)):.3f}",
-        f"{STANDARD_ERRORS} standard errors, which may be {precision:.0%} of the value",
+        tolerance,
     )
 
 
@@ -182,18 +190,16 @@ def probability_at_least(what: str, good: Samples, least: float) -> Check:
         good: whether it was seen, a boolean a trial.
         least: the probability that is claimed.
     """
-    trials = np.asarray(good, dtype=bool).ravel()
-    count, size = int(trials.sum()), trials.size
-    if size == 0:
-        return Check("unclear", f"{what}: no trial", f"probability {least:g}")
+    trials = _flat(good)
+    size = trials.size
+    tolerance = f"probability {least:g}, with {CONFIDENCE:.0%} confidence"
+    if size == 0 or np.isnan(trials).any():
+        return Check("unclear", f"{what}: not known in {_cases(np.isnan(trials))}", tolerance)
+    count = int(np.count_nonzero(trials))
     low = stats.binomtest(count, size, alternative="greater").proportion_ci(CONFIDENCE).low
     high = stats.binomtest(count, size, alternative="less").proportion_ci(CONFIDENCE).high
     answer: Answer = "yes" if low >= least else "no" if high < least else "unclear"
-    return Check(
-        answer,
-        f"{what} in {count} of {size}",
-        f"probability {least:g}, with {CONFIDENCE:.0%} confidence",
-    )
+    return Check(answer, f"{what} in {count} of {size}", tolerance)
 
 
 def claim(
@@ -219,7 +225,12 @@ def claim(
         fails: the sentence if not.
         outside: in which way the hypothesis is unmet, or nothing where it is met.
         unclear: the sentence if the measurement cannot tell; without it, which check could not.
+
+    Raises:
+        ValueError: no check, of which everything would follow.
     """
+    if not checks:
+        raise ValueError(f"the claim {claim} is given no check")
 
     def those(answer: Answer) -> list[Check]:
         return [check for check in checks if check.answer == answer]
@@ -253,12 +264,13 @@ def _one_sided(
     every = _array(samples)
     if isinstance(samples, xr.DataArray) and "seed" in samples.dims:
         rest = [name for name in samples.dims if name != "seed"]
-        told = samples.max(rest) if side == "most" else samples.min(rest)
+        reduce = samples.max if side == "most" else samples.min
+        told = reduce(rest, skipna=False) if every.size else samples
     else:
         told = every.max(initial=-np.inf) if side == "most" else every.min(initial=np.inf)
     kept = bool((every <= bound).all() if side == "most" else (every >= bound).all())
     words = f"{what} at {side} {spread(told, form)}" if every.size else f"{what}: none"
-    return Check(_answer(every.ravel(), kept), words, f"{bound:{form}}, exactly")
+    return Check(_answer(every, kept, bound), words, f"{bound:{form}}, exactly")
 
 
 def _exponent(what: str, law: PowerLaw, inside: bool, outside: bool, tolerance: str) -> Check:
@@ -270,10 +282,14 @@ def _exponent(what: str, law: PowerLaw, inside: bool, outside: bool, tolerance: 
     )
 
 
-def _answer(samples: np.ndarray, kept: bool) -> Answer:
-    if samples.size == 0 or np.isnan(samples).any():
+def _answer(samples: np.ndarray, kept: bool, bound: float = 0.0) -> Answer:
+    if samples.size == 0 or np.isnan(samples).any() or np.isnan(bound):
         return "unclear"
     return "yes" if kept else "no"
+
+
+def _cases(which: np.ndarray) -> str:
+    return f"{which.sum()} of {which.size}" if which.size else "any case, as there is none"
 
 
 def _array(samples: Samples) -> np.ndarray:

@@ -33,14 +33,20 @@ class PowerLaw:
         """The law through positive samples at every size.
 
         Args:
-            samples: with a dimension `along`; all others are samples of their own.
+            samples: with a dimension `along`; all others are samples of their own, independent
+                of each other.
             along: the dimension of the sizes, which are its coordinate.
             confidence: of the interval.
+
+        Returns:
+            The law; one that nothing is known of, with an interval that holds every number, where
+            there are fewer than two sizes or three samples, or one that is not positive or finite.
         """
-        sizes = np.asarray(samples[along], dtype=float)
+        sizes = np.asarray(samples.coords[along], dtype=float)
         values = samples.transpose(along, ...).values.reshape(len(sizes), -1)
         x = np.repeat(np.log(sizes), values.shape[1])
-        if len(set(sizes)) < 2 or len(x) < 3 or not (values > 0).all():
+        measured = bool(((values > 0) & np.isfinite(values)).all())
+        if len(set(sizes)) < 2 or len(x) < 3 or not measured:
             return cls(np.nan, np.nan, -np.inf, np.inf, len(set(sizes)))
         fit = stats.linregress(x, np.log(values).ravel())
         slope, error = float(fit.slope), float(np.nan_to_num(fit.stderr))  # of a constant, NaN
@@ -80,8 +86,10 @@ def contraction(misfits: xr.DataArray, widths: xr.DataArray | int, dtype: str) -
         dtype: of the run, `float32` or `float64`.
 
     Returns:
-        One step fewer, NaN where the later residual is down at rounding.
+        One step fewer, NaN from where the later residual is down at rounding.
     """
     floor = misfits.isel(step=0) * (widths * np.finfo(dtype).eps) ** 2
     later, earlier = misfits.isel(step=slice(1, None)), misfits.isel(step=slice(None, -1))
-    return later.where(later > floor) / earlier.values
+    # Once it is down there, a residual that rounding lifts again says nothing either.
+    measured = (later > floor).astype(int).cumprod("step") == 1
+    return later.where(measured) / earlier.values

@@ -28,7 +28,6 @@ class Parts:
 
 PARTS: ContextVar[Parts | None] = ContextVar("PARTS", default=None)
 
-
 Variables = Mapping[Hashable, Any]
 
 
@@ -70,9 +69,15 @@ def sweep(name: str, compute: Callable[..., Variables], **axes: Iterable[Any]) -
 
     Returns:
         Every variable with the axes before its own dimensions, and their values as coordinates.
+
+    Raises:
+        ValueError: an axis without values, a variable with a dimension that is an axis, or a point
+            that gives other variables, dimensions, shapes or coordinates than the first.
     """
     values = {axis: list(points) for axis, points in axes.items()}
     grid = [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
+    if not grid:
+        raise ValueError(f"sweep '{name}' has an axis without values")
     parts = [
         checkpoint(
             "-".join([name, *(f"{axis}{value}" for axis, value in point.items())]),
@@ -80,6 +85,11 @@ def sweep(name: str, compute: Callable[..., Variables], **axes: Iterable[Any]) -
         )
         for point in tqdm(grid, desc=name, disable=None, file=sys.stderr)
     ]
+    if taken := values.keys() & {str(dimension) for dimension in parts[0].dims}:
+        raise ValueError(f"sweep '{name}' has axes that are dimensions already: {sorted(taken)}")
+    for part, point in zip(parts, grid, strict=True):
+        if _shape(part) != _shape(parts[0]) or not part.coords.equals(parts[0].coords):
+            raise ValueError(f"sweep '{name}' gives other arrays at {point} than at {grid[0]}")
     lengths = [len(points) for points in values.values()]
 
     def stacked(key: Hashable) -> tuple[list[Hashable], np.ndarray]:
@@ -87,9 +97,12 @@ def sweep(name: str, compute: Callable[..., Variables], **axes: Iterable[Any]) -
         array = np.stack([part[key].values for part in parts])
         return [*values, *first.dims], array.reshape(*lengths, *first.shape)
 
-    coordinates: dict[Hashable, Any] = dict(parts[0].coords.items())
-    coordinates.update(values)
-    return xr.Dataset({key: stacked(key) for key in parts[0].data_vars}, coordinates)
+    stacks = {key: stacked(key) for key in parts[0].data_vars}
+    return xr.Dataset(stacks, parts[0].coords).assign_coords(values)
+
+
+def _shape(part: xr.Dataset) -> dict[Hashable, object]:
+    return {key: (array.dims, array.shape) for key, array in part.data_vars.items()}
 
 
 def _read_part(part: str, path: Path) -> xr.Dataset:

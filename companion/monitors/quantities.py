@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from companion.kernels import empirical_gram, lambda_min, spectral_norm
+from companion.kernels import empirical_gram, lambda_min, layer_grams, spectral_norm
 from companion.monitors.moment import Moment
 from companion.spectra import bounds_of, least_eigenvalue, start_directions, subspace_step
 
@@ -89,7 +89,8 @@ def unit_distances(moment: Moment) -> Tensor:
 
 def gram_lambda_min(moment: Moment) -> float:
     """Least eigenvalue of the empirical NTK's Gram matrix, from all eigenvalues in float64."""
-    return lambda_min(torch.stack(moment.layer_grams).sum(dim=0))
+    first, *others = moment.layer_grams
+    return lambda_min(sum(others, first))
 
 
 def layer_lambda_mins(moment: Moment) -> np.ndarray:
@@ -101,8 +102,11 @@ def layer_gram_drifts(moment: Moment) -> np.ndarray:
     """||G_l - G_l(0)||_2 for the Gram matrix of every trained tensor, shape (L,)."""
     drifts = []
     for layer, gram in enumerate(moment.layer_grams):
-        start = moment.memory.setdefault(f"gram at the start/{layer}", gram)
-        drifts.append(spectral_norm(gram - start))
+        key = f"gram at the start/{layer}"
+        if key not in moment.memory:
+            begun = moment.step == 0
+            moment.memory[key] = gram if begun else layer_grams(moment.initial, moment.x)[layer]
+        drifts.append(spectral_norm(gram - moment.memory[key]))
     return np.array(drifts)
 
 
@@ -172,7 +176,7 @@ class PatternDifference:
         key = f"pattern since {self.since}/{len(counts)}"
         pattern = moment.network.pattern(gate)
         if key not in moment.memory:
-            moment.memory[key] = pattern.clone()
+            moment.memory[key] = self._first(moment, len(counts), pattern)
         kept = moment.memory[key]
         if self.since == "start":
             counts.append(count_true(pattern.bitwise_xor_(kept)))
@@ -182,10 +186,20 @@ class PatternDifference:
 
     def __call__(self, moment: Moment) -> Tensor:
         """The shares of the pass just made."""
-        _ = moment.forward
+        forward = moment.forward
+        if self not in moment.watched:  # no run has shown it the pass
+            for gate in forward.gates:
+                self.watch(moment, gate)
         counts = moment.watched[self]
         pairs = torch.tensor(moment.network.widths, dtype=torch.float64) * len(moment.x)
         return torch.stack(counts) / pairs.to(counts[0].device)
+
+    def _first(self, moment: Moment, layer: int, pattern: Tensor) -> Tensor:
+        """What the first record compares with."""
+        if self.since == "last" or moment.step == 0:
+            return pattern.clone()
+        gates = moment.initial.run(moment.x).gates
+        return moment.initial.pattern(gates[layer])
 
 
 def count_true(flags: Tensor) -> Tensor:

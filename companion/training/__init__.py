@@ -4,12 +4,7 @@ from companion.training.checkpoints import Checkpoint
 from companion.training.continuous import flow, prediction_velocity
 from companion.training.descent import descent, train, training_memory
 from companion.training.history import Ending, History, history_of, recorded
-from companion.training.run import (
-    DIVERGENCE_ONLY,
-    Stop,
-    check_run,
-    check_step_size,
-)
+from companion.training.run import DIVERGENCE_ONLY, Stop, check_run
 
 __all__ = [
     "DIVERGENCE_ONLY",
@@ -18,7 +13,6 @@ __all__ = [
     "History",
     "Stop",
     "check_run",
-    "check_step_size",
     "descent",
     "flow",
     "history_of",

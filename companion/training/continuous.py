@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from companion.base.arguments import check_type, real
+from companion.base.arguments import check_type, positive, real
 from companion.errors import InputError
 from companion.losses import Loss
 from companion.monitors import Record
@@ -50,9 +50,7 @@ def flow(
     grid = torch.tensor([real("a time", time) for time in times], dtype=torch.float64)
     if len(grid) < 2 or grid[0] != 0 or not bool((grid.diff() > 0).all()):
         raise InputError("times must start at 0 and increase, with at least two of them.")
-    tolerance = real("tolerance", tolerance)
-    if not tolerance > 0:
-        raise InputError(f"tolerance is {tolerance}; it must be positive.")
+    tolerance = positive("tolerance", tolerance)
     run = Run.of(network, x, y, loss, record)
     run.log.note(run.moment())
 
@@ -87,7 +85,11 @@ def prediction_velocity(network: ReLUNetwork, x: Tensor, y: Tensor, *, loss: Los
 
     Returns:
         Shape (n,).
+
+    Raises:
+        InputError: arguments of another type, or inputs or labels that do not fit.
     """
+    check_data(network, x, y, loss)
     moment = Run.of(network, x, y, loss, None).moment()
     direction = tuple(-gradient for gradient in moment.gradients)
     with torch.enable_grad():

@@ -1,6 +1,8 @@
 """Gradient descent, full-batch and stochastic."""
 
+import math
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -108,13 +110,17 @@ def descent(
         batches: of SGD; None for full batches.
 
     Yields:
-        The moment before the first step, after one step, after two, ... without end.
+        The moment before the first step, after one step, after two, ... without end; with batches
+        of order `once` until all examples have been used.
 
     Raises:
         InputError: arguments as in `train`.
     """
     step_size, _ = check_run(network, x, y, loss, step_size, 0, batches, None)
-    return Run.of(network, x, y, loss, None).moments(step_size, batches)
+    moments = Run.of(network, x, y, loss, None).moments(step_size, batches)
+    if batches is not None and batches.order == "once":
+        return islice(moments, 1 + math.ceil(len(x) / batches.size))
+    return moments
 
 
 def training_memory(network: ReLUNetwork, count: int) -> int:
@@ -128,6 +134,7 @@ def training_memory(network: ReLUNetwork, count: int) -> int:
     """
     check_network(network)
     copies = 2 if network.on_at_zero else 1
-    units = copies * sum(network.widths) + 2 * max(network.widths)
+    signals = 0 if network.trained == "output" else 2 * max(network.widths)
+    units = copies * sum(network.widths) + signals
     parameters = sum(parameter.numel() for parameter in network.parameters)
     return network.outputs.element_size() * (count * (network.dimension + units) + 2 * parameters)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from companion import matmul
-from companion.base.arguments import check_finite, check_tensors, check_type, real, whole
+from companion.base.arguments import check_finite, check_tensors, check_type, positive, real, whole
 from companion.draws import Batches
 from companion.errors import InputError
 from companion.losses import LOSSES, Loss, check_labels
@@ -86,7 +86,7 @@ def check_run(
         InputError: arguments of another type, or that do not fit.
     """
     check_data(network, x, y, loss)
-    step_size, steps = check_step_size(step_size), whole("steps", steps, least=0)
+    step_size, steps = positive("step_size", step_size), whole("steps", steps, least=0)
     if batches is not None:
         size = batches if isinstance(batches, int) else 32
         check_type("batches", batches, Batches, f"Batches(size={size})")
@@ -94,14 +94,6 @@ def check_run(
     if stop is not None:
         check_type("stop", stop, Stop, "Stop(...) or None")
     return step_size, steps
-
-
-def check_step_size(step_size: float) -> float:
-    """The step size as a float; `InputError` for one that is not a positive number."""
-    step_size = real("step_size", step_size)
-    if not 0 < step_size < float("inf"):
-        raise InputError(f"step_size is {step_size}; it must be a positive number.")
-    return step_size
 
 
 def check_data(network: ReLUNetwork, x: Tensor, y: Tensor, loss: Loss) -> None:

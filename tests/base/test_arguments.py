@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from companion.base.arguments import check_finite, check_tensors, check_type, described, real, whole
+from companion.base.arguments import (
+    check_finite,
+    check_tensors,
+    check_type,
+    described,
+    positive,
+    real,
+    whole,
+)
 from companion.datasets import sphere
 from companion.errors import InputError
 from companion.kernels import (
@@ -22,8 +30,9 @@ from companion.kernels import (
     layer_grams,
     spectral_norm,
 )
+from companion.linearised import FrozenKernel, changes
 from companion.losses import CROSS_ENTROPY, check_labels
-from companion.networks import draw_two_layer, draw_zou, relu_network
+from companion.networks import draw_zou
 from companion.ntrf import (
     class_value,
     ji_telgarsky_margin,
@@ -83,6 +92,20 @@ def test_what_is_no_number_is_refused(value):
         real("it", value)
 
 
+@pytest.mark.parametrize("value", [0.5, np.float32(0.5), torch.tensor(0.5), 2**70])
+def test_positive_numbers(value):
+    assert positive("it", value) == value
+    assert type(positive("it", value)) is float
+
+
+@pytest.mark.parametrize("value", [0, -0.0, -1.5, math.nan, math.inf, -math.inf])
+def test_what_is_not_positive_is_refused(value):
+    with pytest.raises(InputError, match=r"^it is .*; it must be a positive number\.$"):
+        positive("it", value)
+    with pytest.raises(InputError, match="it is '1'; it must be a number"):
+        positive("it", "1")
+
+
 def test_types_are_described_and_refused():
     assert described(np.ones(2)) == "a numpy.ndarray"
     assert described({}) == "a dict"
@@ -125,6 +148,7 @@ TAKERS = {
     "infinite_width_nngp": lambda x: infinite_width_nngp(x, depth=2),
     "ji_telgarsky": lambda x: ji_telgarsky_margin(x, SIGNS, X),
     "directions": lambda x: ji_telgarsky_margin(X, SIGNS, x),
+    "changes": lambda x: changes(DEEP, x, SIGNS),
 }
 MATRIX_TAKERS = {
     "lambda_min": lambda_min,
@@ -137,6 +161,7 @@ MATRIX_TAKERS = {
     "class_value": lambda k: class_value([k], SIGNS, SIGNS, 1.0),
     "smallest_radius": lambda k: smallest_radius([k], SIGNS, SIGNS, 1.0),
     "regression_radius": lambda k: regression_radius(k, SIGNS),
+    "frozen kernel": FrozenKernel,
 }
 VECTOR_TAKERS = {
     "ntrf_margin": lambda y: ntrf_margin(GRAM, y),
@@ -145,6 +170,10 @@ VECTOR_TAKERS = {
     "regression_radius": lambda y: regression_radius(GRAM, y),
     "check_labels": check_labels,
     "loss": lambda y: CROSS_ENTROPY.values(y, SIGNS),
+    "start": lambda y: FrozenKernel(GRAM).descent(y, SIGNS, step_size=1, steps=[1]),
+    "start of a flow": lambda y: FrozenKernel(GRAM).flow(y, SIGNS, times=[1], loss=CROSS_ENTROPY),
+    "labels of a flow": lambda y: FrozenKernel(GRAM).flow(SIGNS, y, times=[1]),
+    "impulse": lambda y: changes(DEEP, X, y),
 }
 
 
@@ -173,16 +202,20 @@ def test_rows_that_are_not_finite_are_refused(taker, number):
         taker(x)
 
 
-def test_two_layer_networks_go_where_deep_ones_do_or_are_refused():
-    shallow = draw_two_layer(8, 4, 0)
-    deep = relu_network(shallow)
-    assert gram_memory(shallow, 5) == gram_memory(deep, 5)
-    (term,) = layer_grams(shallow, X)
-    assert torch.equal(term, empirical_gram(deep, X))
-    with pytest.raises(InputError, match=r"give a ReLUNetwork, relu_network\(network\)"):
-        training_memory(shallow, 5)
+@pytest.mark.parametrize(
+    "taker",
+    [
+        lambda network: empirical_gram(network, X),
+        lambda network: layer_grams(network, X),
+        lambda network: gram_memory(network, 5),
+        lambda network: training_memory(network, 5),
+        lambda network: changes(network, X, SIGNS),
+    ],
+)
+def test_what_is_no_network_is_refused(taker):
+    taker(DEEP)
     with pytest.raises(InputError, match=r"network is a torch\.nn.*Linear; give a ReLUNetwork"):
-        empirical_gram(torch.nn.Linear(4, 1), X)
+        taker(torch.nn.Linear(4, 1))
 
 
 @pytest.mark.parametrize(

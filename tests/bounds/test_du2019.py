@@ -12,7 +12,7 @@ from companion.bounds import du2019 as bounds
 from companion.datasets import sphere
 from companion.draws import cpu_generator
 from companion.kernels import empirical_gram, infinite_width_gram, lambda_max, lambda_min
-from companion.networks import draw_two_layer
+from companion.networks import draw_du
 
 N, LAMBDA, DELTA = 1000, 0.246, 0.1
 
@@ -76,11 +76,9 @@ def test_near_boundary_probability_by_sampling():
 
 def test_initial_misfit_by_sampling():
     data = sphere(5, 4, 0)
+    networks = (draw_du(30, 4, seed, dtype=torch.float64) for seed in range(2000))
     found = torch.tensor(
-        [
-            float((draw_two_layer(30, 4, seed).predict(data.x) - data.y).square().sum())
-            for seed in range(2000)
-        ]
+        [float((network.predict(data.x) - data.y).square().sum()) for network in networks]
     )
     exact = bounds.initial_misfit(float(data.y.square().sum()), 5)
     assert abs(float(found.mean()) - exact) < 4 * float(found.std()) / math.sqrt(2000)
@@ -98,9 +96,10 @@ def test_lemma_3_1_widths_suffice(name):
             6, lambda_0, 0.5, lambda_max(x @ x.T), lambda_max(limit)
         )
     )
+    networks = (draw_du(math.ceil(width), 6, seed, dtype=torch.float64) for seed in range(20))
     near = [
         float(torch.linalg.matrix_norm(empirical_gram(network, x) - limit, 2)) <= lambda_0 / 4
-        for network in (draw_two_layer(math.ceil(width), 6, seed) for seed in range(20))
+        for network in networks
     ]
     assert sum(near) >= 10
 

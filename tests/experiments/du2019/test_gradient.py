@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from companion.dynamics import gradient_descent
 
 from companion.datasets import sphere
-from companion.dynamics import gradient_descent
 from companion.experiments.du2019 import gradient
 from companion.kernels import empirical_gram, lambda_max
 from companion.networks import draw_two_layer

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from companion.dynamics import prediction_velocity
 
 from companion.bounds.du2019 import (
     lemma_a3_gram_changes,
@@ -15,7 +16,6 @@ from companion.bounds.du2019 import (
     theorem_3_3_width,
 )
 from companion.datasets import sphere
-from companion.dynamics import prediction_velocity
 from companion.errors import InputError
 from companion.experiments.du2019 import joint_training as experiment
 from companion.kernels import empirical_gram, infinite_width_output_gram, spectral_norm
