@@ -6,12 +6,13 @@ erf(R / sqrt 2) of all (Lemma 4.1); or by a worst change that is not linear in R
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
 import numpy as np
 import torch
+import xarray as xr
 from pydantic import Field
 from torch import Tensor
 
@@ -23,125 +24,128 @@ from companion.bounds.du2019 import (
     near_boundary_bound,
     near_boundary_probability,
 )
-from companion.datasets import sphere
 from companion.draws import cpu_generator
+from companion.experiments.du2019._problem import Problem, draw
+from companion.experiments.du2019._regime import unmet
 from companion.kernels import (
     empirical_gram,
-    empirical_gram_from,
     gram_change_bound,
-    infinite_width_gram,
     lambda_min,
     near_boundary,
     spectral_norm,
 )
-from companion.lab.experiment import Cost
-from companion.lab.fits import log_log_slope, spread
-from companion.lab.results import Outcome, Result, Verdict
-from companion.lab.settings import Dimension, Positive, Probability, Size
-from companion.lab.settings import Settings as BaseSettings
-from companion.lab.sweep import sweep
-from companion.networks import TwoLayer, draw_two_layer
+from companion.lab.checks import (
+    Check,
+    anyway,
+    at_most,
+    claim,
+    equal,
+    exponent_near,
+    probability_at_least,
+)
+from companion.lab.experiment import Cost, Values
+from companion.lab.fits import exponent, spread
+from companion.lab.results import Outcome, Verdict
+from companion.lab.settings import Count, Dimension, Positive, Probability, Size, SphereSettings
+from companion.lab.sweep import Variables, sweep
+from companion.networks import ReLUNetwork
 
 EXPECTED: dict[str, Outcome] = {
     "du2019-lem3.2": "holds",
     "du2019-lem3.2-prob": "holds",
     "du2019-lem4.1": "holds",
 }
-# With some tens of counts compared, one beyond this many standard errors has odds below 1 in 100.
-STANDARD_ERRORS = 4
 _BISECTIONS = 14
 
 
-class Settings(BaseSettings):
+class Settings(SphereSettings):
     """What is run.
 
     Attributes:
-        count: n, inputs on the sphere.
-        dimension: d.
+        seeds: draws of data and network around which the ball is searched at every radius.
+        draws: of data and network for what has a probability: 29 good ones of 29 show 0.9.
         width: m; large enough for the explicit width of Lemma 3.1, so that no hypothesis is unmet.
         radii: R of the sweep, in increasing order; the lemma's own radius is always added.
-        seeds: how many independent draws of data and network.
         delta: failure probability in the lemma's radius.
     """
 
-    count: Annotated[int, Field(ge=2)] = 10
-    dimension: Dimension = 40
+    seeds: Size = 5
+    draws: Size = 30
+    count: Count = 10
+    dimension: Dimension = 60
     width: Size = 65536
     radii: Annotated[tuple[Positive, ...], Field(min_length=3)] = (0.003, 0.01, 0.03, 0.1)
-    seeds: Size = 5
     delta: Probability = 0.1
 
 
 QUICK = Settings()
-PAPER = Settings(
-    count=20, dimension=40, width=2**19, radii=(0.001, 0.003, 0.01, 0.03, 0.1), seeds=10
-)
+PAPER = Settings(count=20, width=2**19, radii=(0.001, 0.003, 0.01, 0.03, 0.1), seeds=10)
 
 
 def cost(settings: Settings) -> Cost:
     """Per radius three moved networks and their Gram matrices; a dozen more for the bisection."""
     s = settings
     per_gram = 2 * s.width * s.count * (s.dimension + s.count)
-    grams = s.seeds * (6 * len(s.radii) + 3 * _BISECTIONS + 6)
+    grams = s.seeds * (6 * len(s.radii) + 3 * _BISECTIONS + 6) + 5 * s.draws
     return Cost(grams * per_gram, 8 * s.width * (6 * s.count + 4 * s.dimension))
 
 
-def run(settings: Settings, device: str) -> Result:
-    """Per seed: count near-boundary units, certify the worst change, and try to reach it."""
-    a = sweep("draws", partial(_one_draw, settings, device), seed=range(settings.seeds))
-    n, radii = settings.count, np.array(settings.radii)
-    mean = {name: float(array.mean()) for name, array in a.items()}
-    return Result(
-        experiment="du2019/gram_stability",
-        settings=settings.model_dump(mode="json"),
-        values={
-            "lambda_0": mean["lambda_0"],
-            "lemma_radius": mean["lemma_radius"],
-            "lemma_change": float((a["lemma_change"] / a["lambda_0"]).max()),
-            "draft_change": float((a["draft_change"] / a["lambda_0"]).max()),
-            "certified_radius": mean["certified_radius"],
-            "radius_slack": float((a["certified_radius"] / a["lemma_radius"]).mean()),
-            "width": settings.width,
-            "needed_width": float(max(a["lemma_3_1_width"])),
-            "sum_slack": float((lemma_3_2_gram_change(n, 1) * radii / a["certified_sum"]).mean()),
-            "norm_slack": float((lemma_3_2_gram_change(n, 1) * radii / a["certified_norm"]).mean()),
-            "reached": float((_worst_tried(a) / a["certified_norm"])[:, 0].mean()),
-            "misprint_share": 1 - float(a["fraction"][:, 0].mean()),
-            "near_share": float(a["fraction"][:, 0].mean()),
-            "least_radius": settings.radii[0],
-            "random_exponent": log_log_slope(settings.radii, a["random"])[0],
-        },
-        arrays=a,
-        data=f"uniform on the sphere, n={n}, d={settings.dimension}",
-    )
+def run(settings: Settings, device: str) -> xr.Dataset:
+    """Count near-boundary units and certify the worst change; for some seeds, try to reach it."""
+    s = settings
+    draws = range(s.first_seed, s.first_seed + s.draws)
+    counted = sweep("draws", partial(_one_draw, s, device), draw=draws)
+    searched = sweep("balls", partial(_one_ball, s, device), seed=s.each_seed)
+    return counted.merge(searched).assign_attrs(data=s.data)
 
 
-def _one_draw(settings: Settings, device: str, *, seed: int) -> dict[str, np.ndarray]:
-    dtype = getattr(torch, settings.dtype)
-    x = sphere(settings.count, settings.dimension, seed).to(dtype, device).x
-    network = draw_two_layer(settings.width, settings.dimension, seed, dtype, device)
-    preactivations = network.preactivations(x)
-    lambda_0 = lambda_min(infinite_width_gram(x))
+def _one_draw(settings: Settings, device: str, *, draw: int) -> Variables:
+    """Whether Lemma 3.2's event occurs, and the share of near-boundary units at every radius."""
+    problem, z = _drawn(settings, device, draw)
+    lambda_0 = problem.lambda_0
     radius = lemma_3_2_radius(settings.count, lambda_0, settings.delta)
+    change = spectral_norm(gram_change_bound(problem.x, z, radius))
+    # Units are independent, the inputs of one unit are not.
+    shares = [near_boundary(z, radius).double().mean(dim=0) for radius in settings.radii]
+    return {
+        "radius": ("radius", list(settings.radii)),
+        "draw_change": change / lambda_0,
+        "draw_least": (lambda_min(problem.gram) - change) / lambda_0,
+        "lemma_3_1_width": lemma_3_1_width(settings.count, lambda_0, settings.delta),
+        "fraction": ("radius", [float(share.mean()) for share in shares]),
+        "fraction_error": (
+            "radius",
+            [float(share.std()) / math.sqrt(settings.width) for share in shares],
+        ),
+    }
+
+
+def _one_ball(settings: Settings, device: str, *, seed: int) -> Variables:
+    """The certified change at every radius, and how much of it some perturbations reach."""
+    problem, z = _drawn(settings, device, seed)
+    radius = lemma_3_2_radius(settings.count, problem.lambda_0, settings.delta)
 
     def certified(radius: float) -> float:
-        return spectral_norm(gram_change_bound(x, preactivations, radius))
+        return spectral_norm(gram_change_bound(problem.x, z, radius))
 
-    at_lemma = {
-        "lambda_0": lambda_0,
-        "lambda_min": lambda_min(empirical_gram(network, x)),
-        "lemma_3_1_width": lemma_3_1_width(settings.count, lambda_0, settings.delta),
+    directions = _random_directions(problem.network, seed)
+    rows = [_at_radius(problem, z, directions, radius) for radius in settings.radii]
+    return {
+        "radius": ("radius", list(settings.radii)),
+        "lambda_0": problem.lambda_0,
         "lemma_radius": radius,
         "lemma_change": certified(radius),
-        "lemma_count": float(near_boundary(preactivations, radius).sum()),
         "draft_change": certified(radius / settings.delta),
-        "certified_radius": _largest(certified, lambda_0 / 4),
+        "certified_radius": _largest(certified, problem.lambda_0 / 4),
+        **{name: ("radius", [row[name] for row in rows]) for name in rows[0]},
     }
-    directions = _random_directions(network, seed)
-    rows = [_at_radius(network, x, directions, radius) for radius in settings.radii]
-    return {name: np.array(value) for name, value in at_lemma.items()} | {
-        name: np.array([row[name] for row in rows]) for name in rows[0]
-    }
+
+
+def _drawn(settings: Settings, device: str, seed: int) -> tuple[Problem, Tensor]:
+    """Data and network of that seed, and w_r(0) . x_i, shape (n, m)."""
+    problem = draw(settings, device, seed=seed, width=settings.width)
+    (weights,) = problem.network.weights
+    return problem, problem.x @ weights.T
 
 
 def _largest(certified: Callable[[float], float], limit: float) -> float:
@@ -153,36 +157,31 @@ def _largest(certified: Callable[[float], float], limit: float) -> float:
     return low
 
 
-def _random_directions(network: TwoLayer, seed: int) -> Tensor:
+def _random_directions(network: ReLUNetwork, seed: int) -> Tensor:
     """A uniform unit vector for every unit, shape (m, d)."""
-    generator = cpu_generator("perturbation", seed)
-    directions = torch.randn(network.weights.shape, generator=generator, dtype=torch.float64)
+    (weights,), generator = network.weights, cpu_generator("perturbation", seed)
+    directions = torch.randn(weights.shape, generator=generator, dtype=torch.float64)
     unit: Tensor = directions / directions.norm(dim=1, keepdim=True)
-    return unit.to(network.weights)
+    return unit.to(weights)
 
 
-def _at_radius(network: TwoLayer, x: Tensor, directions: Tensor, radius: float) -> dict[str, float]:
-    preactivations = network.preactivations(x)
-    near = near_boundary(preactivations, radius)
-    per_unit = near.double().mean(dim=0)  # units are independent, the inputs of one unit are not
-    bound = gram_change_bound(x, preactivations, radius)
-    start = empirical_gram_from(network, x, preactivations)
+def _at_radius(problem: Problem, z: Tensor, directions: Tensor, radius: float) -> dict[str, float]:
+    network, x = problem.network, problem.x
+    bound = gram_change_bound(x, z, radius)
     moved = adversaries(network, x, radius)
-    moved["random"] = network.moved(network.weights + radius * directions)
+    moved["random"] = network.moved([network.weights[0] + radius * directions])
     return {
-        "fraction": float(per_unit.mean()),
-        "fraction_error": float(per_unit.std()) / math.sqrt(network.width),
         "certified_sum": float(bound.sum()),
         "certified_norm": spectral_norm(bound),
-        **{kind: spectral_norm(empirical_gram(net, x) - start) for kind, net in moved.items()},
+        **{kind: spectral_norm(empirical_gram(n, x) - problem.gram) for kind, n in moved.items()},
     }
 
 
-def adversaries(network: TwoLayer, x: Tensor, radius: float) -> dict[str, TwoLayer]:
+def adversaries(network: ReLUNetwork, x: Tensor, radius: float) -> dict[str, ReLUNetwork]:
     """Two networks within `radius` of the given one that push H the same way in every unit.
 
     Args:
-        network: of width m.
+        network: of one hidden layer, of width m.
         x: unit-norm inputs, shape (n, d).
         radius: R.
 
@@ -190,122 +189,142 @@ def adversaries(network: TwoLayer, x: Tensor, radius: float) -> dict[str, TwoLay
         `on`: w_r + R x_i for the input nearest to switching on, where R reaches it; `off`:
         w_r - R x_i for the input nearest to switching off.
     """
-    preactivations = network.preactivations(x)
-    moved = {}
-    for kind, sign, done in (("on", 1, preactivations >= 0), ("off", -1, preactivations < 0)):
-        gap, nearest = preactivations.abs().masked_fill(done, math.inf).min(dim=0)
+    (weights,) = network.weights
+    z, moved = x @ weights.T, {}
+    for kind, sign, done in (("on", 1, z >= 0), ("off", -1, z < 0)):
+        gap, nearest = z.abs().masked_fill(done, math.inf).min(dim=0)
         move = sign * radius * x[nearest] * (gap < radius)[:, None]
-        moved[kind] = network.moved(network.weights + move)
+        moved[kind] = network.moved([weights + move])
     return moved
 
 
-def judge(result: Result) -> list[Verdict]:
+def values(settings: Settings, found: xr.Dataset) -> Values:
+    """Means over the seeds, and the largest changes as multiples of lambda_0."""
+    f = found
+    printed = lemma_3_2_gram_change(settings.count, 1) * f.radius
+    reached = np.maximum(f.on, f.off) / f.certified_norm
+    near = f.fraction.isel(radius=0).mean()
+    return {
+        "lambda_0": f.lambda_0.mean(),
+        "lemma_radius": f.lemma_radius.mean(),
+        "lemma_change": f.draw_change.max(),
+        "draft_change": (f.draft_change / f.lambda_0).max(),
+        "certified_radius": f.certified_radius.mean(),
+        "radius_slack": (f.certified_radius / f.lemma_radius).mean(),
+        "draws": settings.draws,
+        "width": settings.width,
+        "needed_width": f.lemma_3_1_width.max(),
+        "sum_slack": (printed / f.certified_sum).mean(),
+        "norm_slack": (printed / f.certified_norm).mean(),
+        "reached": reached.isel(radius=0).mean(),
+        "misprint_share": 1 - near,
+        "near_share": near,
+        "least_radius": settings.radii[0],
+        "random_exponent": exponent(f.random, "radius"),
+    }
+
+
+def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
     """Is the change certified below lambda_0/4, linear in R, and the count the error function?"""
-    return [_lemma_3_2(result), _probability(result), _lemma_4_1(result)]
+    return [_lemma_3_2(settings, found), _probability(found), _lemma_4_1(settings, found)]
 
 
-def _lemma_3_2(result: Result) -> Verdict:
-    a, s = result.arrays, result.settings
-    change = a["lemma_change"] / a["lambda_0"]
-    least = (a["lambda_min"] - a["lemma_change"]) / a["lambda_0"]
-    failed = float(np.mean((change >= 1 / 4) | (least <= 1 / 2)))
-    share = a["certified_sum"].mean(axis=0) / lemma_3_2_gram_change(s["count"], 1) / s["radii"]
-    slope, _ = log_log_slope(s["radii"], a["certified_norm"])
-    tolerance = _count_noise(result)
-    tried = np.stack([a[kind] for kind in ("on", "off", "random")]) / a["certified_norm"]
-    certain = failed <= s["delta"] and tried.max() <= 1
-    seen = certain and share.max() <= 1 and abs(slope - 1) <= tolerance
-    reached = s["width"] >= a["lemma_3_1_width"].max()
-    outcome: Outcome = ("holds" if reached else "outside-regime") if seen else "fails"
-    return Verdict(
+def _lemma_3_2(settings: Settings, found: xr.Dataset) -> Verdict:
+    change, least = found.draw_change, found.draw_least
+    printed = lemma_3_2_gram_change(settings.count, 1) * found.radius
+    tried = xr.concat([found[kind] for kind in ("on", "off", "random")], "kind")
+    needed = float(found.lemma_3_1_width.max())
+    outside = unmet(needed, settings.width)
+    met = "" if outside else f"; the width {settings.width} meets Lemma 3.1's explicit {needed:.0f}"
+    return claim(
         "du2019-lem3.2",
-        outcome,
         r"for every choice of weights within $R=\sqrt{2\pi}\,\delta\lambda_0/(16n^2)$: "
         r"$\lVert H-H(0)\rVert<\lambda_0/4$, $\lambda_{\min}(H)>\lambda_0/2$; "
         r"$\mathbb E\sum_{ij}\lvert H_{ij}-H_{ij}(0)\rvert\le4n^2R/\sqrt{2\pi}$, linear in R",
-        rf"certified for every choice: $\lVert H-H(0)\rVert\le{change.max():.1e}\,\lambda_0$, "
-        rf"$\lambda_{{\min}}(H)\ge{least.min():.3f}\,\lambda_0$ over {len(change)} draws; "
-        f"sum at most {share.max():.3f} of the printed bound; exponent in R {slope:.3f}; "
-        f"perturbations that were tried reach {tried.max():.2f} of the certified change",
-        f"the lemma's own limits in a share {1 - s['delta']:g} of the draws; exponent within "
-        f"{tolerance:.3f} of 1, the noise of the counts at the least R",
-        _sentence(outcome, result),
+        probability_at_least(
+            r"certified for every choice: $\lVert H-H(0)\rVert\le"
+            rf"{float(change.max()):.1e}\,\lambda_0$, $\lambda_{{\min}}(H)\ge"
+            rf"{float(least.min()):.3f}\,\lambda_0$, within the lemma's limits",
+            (change < 1 / 4) & (least > 1 / 2),
+            1 - settings.delta,
+        ),
+        at_most("mean sum over the printed bound", (found.certified_sum / printed).mean("seed")),
+        exponent_near(
+            "the certified change in R", found.certified_norm, 1, _count_noise(settings), "radius"
+        ),
+        anyway(at_most("perturbations that were tried over it", tried / found.certified_norm)),
+        outside=outside,
+        holds="Counting the units that can change certifies the conclusion for all weights in the "
+        f"ball, not for sampled ones{met}.",
+        fails="The change is not certified below its limit, or is not linear in R.",
     )
 
 
-def _sentence(outcome: Outcome, result: Result) -> str:
-    if outcome == "fails":
-        return "The change is not certified below its limit, or is not linear in R."
-    met = "meets" if outcome == "holds" else "misses"
-    return (
-        "Counting the units that can change certifies the conclusion for all weights in the ball, "
-        f"not for sampled ones; the width {result.values['width']} {met} Lemma 3.1's explicit "
-        f"{result.values['needed_width']:.0f}."
-    )
-
-
-def _probability(result: Result) -> Verdict:
-    a, radii = result.arrays, result.settings["radii"]
-    exact = np.array([near_boundary_probability(radius) for radius in radii])
-    bound = np.array([near_boundary_bound(radius) for radius in radii])
-    off = (a["fraction"] - exact) / a["fraction_error"]
-    above = ((a["fraction"] - bound) / a["fraction_error"]).max()
-    seen = np.abs(off).max() <= STANDARD_ERRORS and above <= STANDARD_ERRORS
-    return Verdict(
+def _probability(found: xr.Dataset) -> Verdict:
+    exact, bound = _over_radii(found, near_boundary_probability, near_boundary_bound)
+    last = found.fraction.isel(radius=-1)
+    return claim(
         "du2019-lem3.2-prob",
-        "holds" if seen else "fails",
         r"$P(\lvert w_r(0)^\top x_i\rvert\le R)=\operatorname{erf}(R/\sqrt2)\le2R/\sqrt{2\pi}$",
-        f"{off.size} counts off by at most {np.abs(off).max():.1f} standard errors; at R = "
-        f"{radii[-1]:g} the share {spread(a['fraction'][:, -1], '.4f')} against {exact[-1]:.4f}, "
-        f"bound {bound[-1]:.4f}",
-        f"{STANDARD_ERRORS} Monte-Carlo standard errors, units being independent",
-        "The share of pairs near the boundary is the error function, just below its tangent."
-        if seen
-        else "The share of pairs near the boundary is not the error function.",
+        _meets(
+            f"share of near pairs, at R = {float(last.radius):g} a mean of "
+            f"{spread(last.values, '.4f')} where {float(exact[-1]):.4f} is exact,",
+            found,
+            exact,
+        ),
+        at_most(r"the error function over $2R/\sqrt{2\pi}$", exact / bound, form=".6f"),
+        holds="The share of pairs near the boundary is the error function, just below its tangent.",
+        fails="The share of pairs near the boundary is not the error function.",
     )
 
 
-def _lemma_4_1(result: Result) -> Verdict:
-    a, s = result.arrays, result.settings
-    pairs = s["count"] * s["width"]
-    radii = np.array(s["radii"])
-    exact = pairs * np.array([near_boundary_probability(radius) for radius in radii])
-    counts = pairs * a["fraction"]
-    error = pairs * np.sqrt((a["fraction_error"] ** 2).sum(axis=0)) / s["seeds"]
-    off = np.abs(counts.mean(axis=0) - exact) / error
-    allowed = np.array([lemma_4_1_flips(s["count"], s["width"], r) for r in radii]) / s["delta"]
-    failed = (counts > allowed).mean(axis=0).max()
-    slope, _ = log_log_slope(radii, counts)
-    curved = log_log_slope(radii, exact)[0]
-    seen = off.max() <= STANDARD_ERRORS and failed <= s["delta"]
-    return Verdict(
+def _lemma_4_1(settings: Settings, found: xr.Dataset) -> Verdict:
+    s, pairs = settings, settings.count * settings.width
+    exact, mean_bound = _over_radii(
+        found, near_boundary_probability, partial(lemma_4_1_flips, s.count, s.width)
+    )
+    shares = pairs * found.fraction / (mean_bound / s.delta)
+    within = shares <= 1
+    seldom = within.isel(radius=int(within.sum("draw").argmin("radius")))
+    curved = round(exponent(exact, "radius"), 4)
+    return claim(
         "du2019-lem4.1",
-        "holds" if seen else "fails",
         r"$\sum_i\lvert S_i^\perp\rvert\le2mnR/(\sqrt{2\pi}\,\delta)$ with probability $1-\delta$; "
-        r"mean $mn\operatorname{erf}(R/\sqrt2)$",
-        f"above the bound in a share {failed:g} of the draws; largest count "
-        f"{(counts / allowed).max():.3f} of it; means off by at most {off.max():.1f} standard "
-        f"errors; exponent in R {slope:.3f}, the error function's {curved:.3f}",
-        f"a share {s['delta']:g} of the draws; {STANDARD_ERRORS} standard errors",
-        "The count of pairs near the boundary is linear in R, with the bound a factor of about "
-        f"{1 / s['delta']:.0f} above it, which is Markov's price."
-        if seen
-        else "The count of pairs near the boundary is not what the lemma says.",
+        rf"mean $mn\operatorname{{erf}}(R/\sqrt2)$, of exponent {curved:.3f} in R at these R",
+        probability_at_least(
+            f"count at most {float(shares.max()):.3f} of the bound, below it", seldom, 1 - s.delta
+        ),
+        _meets("mean counts", found, exact),
+        exponent_near("the count in R", found.fraction, curved, 0.02, "radius"),
+        holds="The count of pairs near the boundary is linear in R, with the bound a factor of "
+        f"about {1 / s.delta:.0f} above it, which is Markov's price.",
+        fails="The count of pairs near the boundary is not what the lemma says.",
     )
 
 
-def _worst_tried(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The larger change of the two adversaries, shape (seeds, radii)."""
-    worst: np.ndarray = np.maximum(arrays["on"], arrays["off"])
-    return worst
+def _over_radii(
+    found: xr.Dataset, *functions: Callable[[float], float]
+) -> tuple[xr.DataArray, ...]:
+    """Functions of R at the radii of the sweep, each of shape (radii,)."""
+    return tuple(xr.apply_ufunc(each, found.radius, vectorize=True) for each in functions)
 
 
-def _count_noise(result: Result) -> float:
+def _meets(what: str, found: xr.Dataset, exact: xr.DataArray) -> Check:
+    """Whether the share of near-boundary pairs, over all draws, is what it should be.
+
+    30 draws of 655,360 pairs count 47,000 at the least R of the quick run, known to 0.5 %; four
+    times that is well below 5 %, as it was to be for the answer to mean something.
+    """
+    errors = np.sqrt((found.fraction_error**2).sum("draw")) / found.sizes["draw"]
+    return equal(what, found.fraction.mean("draw"), errors, exact, 0.05)
+
+
+def _count_noise(settings: Settings) -> float:
     """How far a slope over these radii may be off 1 because the counts at the least R are small.
 
     The norm follows the largest of n counts near N, about sqrt(2 ln n / N) above their mean.
     """
-    s = result.settings
-    switching = s["width"] * near_boundary_probability(s["radii"][0]) / 2
-    excess = math.sqrt(2 * math.log(s["count"]) / switching)
-    return excess / math.log(s["radii"][-1] / s["radii"][0])
+    s = settings
+    switching = s.width * near_boundary_probability(s.radii[0]) / 2
+    excess = math.sqrt(2 * math.log(s.count) / switching)
+    return excess / math.log(s.radii[-1] / s.radii[0])

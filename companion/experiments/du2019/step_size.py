@@ -9,51 +9,49 @@ from functools import partial
 from typing import Annotated
 
 import numpy as np
-import torch
+import xarray as xr
 from pydantic import Field
-from torch import Tensor
 
 from companion.bounds.du2019 import explicit_width, theorem_4_1_step_size, theorem_4_1_width
 from companion.datasets import sphere
-from companion.dynamics import gradient_descent
-from companion.experiments.du2019._regime import unmet_width
-from companion.kernels import empirical_gram, infinite_width_gram, lambda_max, lambda_min
-from companion.lab.experiment import Cost
-from companion.lab.fits import contraction, log_log_slope, spread
-from companion.lab.results import Outcome, Result, Verdict
-from companion.lab.settings import Dimension, Probability, Size, Sizes
-from companion.lab.settings import Settings as BaseSettings
-from companion.lab.sweep import sweep
-from companion.networks import TwoLayer, draw_two_layer
-from companion.observables import misfit
+from companion.experiments.du2019._problem import Problem, on_data
+from companion.experiments.du2019._regime import unmet
+from companion.kernels import empirical_gram, lambda_max
+from companion.lab.checks import at_least, at_most, claim
+from companion.lab.experiment import Cost, Values
+from companion.lab.fits import PowerLaw, contraction, exponent, spread
+from companion.lab.results import Outcome, Verdict
+from companion.lab.settings import (
+    Count,
+    Dimension,
+    Probability,
+    SeededSettings,
+    SeveralSizes,
+    Share,
+)
+from companion.lab.sweep import Variables, sweep
+from companion.monitors import misfit
 
 EXPECTED: dict[str, Outcome] = {"du2019-thm4.1-eta": "outside-regime"}
 
 
-class Settings(BaseSettings):
+class Settings(SeededSettings):
     """What is run.
 
     Attributes:
         counts: n of the sweep at the middle width, in increasing order.
         widths: m of the sweep at the middle count, in increasing order.
         dimension: d.
-        seeds: how many independent draws of data and network.
         steps: over which a stable run must decrease at every step.
         resolution: relative width at which the bisection for the largest stable step size stops.
         delta: failure probability in the explicit width.
     """
 
-    counts: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=3)] = (
-        10,
-        20,
-        40,
-        80,
-    )
-    widths: Annotated[Sizes, Field(min_length=3)] = (250, 1000, 4000)
+    counts: Annotated[tuple[Count, ...], Field(min_length=3)] = (10, 20, 40, 80)
+    widths: SeveralSizes = (250, 1000, 4000)
     dimension: Dimension = 20
-    seeds: Size = 3
-    steps: Annotated[int, Field(ge=2)] = 40
-    resolution: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    steps: Count = 40
+    resolution: Share = 0.02
     delta: Probability = 0.1
 
 
@@ -85,85 +83,44 @@ def _cells(settings: Settings) -> list[tuple[int, int]]:
     return [(n, width) for n in settings.counts] + [(count, m) for m in settings.widths]
 
 
-def run(settings: Settings, device: str) -> Result:
+def run(settings: Settings, device: str) -> xr.Dataset:
     """Bisect for the largest stable step size of every network, and try the theorem's."""
-    cells = _cells(settings)
-    arrays = sweep(
-        "cells",
-        partial(_one_network, settings, device),
-        seed=range(settings.seeds),
-        cell=range(len(cells)),
+    s, cells = settings, _cells(settings)
+    found = sweep(
+        "cells", partial(_one_network, s, device), seed=s.each_seed, cell=range(len(cells))
     )
-    arrays |= {"counts": np.array([n for n, _ in cells]), "widths": np.array([m for _, m in cells])}
-    first_width = len(settings.counts)
-    ratio = arrays["largest"] / arrays["edge"]
-    lambda_0 = float(arrays["lambda_0"][:, 0].mean())
-    n = settings.counts[0]
-    return Result(
-        experiment="du2019/step_size",
-        settings=settings.model_dump(mode="json"),
-        values={
-            "least_count": n,
-            "most_count": settings.counts[-1],
-            "least_slack": float((arrays["largest"] / arrays["theorem"])[:, 0].mean()),
-            "most_slack": float((arrays["largest"] / arrays["theorem"])[:, first_width - 1].mean()),
-            "edge_ratio": float(ratio.mean()),
-            "edge_ratio_widest": float(ratio[:, -1].mean()),
-            "edge_ratio_narrowest": float(ratio[:, first_width].mean()),
-            "final_edge_ratio": float((arrays["largest"] / arrays["final_edge"]).mean()),
-            "least_over_trace": float((arrays["largest"] * arrays["counts"] / 4).min()),
-            "needed_width": explicit_width(theorem_4_1_width, n, lambda_0, settings.delta, n),
-            "largest_width": max(settings.widths),
-            "steps": settings.steps,
-        },
-        arrays=arrays,
-        data=f"uniform on the sphere, n={settings.counts}, d={settings.dimension}",
-    )
+    counts, widths = zip(*cells, strict=True)
+    found = found.assign(counts=("cell", list(counts)), widths=("cell", list(widths)))
+    return found.assign_attrs(data=f"uniform on the sphere, n={s.counts}, d={s.dimension}")
 
 
-def _one_network(settings: Settings, device: str, *, seed: int, cell: int) -> dict[str, np.ndarray]:
+def _one_network(settings: Settings, device: str, *, seed: int, cell: int) -> Variables:
     count, width = _cells(settings)[cell]
-    dtype = getattr(torch, settings.dtype)
-    data = sphere(count, settings.dimension, seed).to(dtype, device)
-    network = draw_two_layer(width, settings.dimension, seed, dtype, device)
-    limit = infinite_width_gram(data.x)
-    lambda_0 = lambda_min(limit)
-    theorem = theorem_4_1_step_size(count, lambda_0)
-    run = partial(worst_ratio, network, data.x, data.y, steps=settings.steps)
-    largest = largest_stable_step_size(run, count, settings.resolution)
-    moved = gradient_descent(
-        network, data.x, data.y, step_size=largest, steps=settings.steps, record={}
-    ).network
-    found = {
-        "lambda_0": lambda_0,
-        "edge": 2 / lambda_max(empirical_gram(network, data.x)),
-        "limit_edge": 2 / lambda_max(limit),
+    data = sphere(count, settings.dimension, seed)
+    problem = on_data(data, settings, device, seed=seed, width=width)
+    theorem = theorem_4_1_step_size(count, problem.lambda_0)
+    worst = partial(worst_ratio, problem, steps=settings.steps)
+    largest = largest_stable_step_size(worst, count, settings.resolution)
+    trained = problem.train(largest, settings.steps).network
+    return {
+        "lambda_0": problem.lambda_0,
+        "edge": 2 / lambda_max(problem.gram),
+        "limit_edge": 2 / problem.lambda_largest,
         "theorem": theorem,
-        "theorem_ratio": run(theorem),
+        "theorem_ratio": worst(theorem),
         "largest": largest,
-        "final_edge": 2 / lambda_max(empirical_gram(moved, data.x)),
+        "final_edge": 2 / lambda_max(empirical_gram(trained, problem.x)),
     }
-    return {name: np.array(value) for name, value in found.items()}
 
 
-def worst_ratio(network: TwoLayer, x: Tensor, y: Tensor, step_size: float, *, steps: int) -> float:
-    """Largest ||u(k+1) - y||^2 / ||u(k) - y||^2 of a run; infinite if it diverges.
-
-    Args:
-        network: at initialisation.
-        x: inputs, shape (n, d).
-        y: labels, shape (n,).
-        step_size: eta.
-        steps: of gradient descent.
-    """
-    trajectory = gradient_descent(
-        network, x, y, step_size=step_size, steps=steps, record={"misfit": misfit},
-        stop_when_diverged=True,
-    )  # fmt: skip
-    dtype = str(x.dtype).removeprefix("torch.")
-    if trajectory.diverged_at is not None:
+def worst_ratio(problem: Problem, step_size: float, *, steps: int) -> float:
+    """Largest ||u(k+1) - y||^2 / ||u(k) - y||^2 of a run; infinite if it diverges."""
+    history = problem.train(step_size, steps, {"misfit": misfit})
+    if history.ending == "diverged":
         return float("inf")
-    return float(np.nanmax(contraction(trajectory["misfit"], network.width, dtype)))
+    misfits = xr.DataArray(history["misfit"], dims="step")
+    dtype = str(problem.x.dtype).removeprefix("torch.")
+    return float(contraction(misfits, problem.network.widths[0], dtype).max())
 
 
 def largest_stable_step_size(
@@ -186,35 +143,68 @@ def largest_stable_step_size(
     return low
 
 
-def judge(result: Result) -> list[Verdict]:
+def values(settings: Settings, found: xr.Dataset) -> Values:
+    """Factors by which the largest stable step size exceeds the theorem's and other marks."""
+    slack, ratio = (found.largest / found[mark] for mark in ("theorem", "edge"))
+    last_count, first_width = len(settings.counts) - 1, len(settings.counts)
+    return {
+        "least_count": settings.counts[0],
+        "most_count": settings.counts[-1],
+        "least_slack": slack.isel(cell=0).mean(),
+        "most_slack": slack.isel(cell=last_count).mean(),
+        "edge_ratio": ratio.mean(),
+        "edge_ratio_widest": ratio.isel(cell=-1).mean(),
+        "edge_ratio_narrowest": ratio.isel(cell=first_width).mean(),
+        "final_edge_ratio": (found.largest / found.final_edge).mean(),
+        "least_over_trace": (found.largest * found.counts / 4).min(),
+        "needed_width": _needed_width(settings, found),
+        "largest_width": max(settings.widths),
+        "steps": settings.steps,
+    }
+
+
+def _needed_width(settings: Settings, found: xr.Dataset) -> float:
+    """The theorem's explicit width at the least n, where it is least."""
+    n, lambda_0 = settings.counts[0], float(found.lambda_0.isel(cell=0).mean())
+    return explicit_width(theorem_4_1_width, n, lambda_0, settings.delta, n)
+
+
+def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
     """An upper bound is claimed: does lambda_0 / n^2 do, and does width ever ask for less?"""
-    a, s = result.arrays, result.settings
-    worst = float((a["theorem_ratio"] / (1 - a["theorem"] * a["lambda_0"] / 2)).max())
-    over_counts, over_widths = np.split(a["largest"], [len(s["counts"])], axis=1)
-    in_width, error = log_log_slope(s["widths"], over_widths)
-    in_count, _ = log_log_slope(s["counts"], over_counts)
+    s, slack = settings, (found.largest / found.theorem).mean("seed")
     # Lemma 3.1 lets H(0) be off its limit by lambda_0/4, which leaves a floor without m.
-    floor = 2 / (2 / a["limit_edge"] + a["lambda_0"] / 4)
-    above = float((a["largest"] / floor).min())
-    seen = worst <= 1 and above >= 1 - s["resolution"]
-    ratio = a["largest"] / a["edge"]
+    floor = 2 / (2 / found.limit_edge + found.lambda_0 / 4)
+    over_counts, over_widths = (
+        found.largest.isel(cell=part).rename(cell="size").assign_coords(size=list(sizes))
+        for part, sizes in (
+            (slice(len(s.counts)), s.counts),
+            (slice(len(s.counts), None), s.widths),
+        )
+    )
+    law, edge = PowerLaw.through(over_widths, "size"), (found.largest / found.edge).mean("cell")
     return [
-        Verdict(
+        claim(
             "du2019-thm4.1-eta",
-            "outside-regime" if seen else "fails",
             r"$\eta=\lambda_0/n^2$ contracts by $1-\eta\lambda_0/2$ a step, and no width asks for "
             r"less; as the companion adds, all is stable up to the edge, at least "
-            r"$2/(\lambda_{\max}(H^\infty)+\lambda_0/4)$",
-            f"ratio divided by the bound at most {worst:.7f}; largest stable step size at least "
-            f"{above:.2f} of that floor, {spread(ratio.mean(axis=1))} of "
-            f"$2/\\lambda_{{\\max}}(H(0))$, exponent {in_width:.3f} in m (s.e. {error:.3f}), "
-            f"{in_count:.2f} in n",
-            f"1, exactly; the floor within the bisection's resolution, {s['resolution']:g}",
-            "The theorem's step size is enough at every width, by a factor of "
-            f"{result.values['least_slack']:.0f} at n = {result.values['least_count']} and "
-            f"{result.values['most_slack']:.0f} at n = {result.values['most_count']}; but "
-            f"{unmet_width(result)}."
-            if seen
-            else "The theorem's step size is not enough, or the stable range shrinks with width.",
+            r"$2/(\lambda_{\max}(H^\infty)+\lambda_0/4)$ up to the bisection's resolution, "
+            f"{s.resolution:g}",
+            at_most(
+                "ratio divided by the bound",
+                found.theorem_ratio / (1 - found.theorem * found.lambda_0 / 2),
+                form=".7f",
+            ),
+            at_least(
+                rf"largest stable step size {spread(edge)} of $2/\lambda_{{\max}}(H(0))$, exponent "
+                f"{law.exponent:.3f} ({law.low:.3f} to {law.high:.3f}) in m and "
+                f"{exponent(over_counts, 'size'):.2f} in n; share of that floor",
+                found.largest / floor,
+                1 - s.resolution,
+            ),
+            outside=unmet(_needed_width(s, found), max(s.widths)),
+            holds="The theorem's step size is enough at every width, by a factor of "
+            f"{float(slack[0]):.0f} at n = {s.counts[0]} and "
+            f"{float(slack[len(s.counts) - 1]):.0f} at n = {s.counts[-1]}.",
+            fails="The theorem's step size is not enough, or the stable range shrinks with width.",
         )
     ]

@@ -18,20 +18,26 @@ from companion.bounds.du2019 import (
 )
 from companion.datasets import sphere
 from companion.experiments.du2019 import gram_stability
-from companion.kernels import empirical_gram, gram_change_bound, near_boundary
-from companion.networks import draw_two_layer
+from companion.kernels import (
+    empirical_gram,
+    gram_change_bound,
+    infinite_width_gram,
+    near_boundary,
+)
+from companion.networks import draw_du
 from tests.doctoring import outcomes
 from tests.oracles import gram_by_loops
 
-SMALL = {"count": 4, "dimension": 12, "width": 30000, "seeds": 2}
-
-
-judged = partial(outcomes, gram_stability.judge)
+SMALL = gram_stability.QUICK.override(
+    {"count": 4, "dimension": 12, "width": 30000, "seeds": 2, "draws": 30}
+)
+judged = partial(outcomes, gram_stability, SMALL)
+draw = partial(draw_du, dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
-def result():
-    return gram_stability.run(gram_stability.QUICK.override(SMALL), "cpu")
+def found():
+    return gram_stability.run(SMALL, "cpu")
 
 
 @pytest.mark.parametrize("radius", [1e-3, 0.1, 0.7, 3.0])
@@ -52,19 +58,19 @@ def test_lemma_radius_is_where_the_proof_reaches_a_quarter():
 
 def test_near_boundary_units_are_those_that_some_move_can_switch():
     """The best move against x_i is -z x_i / |z| R: it switches the unit iff R reaches |z|."""
-    data, network = sphere(5, 6, seed=4), draw_two_layer(200, 6, seed=4)
-    z = network.preactivations(data.x)
+    data, network = sphere(5, 6, seed=4), draw(200, 6, seed=4)
+    (z,) = network.preactivations(data.x)
     near = near_boundary(z, 0.2)
     for i, r in np.ndindex(5, 200):
-        moved = network.weights[r] - z[i, r].sign() * 0.2 * data.x[i]
+        moved = network.weights[0][r] - z[i, r].sign() * 0.2 * data.x[i]
         switched = bool(moved @ data.x[i] >= 0) != bool(z[i, r] >= 0)
         assert switched == bool(near[i, r])
 
 
 def test_ceiling_is_the_extreme_over_all_patterns():
     """Brute force over every way to set the near-boundary pairs of a small network."""
-    data, network = sphere(3, 4, seed=0), draw_two_layer(6, 4, seed=0)
-    z, radius = network.preactivations(data.x), 0.4
+    data, network = sphere(3, 4, seed=0), draw(6, 4, seed=0)
+    (z,), radius = network.preactivations(data.x), 0.4
     near = near_boundary(z, radius)
     places = near.nonzero().tolist()
     assert 2 <= len(places) <= 12
@@ -79,62 +85,126 @@ def test_ceiling_is_the_extreme_over_all_patterns():
 
 
 def test_no_sampled_move_exceeds_the_ceiling_in_any_entry():
-    data, network = sphere(6, 5, seed=1), draw_two_layer(300, 5, seed=1)
-    z, start, radius = network.preactivations(data.x), empirical_gram(network, data.x), 0.3
+    data, network = sphere(6, 5, seed=1), draw(300, 5, seed=1)
+    (z,), start, radius = network.preactivations(data.x), empirical_gram(network, data.x), 0.3
     ceiling = gram_change_bound(data.x, z, radius)
     generator = torch.Generator().manual_seed(0)
     for _ in range(30):
         step = torch.randn(300, 5, generator=generator, dtype=torch.float64)
         step = radius * step / step.norm(dim=1, keepdim=True)
-        moved = network.moved(network.weights + step)
+        moved = network.moved([network.weights[0] + step])
         assert ((empirical_gram(moved, data.x) - start).abs() <= ceiling + 1e-15).all()
 
 
 def test_adversaries_stay_in_the_ball_and_push_one_way():
-    data, network = sphere(4, 30, seed=2), draw_two_layer(500, 30, seed=2)
-    start = network.preactivations(data.x) >= 0
+    data, network = sphere(4, 30, seed=2), draw(500, 30, seed=2)
+    start = network.preactivations(data.x)[0] >= 0
     moved = gram_stability.adversaries(network, data.x, 0.05)
     for net in moved.values():
-        assert (net.weights - network.weights).norm(dim=1).max() <= 0.05 * (1 + 1e-12)
-    on, off = (moved[kind].preactivations(data.x) >= 0 for kind in ("on", "off"))
+        assert (net.weights[0] - network.weights[0]).norm(dim=1).max() <= 0.05 * (1 + 1e-12)
+    on, off = (moved[kind].preactivations(data.x)[0] >= 0 for kind in ("on", "off"))
     assert (on & ~start).sum() > 10
     assert (~off & start).sum() > 10
 
 
-def test_count_of_one_unit_integrates_the_normal_density(result):
-    expected = [math.erf(radius / math.sqrt(2)) for radius in result.settings["radii"]]
-    spread = 5 * result.arrays["fraction_error"]
-    assert (np.abs(result.arrays["fraction"] - expected) < spread).all()
+def test_event_is_that_of_the_lemma_on_a_draw_of_its_own(found):
+    data, network = sphere(4, 12, seed=7), draw(30000, 12, seed=7)
+    limit = infinite_width_gram(data.x)
+    lambda_0 = float(np.linalg.eigvalsh(limit)[0])
+    radius = math.sqrt(2 * math.pi) * 0.1 * lambda_0 / (16 * 4**2)
+    z = data.x @ network.weights[0].T
+    change = np.linalg.norm(gram_change_bound(data.x, z, radius), 2)
+    least = np.linalg.eigvalsh(empirical_gram(network, data.x))[0]
+    one = found.sel(draw=7)
+    assert float(one.draw_change) == pytest.approx(change / lambda_0)
+    assert float(one.draw_least) == pytest.approx((least - change) / lambda_0)
 
 
-def test_all_three_hold_on_a_small_run(result):
-    assert judged(result) == gram_stability.EXPECTED
+def test_certified_radius_is_where_the_certified_change_reaches_its_limit(found):
+    data, network = sphere(4, 12, seed=1), draw(30000, 12, seed=1)
+    z, one = data.x @ network.weights[0].T, found.sel(seed=1)
+    changes = [
+        float(np.linalg.norm(gram_change_bound(data.x, z, r * float(one.certified_radius)), 2))
+        for r in (0.99, 1.01)
+    ]
+    assert changes[0] < float(one.lambda_0) / 4 < changes[1]
 
 
-def test_width_below_lemma_3_1_is_outside_the_regime(result):
-    assert judged(result, settings={"width": 100})["du2019-lem3.2"] == "outside-regime"
+def test_changes_at_a_radius_are_those_of_moved_networks(found):
+    """By loops over the units, for the largest R of the sweep."""
+    settings = SMALL.override({"width": 40, "seeds": 1, "draws": 1})
+    one = gram_stability.run(settings, "cpu").isel(seed=0, radius=-1)
+    data, network = sphere(4, 12, seed=0), draw(40, 12, seed=0)
+    start = gram_by_loops(network, data.x)
+    for kind, moved in gram_stability.adversaries(network, data.x, 0.1).items():
+        change = np.linalg.norm(gram_by_loops(moved, data.x) - start, 2)
+        assert float(one[kind]) == pytest.approx(change)
+
+
+def test_count_of_one_unit_integrates_the_normal_density(found):
+    expected = [math.erf(radius / math.sqrt(2)) for radius in SMALL.radii]
+    assert (np.abs(found.fraction - expected) < 5 * found.fraction_error).all()
+
+
+def test_all_three_hold_on_a_small_run(found):
+    assert judged(found) == gram_stability.EXPECTED
+
+
+def test_width_below_lemma_3_1_is_outside_the_regime(found):
+    narrow = SMALL.model_copy(update={"width": 100})
+    assert outcomes(gram_stability, narrow, found)["du2019-lem3.2"] == "outside-regime"
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"lemma_change": lambda a: 1e4 * a},
-        {"lambda_min": lambda a: 0.4 * a},
+        {"draw_change": lambda a: 1e4 * a},
+        {"draw_least": lambda a: 0.4 * a},
         {"certified_norm": lambda a: a * np.array([8.0, 4.0, 2.0, 1.0])},
         {"certified_sum": lambda a: 1e3 * a},
         {"random": lambda a: 1e4 * a},
     ],
     ids=["moves too far", "least eigenvalue", "not linear", "sum above bound", "sample above it"],
 )
-def test_judge_sees_a_gram_matrix_that_moves_too_far(result, changes):
-    assert judged(result, **changes)["du2019-lem3.2"] == "fails"
+def test_judge_sees_a_gram_matrix_that_moves_too_far(found, changes):
+    assert judged(found, **changes)["du2019-lem3.2"] == "fails"
 
 
-def test_judge_sees_a_wrong_count(result):
-    lied = judged(result, fraction=lambda a: 1.2 * a)
+def test_a_sample_above_its_ceiling_refutes_whatever_the_width(found):
+    narrow = SMALL.model_copy(update={"width": 100})
+    lied = outcomes(gram_stability, narrow, found, random=lambda a: 1e4 * a)
+    assert lied["du2019-lem3.2"] == "fails"
+
+
+def test_few_draws_do_not_show_a_probability(found):
+    few = found.isel(draw=slice(28))
+    lied = outcomes(gram_stability, SMALL, few)
+    assert lied["du2019-lem3.2"] == lied["du2019-lem4.1"] == "inconclusive"
+
+
+def test_some_bad_draws_leave_the_probability_open_and_many_refute_it(found):
+    def moved_too_far(draws):
+        return {"draw_change": lambda a: np.where(np.arange(30) < draws, 1.0, a)}
+
+    assert judged(found, **moved_too_far(2))["du2019-lem3.2"] == "inconclusive"
+    assert judged(found, **moved_too_far(8))["du2019-lem3.2"] == "fails"
+
+
+def test_judge_sees_a_wrong_count(found):
+    lied = judged(found, fraction=lambda a: 1.2 * a)
     assert lied["du2019-lem3.2-prob"] == lied["du2019-lem4.1"] == "fails"
 
 
-def test_judge_refuses_the_drafts_definition_of_s_i(result):
-    lied = judged(result, fraction=lambda a: 1 - a)
+def test_judge_sees_counts_above_the_bound_at_one_radius(found):
+    lied = judged(found, fraction=lambda a: a * np.array([1.0, 1.0, 1.0, 11.0]))
     assert lied["du2019-lem4.1"] == "fails"
+
+
+def test_noise_in_the_counts_decides_nothing(found):
+    noise = np.exp(0.5 * np.random.default_rng(0).normal(size=(30, 4)))
+    lied = judged(found, fraction=lambda a: a * noise, fraction_error=lambda a: 100 * a)
+    assert lied["du2019-lem3.2-prob"] == lied["du2019-lem4.1"] == "inconclusive"
+
+
+def test_judge_refuses_the_drafts_definition_of_s_i(found):
+    assert judged(found, fraction=lambda a: 1 - a)["du2019-lem4.1"] == "fails"

@@ -23,24 +23,24 @@ TINY = positivity.Settings(
     pair_count=5,
     antipodal_dimension=3,
 )
-judged = partial(outcomes, positivity.judge)
+judged = partial(outcomes, positivity, TINY)
 
 
 @pytest.fixture(scope="module")
-def result():
+def found():
     return positivity.run(TINY, "cpu")
 
 
-def test_tiny_run_holds(result):
-    assert judged(result) == positivity.EXPECTED
+def test_tiny_run_holds(found):
+    assert judged(found) == positivity.EXPECTED
 
 
-def test_least_eigenvalue_by_quadrature_and_another_solver(result):
+def test_least_eigenvalue_by_quadrature_and_another_solver(found):
     x = sphere(4, 3, 0).x.numpy()
     rho = np.clip(x @ x.T, -1, 1)
     gram = rho * np.vectorize(lambda r: pair_expectation(r, 0))(rho)
     known = scipy.linalg.svdvals(gram).min()
-    assert result.arrays["sphere_lambda"][0, 0, 0] == pytest.approx(known, abs=1e-4)
+    assert float(found.sphere_lambda[0, 0, 0]) == pytest.approx(known, abs=1e-4)
 
 
 def test_features_span_what_the_kernel_says():
@@ -59,11 +59,10 @@ def test_features_span_what_the_kernel_says():
         assert int(zeros.sum()) == deficit
 
 
-def test_a_data_set_is_no_better_than_its_closest_pair(result):
+def test_a_data_set_is_no_better_than_its_closest_pair(found):
     """Interlacing, on the digits: lambda_0 is at most the pair's least eigenvalue."""
-    a = result.arrays
-    assert (a["digits_lambda"] <= a["digits_bound"]).all()
-    assert (a["planted_lambda"] <= a["pair_lambda"] * (1 + 1e-9)).all()
+    assert (found.digits_lambda <= found.digits_bound).all()
+    assert (found.planted_lambda <= found.pair_lambda * (1 + 1e-9)).all()
 
 
 def test_constructed_points_lie_in_their_own_hyperplane_only():
@@ -88,7 +87,8 @@ def test_duplicates_have_no_positive_least_eigenvalue():
 
 def test_single_precision_is_judged_by_its_own_rounding():
     single = TINY.override({"dtype": "float32"})
-    assert judged(positivity.run(single, "cpu")) == positivity.EXPECTED
+    found = positivity.run(single, "cpu")
+    assert outcomes(positivity, single, found) == positivity.EXPECTED
 
 
 @pytest.mark.parametrize(
@@ -98,10 +98,27 @@ def test_single_precision_is_judged_by_its_own_rounding():
         ("du2019-ass3.1", "digits_lambda", np.array([0.1, -1e-3])),
         ("du2019-thm3.1", "sphere_lambda", np.zeros((2, 2, 2))),
         ("du2019-thm3.1", "pair_lambda", np.array([1e-6, 1e-3, 0.1])),
+        ("du2019-thm3.1", "pair_lambda", np.array([1e-6, 1e-3, 0.5]) / (2 * np.pi)),
+        ("du2019-thm3.1", "planted_lambda", np.full((2, 3), 0.1)),
         ("du2019-thm3.1", "duplicate_lambda", np.array([0.0, 1e-3])),
+        ("du2019-thm3.1", "antipodal_lambda", np.array([0.1, 0.1, 0.1, 0.0, 0.0, 0.0])),
+        ("du2019-thm3.1", "antipodal_lambda", np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.0])),
         ("du2019-lemA.1", "sphere_clearance", np.zeros((2, 2, 2))),
+        ("du2019-lemA.1", "digits_clearance", np.array([0.1, 1e-16])),
         ("du2019-lemA.1", "parallel_clearance", np.full((2, 2), 0.1)),
     ],
 )
-def test_each_disagreement_fails(result, claim, name, value):
-    assert judged(result, **{name: value})[claim] == "fails"
+def test_each_disagreement_fails(found, claim, name, value):
+    assert judged(found, **{name: value})[claim] == "fails"
+
+
+def test_what_is_no_number_decides_nothing(found):
+    names = ("sphere_lambda", "sphere_clearance")
+    lied = judged(found, **{name: lambda a: np.full_like(a, np.nan) for name in names})
+    assert set(lied.values()) == {"inconclusive"}
+
+
+def test_fresh_seeds_draw_other_spheres(found):
+    fresh = positivity.run(TINY.override({"first_seed": 1}), "cpu")
+    np.testing.assert_array_equal(fresh.sphere_lambda.sel(seed=1), found.sphere_lambda.sel(seed=1))
+    assert (fresh.digits_clearance != found.digits_clearance).all()

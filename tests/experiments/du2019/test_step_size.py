@@ -10,68 +10,100 @@ import torch
 from companion.datasets import sphere
 from companion.errors import InputError
 from companion.experiments.du2019 import step_size
-from companion.kernels import empirical_gram, lambda_max
-from companion.networks import draw_two_layer
+from companion.experiments.du2019._problem import on_data
+from companion.kernels import empirical_gram, infinite_width_gram, lambda_max
+from companion.networks import draw_du
 from tests.doctoring import outcomes
-from tests.oracles import descent_by_autograd, half_sum_loss
+from tests.oracles import descent_by_autograd, gram_by_loops, half_sum_loss
 
-SMALL = {"counts": [4, 6, 8], "widths": [50, 100, 200], "dimension": 8, "seeds": 2, "steps": 12}
-
-
-judged = partial(outcomes, step_size.judge)
+SMALL = step_size.QUICK.override(
+    {"counts": [4, 6, 8], "widths": [50, 100, 200], "dimension": 8, "seeds": 2, "steps": 12}
+)
+# A width at which the hypothesis is met, as nobody could run it.
+WIDE = SMALL.override({"delta": 0.999999}).model_copy(update={"widths": (50, 100, 10**18)})
+judged = partial(outcomes, step_size, SMALL)
 
 
 @pytest.fixture(scope="module")
-def result():
-    return step_size.run(step_size.QUICK.override(SMALL), "cpu")
+def found():
+    return step_size.run(SMALL, "cpu")
+
+
+def problem(count, dimension, width, seed):
+    return on_data(sphere(count, dimension, seed), SMALL, "cpu", seed=seed, width=width)
 
 
 @pytest.mark.parametrize("largest_eigenvalue", [0.5, 2.0, 9.0])
 def test_bisection_finds_the_edge_of_a_quadratic(largest_eigenvalue):
     """One mode: the squared residual falls by (1 - eta lambda)^2, below 1 iff eta < 2 / lambda."""
-    found = step_size.largest_stable_step_size(
+    known = step_size.largest_stable_step_size(
         lambda eta: (1 - eta * largest_eigenvalue) ** 2, count=10, resolution=1e-4
     )
     edge = 2 / largest_eigenvalue
-    assert edge * (1 - 1e-4) <= found <= edge
+    assert edge * (1 - 1e-4) <= known <= edge
 
 
 def test_worst_ratio_is_that_of_autograd_descent():
-    data, network = sphere(5, 6, seed=0), draw_two_layer(60, 6, seed=0)
+    data, network = sphere(5, 6, seed=0), draw_du(60, 6, seed=0, dtype=torch.float64)
     path = descent_by_autograd(network, data.x, data.y, 1.1, 8)
     sizes = torch.stack([half_sum_loss(p.weights, p.outputs, data.x, data.y) for p in path])
     expected = float((sizes[1:] / sizes[:-1]).max())
-    found = step_size.worst_ratio(network, data.x, data.y, 1.1, steps=8)
-    assert found == pytest.approx(expected, rel=1e-9)
+    ratio = step_size.worst_ratio(problem(5, 6, 60, 0), 1.1, steps=8)
+    assert ratio == pytest.approx(expected, rel=1e-9)
 
 
 def test_worst_ratio_of_a_diverging_run_is_infinite():
-    data, network = sphere(5, 6, seed=0), draw_two_layer(60, 6, seed=0)
-    assert step_size.worst_ratio(network, data.x, data.y, 1e4, steps=40) == math.inf
+    assert step_size.worst_ratio(problem(5, 6, 60, 0), 1e4, steps=40) == math.inf
 
 
 def test_one_input_is_stable_up_to_the_edge():
     """With one input there is one mode, H(k) stays near H(0), and the edge is 2 / H_11."""
-    data, network = sphere(1, 5, seed=1), draw_two_layer(4000, 5, seed=1)
-    edge = 2 / lambda_max(empirical_gram(network, data.x))
-    found = step_size.largest_stable_step_size(
-        lambda eta: step_size.worst_ratio(network, data.x, data.y, eta, steps=5), 1, 0.005
+    one = problem(1, 5, 4000, 1)
+    edge = 2 / lambda_max(empirical_gram(one.network, one.x))
+    largest = step_size.largest_stable_step_size(
+        partial(step_size.worst_ratio, one, steps=5), 1, 0.005
     )
-    assert found == pytest.approx(edge, rel=0.05)
+    assert largest == pytest.approx(edge, rel=0.05)
 
 
-def test_small_run_agrees(result):
-    assert judged(result) == step_size.EXPECTED
-    assert (result.arrays["largest"] > result.arrays["theorem"]).all()
+def test_cells_are_their_networks(found):
+    """The last cell: n = 6, m = 200, with its edge at the start and after its run, by loops."""
+    one = found.sel(seed=1).isel(cell=-1)
+    assert (int(one.counts), int(one.widths)) == (6, 200)
+    x, y = (getattr(sphere(6, 8, seed=1), name) for name in ("x", "y"))
+    network = draw_du(200, 8, seed=1, dtype=torch.float64)
+    eigenvalues = np.linalg.eigvalsh(infinite_width_gram(x))
+    assert float(one.theorem) == pytest.approx(eigenvalues[0] / 36)
+    assert float(one.limit_edge) == pytest.approx(2 / eigenvalues[-1])
+    path = descent_by_autograd(network, x, y, float(one.largest), 12)
+    for edge, net in ((one.edge, path[0]), (one.final_edge, path[-1])):
+        largest = np.linalg.eigvalsh(gram_by_loops(net, x))[-1]
+        assert float(edge) == pytest.approx(2 / largest)
 
 
-def test_judge_sees_a_theorem_step_that_contracts_too_little(result):
-    assert judged(result, theorem_ratio=np.ones_like)["du2019-thm4.1-eta"] == "fails"
+def test_small_run_agrees(found):
+    assert judged(found) == step_size.EXPECTED
+    assert (found.largest > found.theorem).all()
 
 
-def test_judge_sees_a_stable_range_that_shrinks_with_width(result):
-    factor = 1 / np.sqrt(result.arrays["widths"])
-    assert judged(result, largest=lambda a: a * factor)["du2019-thm4.1-eta"] == "fails"
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"theorem_ratio": np.ones_like},
+        {"largest": lambda a: a / np.sqrt([50, 50, 50, 50, 100, 200])},
+    ],
+    ids=["contracts too little", "a range that shrinks with width"],
+)
+def test_judge_sees_a_step_size_that_does_not_do(found, change):
+    """Beyond the theorem's width that says nothing; at it, it would refute the theorem."""
+    assert judged(found, **change)["du2019-thm4.1-eta"] == "inconclusive"
+    assert outcomes(step_size, WIDE, found)["du2019-thm4.1-eta"] == "holds"
+    assert outcomes(step_size, WIDE, found, **change)["du2019-thm4.1-eta"] == "fails"
+
+
+def test_what_is_no_number_decides_nothing(found):
+    lied = outcomes(step_size, WIDE, found, largest=lambda a: np.where(a == a.min(), np.nan, a))
+    assert lied["du2019-thm4.1-eta"] == "inconclusive"
 
 
 def test_too_few_widths_for_an_exponent_are_refused():
