@@ -123,7 +123,7 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
     """Identity and eigenvalues to rounding, one exponent per layer."""
     eps, drift = float(np.finfo(settings.dtype).eps), found.drift.max("look")
     share = (drift / found.norm).isel(width=-1).max("layer")
-    told = f"At m = {max(settings.widths)} a matrix drifts by {spread(share)} of its norm."
+    told = f"At m = {max(settings.widths)} the least steady drifts by {spread(share)} of its norm."
     return [
         claim(
             "du2019-deep-conj",
