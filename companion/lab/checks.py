@@ -261,16 +261,18 @@ def claim(
 def _one_sided(
     what: str, samples: Samples, bound: float, form: str, side: Literal["most", "least"]
 ) -> Check:
-    every = _array(samples)
+    every, tolerance = _array(samples), f"{bound:{form}}, exactly"
+    if every.size == 0:
+        return Check("unclear", f"{what}: none", tolerance)
     if isinstance(samples, xr.DataArray) and "seed" in samples.dims:
         rest = [name for name in samples.dims if name != "seed"]
         reduce = samples.max if side == "most" else samples.min
-        told = reduce(rest, skipna=False) if every.size else samples
+        told = reduce(rest, skipna=False)
     else:
-        told = every.max(initial=-np.inf) if side == "most" else every.min(initial=np.inf)
+        told = every.max() if side == "most" else every.min()
     kept = bool((every <= bound).all() if side == "most" else (every >= bound).all())
-    words = f"{what} at {side} {spread(told, form)}" if every.size else f"{what}: none"
-    return Check(_answer(every, kept, bound), words, f"{bound:{form}}, exactly")
+    words = f"{what} at {side} {spread(told, form)}"
+    return Check(_answer(every, kept, bound), words, tolerance)
 
 
 def _exponent(what: str, law: PowerLaw, inside: bool, outside: bool, tolerance: str) -> Check:

@@ -9,48 +9,55 @@ from typing import Annotated
 
 import numpy as np
 import torch
+import xarray as xr
 from pydantic import Field
-from torch import Tensor
 
-from companion.datasets import DataSet, sphere
+from companion.datasets import sphere
+from companion.experiments.du2019._problem import Problem
 from companion.kernels import lambda_max, layer_grams, spectral_norm
-from companion.lab.experiment import Cost
-from companion.lab.fits import log_log_slope, spread
-from companion.lab.results import Outcome, Result, Verdict
-from companion.lab.settings import Dimension, Size, Sizes
-from companion.lab.settings import Settings as BaseSettings
-from companion.lab.sweep import sweep
-from companion.networks import ReLUNetwork, draw_du
+from companion.lab.checks import at_least, claim, exponent_at_most, identity
+from companion.lab.experiment import Cost, Values
+from companion.lab.fits import exponent, spread
+from companion.lab.results import Outcome, Verdict
+from companion.lab.settings import Count, Dimension, SeveralSizes, Size, SphereSettings
+from companion.lab.sweep import Variables, sweep
+from companion.monitors import (
+    Every,
+    Moment,
+    Record,
+    gram_lambda_min,
+    layer_gram_drifts,
+    layer_lambda_mins,
+    misfit,
+)
+from companion.networks import draw_du
 
 EXPECTED: dict[str, Outcome] = {"du2019-deep-conj": "holds"}
 
 
-class Settings(BaseSettings):
+class Settings(SphereSettings):
     """What is run.
 
     Attributes:
-        count: n, inputs on the sphere.
-        dimension: d.
         depth: hidden layers, all of them trained; the signs of the output layer are not.
         widths: m, in increasing order.
-        seeds: independent draws of data and network.
         step_size: eta as a multiple of 1 / lambda_max(sum_h G^(h)(0)).
         steps: gradient descent steps.
         every: the Gram matrices are looked at every so many steps.
     """
 
-    count: Annotated[int, Field(ge=2)] = 20
+    count: Count = 20
     dimension: Dimension = 20
     depth: Size = 3
-    widths: Annotated[Sizes, Field(min_length=3)] = (64, 256, 1024)
-    seeds: Size = 3
+    seeds: Size = 8
+    widths: SeveralSizes = (32, 64, 128, 256, 512, 1024)
     step_size: Annotated[float, Field(gt=0, lt=2)] = 1.0
     steps: Size = 60
     every: Size = 10
 
 
 QUICK = Settings()
-PAPER = Settings(widths=(64, 256, 1024, 2048), seeds=12)
+PAPER = Settings(widths=(*QUICK.widths, 2048), seeds=12)
 
 
 def cost(settings: Settings) -> Cost:
@@ -60,131 +67,82 @@ def cost(settings: Settings) -> Cost:
     return Cost(flops, 8 * 4 * s.depth * max(s.widths) ** 2)
 
 
-def run(settings: Settings, device: str) -> Result:
+def run(settings: Settings, device: str) -> xr.Dataset:
     """Check the identity at initialisation, then train and follow each layer's Gram matrix."""
     s = settings
-    arrays = sweep("runs", partial(_train, s, device), seed=range(s.seeds), width=s.widths)
-    return Result(
-        experiment="du2019/deep_gram",
-        settings=settings.model_dump(mode="json"),
-        values=_values(settings, arrays),
-        arrays=arrays,
-        data=f"uniform on the sphere, n={settings.count}, d={settings.dimension}",
-    )
+    found = sweep("runs", partial(_train, s, device), seed=s.each_seed, width=s.widths)
+    return found.assign_attrs(data=s.data)
 
 
-def _values(settings: Settings, arrays: dict[str, np.ndarray]) -> dict[str, float | int]:
-    drift = arrays["drift"].max(axis=-2)
-    values: dict[str, float | int] = {
-        "depth": settings.depth,
-        "misfit_left": float((arrays["misfit"][..., -1] / arrays["misfit"][..., 0]).max()),
-        "least_share": float(arrays["least_share"].min()),
-    }
-    for layer in range(settings.depth):
-        values[f"slope_{layer + 1}"] = log_log_slope(settings.widths, drift[..., layer])[0]
-        values[f"drift_{layer + 1}"] = float(drift[:, -1, layer].mean())
-    return values
-
-
-def _train(settings: Settings, device: str, *, seed: int, width: int) -> dict[str, np.ndarray]:
+def _train(settings: Settings, device: str, *, seed: int, width: int) -> Variables:
     """Gradient descent on all hidden layers, with the drift of each G^(h) along it."""
-    dtype = getattr(torch, settings.dtype)
-    data = sphere(settings.count, settings.dimension, seed).to(dtype, device)
-    network = draw_du(
-        width, settings.dimension, seed, depth=settings.depth, dtype=dtype, device=device
-    )
-    start = layer_grams(network, data.x)
-    total = torch.stack(start).sum(dim=0)
-    step_size = settings.step_size / lambda_max(total)
-    misfits, steps, drifts, least = [], [], [], [_least_eigenvalues(start)]
-    mismatch = derivative_mismatch(network, data)
-    shares = []
-    for step in range(settings.steps + 1):
-        residual = network.predict(data.x) - data.y
-        misfits.append(float(residual.square().sum()))
-        if step % settings.every == 0 or step == settings.steps:
-            grams = layer_grams(network, data.x)
-            steps.append(step)
-            drifts.append([spectral_norm(g - g0) for g, g0 in zip(grams, start, strict=True)])
-            least.append(_least_eigenvalues(grams))
-            shares.append(_least(torch.stack(grams).sum(dim=0)) / _least(total))
-        network = _stepped(network, data.x, residual, step_size)
+    s, dtype = settings, getattr(torch, settings.dtype)
+    data = sphere(s.count, s.dimension, seed).to(dtype, device)
+    network = draw_du(width, s.dimension, seed, depth=s.depth, dtype=dtype, device=device)
+    problem = Problem(network, data.x, data.y)
+    record: Record = {
+        "misfit": misfit,
+        "drift": Every(s.every, layer_gram_drifts),
+        "least": Every(s.every, _least_over_largest),
+        "lambda_min": Every(s.every, gram_lambda_min),
+    }
+    history = problem.train(s.step_size / lambda_max(problem.gram), s.steps, record).stable()
     return {
-        "misfit": np.array(misfits),
-        "steps": np.array(steps),
-        "drift": np.array(drifts),
-        "least": np.array(least).min(axis=0),
-        "norm": np.array([spectral_norm(gram) for gram in start]),
-        "least_share": np.array(min(shares)),
-        "mismatch": np.array(max(mismatch, derivative_mismatch(network, data))),
+        "misfit": ("step", history["misfit"]),
+        "steps": ("look", history.at["drift"]),
+        "drift": (("look", "layer"), history["drift"]),
+        "least": ("layer", history["least"].min(axis=0)),
+        "norm": ("layer", [spectral_norm(gram) for gram in layer_grams(network, data.x)]),
+        "least_share": (history["lambda_min"] / history["lambda_min"][0]).min(),
+        "mismatch": max(problem.velocity_error(), problem.velocity_error(history.network)),
     }
 
 
-def _stepped(network: ReLUNetwork, x: Tensor, residual: Tensor, step_size: float) -> ReLUNetwork:
-    """One step of gradient descent on W_1, ..., W_L."""
-    gradients = network.gradients(network.run(x), residual)
-    return network.moved(
-        [w - step_size * g for w, g in zip(network.weights, gradients, strict=True)]
-    )
+def _least_over_largest(moment: Moment) -> np.ndarray:
+    """Least eigenvalue over the largest, for the Gram matrix of every layer."""
+    return layer_lambda_mins(moment) / [lambda_max(gram) for gram in moment.layer_grams]
 
 
-def derivative_mismatch(network: ReLUNetwork, data: DataSet) -> float:
-    """Relative distance between du/dt along the flow and sum_h G^(h) (y - u).
-
-    The left side is the derivative of the predictions along minus the gradient, by automatic
-    differentiation: no Gram matrix enters it.
-    """
-    residual = network.predict(data.x) - data.y
-    weights = [weight.clone().requires_grad_() for weight in network.weights]
-    predictions = network.moved(weights).predict(data.x)
-    # J^T v is linear in v, so its product with a direction, differentiated in v, is J direction.
-    v = torch.zeros_like(residual, requires_grad=True)
-    transposed = torch.autograd.grad(predictions, weights, v, create_graph=True)
-    gradients = network.gradients(network.run(data.x), residual)
-    along = [-(rows * g).sum() for rows, g in zip(transposed, gradients, strict=True)]
-    (velocity,) = torch.autograd.grad(torch.stack(along).sum(), v)
-    predicted = -torch.stack(layer_grams(network, data.x)).sum(dim=0) @ residual
-    return float((velocity - predicted).norm() / predicted.norm())
+def values(settings: Settings, found: xr.Dataset) -> Values:
+    """Exponents of the drift, its means at both ends of the widths, extremes over all runs."""
+    drift = found.drift.max("look")
+    share = (drift / found.norm).max("layer").mean("seed")
+    layers = range(settings.depth)
+    return {
+        "depth": settings.depth,
+        "misfit_left": (found.misfit.isel(step=-1) / found.misfit.isel(step=0)).max(),
+        "least_share": found.least_share.min(),
+        "narrow_share": share.isel(width=0),
+        "wide_share": share.isel(width=-1),
+        **{f"slope_{h + 1}": exponent(drift.isel(layer=h)) for h in layers},
+        **{f"drift_{h + 1}": drift.isel(layer=h, width=-1).mean() for h in layers},
+    }
 
 
-def _least_eigenvalues(grams: list[Tensor]) -> list[float]:
-    """Least eigenvalue of each matrix over its largest."""
-    return [_least(gram) / lambda_max(gram) for gram in grams]
-
-
-def _least(gram: Tensor) -> float:
-    return float(torch.linalg.eigvalsh(gram.double())[0])
-
-
-def judge(result: Result) -> list[Verdict]:
-    """Identity to the accuracy of the difference, PSD to rounding, exponent per layer."""
-    a, widths = result.arrays, result.settings["widths"]
-    drift = a["drift"].max(axis=-2)
-    fits = [log_log_slope(widths, drift[..., layer]) for layer in range(drift.shape[-1])]
-    # O(m^-1/2) is an upper bound: a layer may be steadier than that, not less steady.
-    stable = all(slope <= -0.5 + max(0.1, 2 * error) for slope, error in fits)
-    rounding = 10 * result.settings["count"] * np.finfo(result.settings["dtype"]).eps
-    psd = float(a["least"].min()) >= -rounding
-    # Sums over m units round by sqrt(m) eps; the sum's condition number amplifies that.
-    precision = 1e5 * np.finfo(result.settings["dtype"]).eps
-    identity = float(a["mismatch"].max()) <= precision
-    slopes = ", ".join(
-        f"h={layer + 1}: {slope:.3f} (s.e. {error:.3f})"
-        for layer, (slope, error) in enumerate(fits)
-    )
+def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
+    """Identity and eigenvalues to rounding, one exponent per layer."""
+    eps, drift = float(np.finfo(settings.dtype).eps), found.drift.max("look")
+    share = (drift / found.norm).isel(width=-1).max("layer")
+    told = f"At m = {max(settings.widths)} the least steady drifts by {spread(share)} of its norm."
     return [
-        Verdict(
+        claim(
             "du2019-deep-conj",
-            "holds" if identity and psd and stable else "fails",
             r"$\dot u=\sum_hG^{(h)}(y-u)$, $G^{(h)}\succeq0$, drift $O(m^{-1/2})$",
-            f"identity within {float(a['mismatch'].max()):.0e}; least eigenvalue over largest "
-            f"{float(a['least'].min()):.1e}; exponents of the drift {slopes}; drift over norm at "
-            f"m={max(widths)} {spread((drift / a['norm'])[:, -1].max(axis=-1))}",
-            f"identity {precision:.0e} and eigenvalues -{rounding:.0e} (rounding); "
-            "exponents at most -1/2, up to 0.1 or two standard errors",
-            f"The identity {'is' if identity else 'is not'} exact, the matrices "
-            f"{'are' if psd else 'are not'} positive semidefinite, and the drift of every layer's "
-            f"matrix {'falls' if stable else 'does not fall'} with the width at least as fast as "
-            "Remark 3.1 has it for two layers.",
+            # Sums over m units round by sqrt(m) eps; the sum's condition number amplifies that.
+            identity(r"$\dot u$", found.mismatch, 1e5 * eps, "rounding, relative"),
+            at_least(
+                "least eigenvalue over largest", found.least, -10 * settings.count * eps, ".1e"
+            ),
+            # O(m^-1/2) is an upper bound: a layer may be steadier than that, not less steady.
+            *(
+                exponent_at_most(f"drift of $G^{{({h + 1})}}$ in m", drift.isel(layer=h), -0.5, 0.1)
+                for h in range(settings.depth)
+            ),
+            holds="The identity is exact, the matrices are positive semidefinite, and the drift of "
+            "every layer's matrix falls with the width at least as fast as Remark 3.1 has it for "
+            f"two layers. {told}",
+            fails="The identity is not exact, a matrix is not positive semidefinite, or the drift "
+            "of a layer's matrix does not fall with the width as fast as Remark 3.1 has it for two "
+            f"layers; see measured. {told}",
         )
     ]

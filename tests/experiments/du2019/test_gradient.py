@@ -10,91 +10,139 @@ from companion.dynamics import gradient_descent
 
 from companion.datasets import sphere
 from companion.experiments.du2019 import gradient
+from companion.experiments.du2019._problem import draw
 from companion.kernels import empirical_gram, lambda_max
-from companion.networks import draw_two_layer
+from companion.networks import ReLUNetwork, draw_du
 from tests.doctoring import outcomes
 from tests.oracles import (
     descent_by_autograd,
+    finite_difference_gradient,
     gram_by_loops,
     linearised_descent_residual,
     pattern_difference_by_loops,
     predictions_by_loops,
 )
 
-TINY = gradient.Settings(
-    count=5, dimension=3, widths=(8, 40), seeds=2, directions=2, step_sizes=(1e-4, 0.5), steps=6
+TINY = gradient.QUICK.override(
+    {
+        "count": 5,
+        "dimension": 3,
+        "widths": [8, 40],
+        "seeds": 2,
+        "directions": 2,
+        "step_sizes": [1e-4, 0.5],
+        "steps": 6,
+    }
 )
-
-
-judged = partial(outcomes, gradient.judge)
+judged = partial(outcomes, gradient, TINY)
 
 
 @pytest.fixture(scope="module")
-def result():
+def found():
     return gradient.run(TINY, "cpu")
 
 
-def test_tiny_run_holds(result):
-    assert judged(result) == gradient.EXPECTED
+def test_tiny_run_holds(found):
+    assert judged(found) == gradient.EXPECTED
 
 
-def test_recorded_steps_are_those_of_loops(result):
+def test_recorded_steps_are_those_of_loops(found):
     """Flips and the distance from the recursion, recomputed with SGD and loops."""
-    data, network = sphere(5, 3, 1), draw_two_layer(40, 3, 1)
+    data, network = sphere(5, 3, seed=1), draw_du(40, 3, seed=1, dtype=torch.float64)
     step_size = 0.5 / lambda_max(empirical_gram(network, data.x))
     path = descent_by_autograd(network, data.x, data.y, step_size, 6)
     start = predictions_by_loops(network, data.x) - data.y
+    one = found.sel(seed=1, width=40).isel(eta=1)
+    assert one.flips.sum() > 0
     for step, (now, after) in enumerate(pairwise(path)):
         flips = pattern_difference_by_loops(now.weights, after.weights, data.x) * 5 * 40
-        assert result.arrays["flips"][1, 1, 1, step] == round(flips)
+        assert one.flips[step] == round(flips)
         residual = predictions_by_loops(now, data.x) - data.y
         recursion = linearised_descent_residual(
             gram_by_loops(now, data.x), residual, step_size, steps=1
         )
         error = predictions_by_loops(after, data.x) - data.y - recursion
-        assert result.arrays["recursion_gap"][1, 1, 1, step] == pytest.approx(
+        assert float(one.recursion_gap[step]) == pytest.approx(
             float(error.norm() / start.norm()), abs=1e-13
         )
+        bound = [
+            sum(
+                abs(float((new - old) @ x))
+                for old, new in zip(now.weights, after.weights, strict=True)
+                if (old @ x >= 0) != (new @ x >= 0)
+            )
+            / 40**0.5
+            for x in data.x
+        ]
+        excess = (error.abs() - torch.tensor(bound)).clamp(min=0).max() / start.norm()
+        assert float(one.flip_excess[step]) == pytest.approx(float(excess), abs=1e-13)
 
 
 def test_descent_is_sgd_on_the_autograd_loss():
-    data, network = sphere(5, 3, 0), draw_two_layer(20, 3, 0)
-    known = descent_by_autograd(network, data.x, data.y, 0.3, 10)[-1]
-    found = gradient_descent(network, data.x, data.y, step_size=0.3, steps=10, record={}).network
-    assert torch.allclose(found.weights, known.weights, atol=1e-13)
-    assert torch.equal(found.outputs, network.outputs)
+    problem = draw(TINY, "cpu", seed=0, width=20)
+    known = descent_by_autograd(problem.network, problem.x, problem.y, 0.3, 10)[-1]
+    trained = problem.train(0.3, 10).network
+    assert torch.allclose(trained.weights[0], known.weights, atol=1e-13)
+    assert torch.equal(trained.outputs, problem.network.outputs)
+
+
+def test_a_difference_along_one_weight_is_that_weights_derivative():
+    problem = draw(TINY, "cpu", seed=0, width=8)
+    right, _ = finite_difference_gradient(problem.network, problem.x, problem.y)
+    direction = torch.zeros_like(right)
+    direction[2, 1] = 1
+    assert gradient._difference_gap(problem, right, direction, 1e-5) < 1e-9
+    wrong = right + 0.5 * direction
+    gap = gradient._difference_gap(problem, wrong, direction, 1e-5)
+    assert gap == pytest.approx(0.5 / float(wrong.norm()))
 
 
 @pytest.mark.parametrize(
-    ("claim", "changes"),
+    ("claim", "name"),
     [
-        ("du2019-eq1-4", {"values": {"autograd_gap": 1e-3}}),
-        ("du2019-eq1-4", {"values": {"gram_gap": 1e-3}}),
-        ("du2019-eq1-4", {"values": {"difference_gap": 1e-3}}),
-        ("du2019-algo-gd", {"values": {"still_gap": 1e-6}}),
-        ("du2019-algo-gd", {"flip_excess": np.full((2, 2, 2, 6), 1e-6)}),
-        ("du2019-algo-gd", {"repeats": np.array(False)}),
+        ("du2019-eq1-4", "autograd_gap"),
+        ("du2019-eq1-4", "gram_gap"),
+        ("du2019-eq1-4", "difference_gap"),
+        ("du2019-algo-gd", "recursion_gap"),
+        ("du2019-algo-gd", "flip_excess"),
     ],
 )
-def test_each_disagreement_fails(result, claim, changes):
-    assert judged(result, **changes)[claim] == "fails"
+def test_each_disagreement_fails(found, claim, name):
+    def lie(array):
+        array[1, 0] = 1e-6
+        return array
+
+    assert judged(found, **{name: lie})[claim] == "fails"
 
 
-def test_without_a_still_step_nothing_is_decided(result):
-    assert judged(result, values={"still_steps": 0})["du2019-algo-gd"] == "inconclusive"
+def test_a_run_that_does_not_repeat_fails(found):
+    assert judged(found, repeats=~np.eye(2, dtype=bool))["du2019-algo-gd"] == "fails"
 
 
-def test_a_wrong_gradient_is_noticed(monkeypatch):
+def test_without_a_still_step_nothing_is_decided(found):
+    assert judged(found, flips=1)["du2019-algo-gd"] == "inconclusive"
+
+
+def test_steps_with_flips_may_leave_the_recursion(found):
+    moved = found.recursion_gap.where(found.flips == 0, 1.0)
+    assert judged(found, recursion_gap=moved.values) == gradient.EXPECTED
+    known = gradient.values(TINY, found.assign(recursion_gap=moved))
+    assert known["moved_gap"] == 1
+    assert known["still_gap"] < 1e-13
+    assert known["still_steps"] == (found.flips == 0).sum()
+
+
+def test_a_wrong_gradient_is_noticed(monkeypatch, found):
     """Eq. (4) without its factor 1 / sqrt(m)."""
-    right = gradient.TwoLayer.weight_gradient
+    right = ReLUNetwork.gradients
 
     def wrong(self, *args):
-        return right(self, *args) * self.width**0.5
+        return [each * self.widths[0] ** 0.5 for each in right(self, *args)]
 
-    monkeypatch.setattr(gradient.TwoLayer, "weight_gradient", wrong)
+    monkeypatch.setattr(ReLUNetwork, "gradients", wrong)
     assert set(judged(gradient.run(TINY, "cpu")).values()) == {"fails"}
 
 
 def test_single_precision_is_judged_by_its_own_rounding():
     single = TINY.override({"dtype": "float32"})
-    assert judged(gradient.run(single, "cpu")) == gradient.EXPECTED
+    assert outcomes(gradient, single, gradient.run(single, "cpu")) == gradient.EXPECTED

@@ -1,5 +1,6 @@
 """Output-layer training against automatic differentiation and NumPy; a verdict that can fail."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,111 +9,164 @@ import torch
 
 from companion.datasets import DataSet, sphere
 from companion.experiments.du2019 import output_layer
-from companion.experiments.du2019.output_layer import (
-    Settings,
-    judge,
-    least_squares_misfit,
-    run,
-    train_output,
+from companion.experiments.du2019._problem import Problem, on_data
+from companion.kernels import (
+    empirical_gram,
+    infinite_width_gram,
+    infinite_width_output_gram,
 )
-from companion.kernels import empirical_gram, empirical_output_gram, lambda_max
-from companion.networks import draw_two_layer
+from companion.networks import draw_du
 from tests.doctoring import doctored, outcomes
-from tests.oracles import half_sum_loss
+from tests.oracles import (
+    descent_by_autograd,
+    gram_by_autograd,
+    half_sum_loss,
+    linearised_descent_residual,
+    predictions,
+)
 
-TINY = Settings(count=10, dimension=3, widths=(4, 10, 40), seeds=2, steps=60, fresh=20)
-judged = partial(outcomes, judge)
+TINY = output_layer.QUICK.override(
+    {"count": 10, "dimension": 3, "widths": [4, 10, 40], "seeds": 2, "steps": 60, "fresh": 20}
+)
+judged = partial(outcomes, output_layer, TINY)
 
 
 @pytest.fixture(scope="module")
-def result():
-    return run(TINY, "cpu")
+def found():
+    return output_layer.run(TINY, "cpu")
+
+
+@pytest.fixture(scope="module")
+def settled(found):
+    """The result as it would be after many more steps at a much greater width."""
+    return doctored(found, limit_error=1e-3, gd_output_exact=found.gd_output.values)
 
 
 def problem(width, count=8):
-    return draw_two_layer(width, 3, seed=0), sphere(count, 3, seed=0)
+    data = sphere(count, 3, seed=0)
+    return on_data(data, TINY, "cpu", seed=0, width=width, trained="output")
 
 
 @pytest.mark.parametrize("width", [5, 20])
 def test_hessian_by_automatic_differentiation_is_constant_and_semidefinite(width):
-    network, data = problem(width)
-    features = network.preactivations(data.x).relu() / width**0.5
+    known = problem(width)
+    features, (weights,) = output_layer._features(known), known.network.weights
     generator = torch.Generator().manual_seed(0)
     for scale in (0.0, 10.0):
         point = scale * torch.randn(width, generator=generator, dtype=torch.float64)
         hessian = torch.autograd.functional.hessian(
-            lambda outputs: half_sum_loss(network.weights, outputs, data.x, data.y), point
+            lambda outputs: half_sum_loss(weights, outputs, known.x, known.y), point
         )
         torch.testing.assert_close(hessian, features.T @ features)
         assert float(torch.linalg.eigvalsh(hessian)[0]) > -1e-14
-    assert float(output_layer._hessian_change(network, data, seed=0)) < 1e-14
+    assert output_layer._hessian_change(known, seed=0) < 1e-14
 
 
-def test_descent_on_the_outputs_is_that_of_automatic_differentiation():
-    network, data = problem(20)
-    step_size = 1 / lambda_max(empirical_output_gram(network, data.x))
+def test_a_gradient_that_is_not_linear_moves_the_hessian(monkeypatch):
+    known = problem(20)
+    right = type(known.network).gradients
+
+    def wrong(network, forward, coefficients):
+        return right(network, forward, coefficients + 0.1 * coefficients**2)
+
+    monkeypatch.setattr(type(known.network), "gradients", wrong)
+    assert output_layer._hessian_change(known, seed=0) > 1e-3
+
+
+def test_both_ways_of_training_are_those_of_automatic_differentiation(found):
+    everything = sphere(30, 3, seed=1)
+    x, y, fresh = everything.x[:10], everything.y[:10], everything.x[10:]
+    network = draw_du(40, 3, seed=1, dtype=torch.float64)
+    one = found.sel(seed=1, width=40)
+    (weights,), start = network.weights, network.predict(x) - y
+
+    gram = gram_by_autograd(network, x, "outputs")
+    step_size = 1 / float(torch.linalg.eigvalsh(gram)[-1])
     outputs = network.outputs.clone().requires_grad_()
     optimiser = torch.optim.SGD([outputs], lr=step_size)
-    for _ in range(25):
+    for _ in range(60):
         optimiser.zero_grad()
-        half_sum_loss(network.weights, outputs, data.x, data.y).backward()
+        half_sum_loss(weights, outputs, x, y).backward()
         optimiser.step()
-    trained, predicted = train_output(network, data, 25)
-    torch.testing.assert_close(trained.outputs, outputs.detach())
-    residual = trained.predict(data.x) - data.y
-    torch.testing.assert_close(residual.square().sum(), predicted)
+    misfit = 2 * float(half_sum_loss(weights, outputs, x, y).detach())
+    by_output = predictions(weights, outputs, fresh).detach()
+    assert float(one.gd_output) == pytest.approx(misfit)
+    law = linearised_descent_residual(gram, start, step_size, 60)
+    assert float(one.gd_output_exact) == pytest.approx(float(law.square().sum()))
+    np.testing.assert_allclose(one.by_output, by_output, rtol=1e-8)
+
+    gram = gram_by_autograd(network, x)
+    end = descent_by_autograd(network, x, y, 1 / float(torch.linalg.eigvalsh(gram)[-1]), 60)[-1]
+    by_first = predictions(end.weights, end.outputs, fresh)
+    assert float(one.gd_first) == pytest.approx(2 * float(half_sum_loss(*end, x, y)))
+    np.testing.assert_allclose(one.by_first, by_first, rtol=1e-8)
+
+    before = network.predict(fresh)
+    apart = (by_output - by_first).norm() / (by_first - before).norm()
+    assert float(one.difference) == pytest.approx(float(apart))
+    limit_output, limit_first = (
+        -_regression(kernel(everything.x), start)
+        for kernel in (infinite_width_output_gram, infinite_width_gram)
+    )
+    off = [
+        float((change - limit).norm() / limit.norm())
+        for change, limit in ((by_output - before, limit_output), (by_first - before, limit_first))
+    ]
+    assert float(one.limit_error) == pytest.approx(max(off))
+    limits_apart = (limit_output - limit_first).norm() / limit_first.norm()
+    assert float(one.limit_difference) == pytest.approx(float(limits_apart))
+
+
+def _regression(kernel, target):
+    """Kernel regression by NumPy, from the inputs with a target to all that follow."""
+    n, kernel = len(target), kernel.numpy()
+    return torch.from_numpy(kernel[n:, :n] @ np.linalg.inv(kernel[:n, :n]) @ target.numpy())
 
 
 @pytest.mark.parametrize(("width", "fits"), [(7, False), (8, True), (30, True)])
 def test_optimum_is_zero_from_as_many_units_as_inputs_on(width, fits):
-    network, data = problem(width)
-    features = np.maximum((data.x @ network.weights.T).numpy(), 0)
+    known = problem(width)
+    features = np.maximum((known.x @ known.network.weights[0].T).numpy(), 0)
     projector = features @ np.linalg.pinv(features)
-    rest = data.y.numpy() - projector @ data.y.numpy()
-    found = float(least_squares_misfit(network, data))
+    rest = known.y.numpy() - projector @ known.y.numpy()
+    found = output_layer._least_squares_misfit(known)
     assert found == pytest.approx(float(rest @ rest), abs=1e-10)
     assert (found < 1e-10) == fits
 
 
 def test_a_unit_that_no_input_activates_does_no_harm():
-    network, data = problem(8)
-    dead = network.moved(
-        torch.cat([network.weights[:1] * 0 - 1e-9 * data.x.sum(0), network.weights[1:]])
-    )
-    data = DataSet(data.x[:3], data.y[:3], data.source)
-    assert np.isfinite(float(least_squares_misfit(dead, data)))
+    known = problem(8)
+    (weights,), x = known.network.weights, known.x[:3]
+    dead = -torch.linalg.solve(x, torch.ones(3, dtype=torch.float64))
+    network = replace(known.network, weights=(torch.cat([dead[None], weights[1:]]),))
+    assert (network.preactivations(x)[0][:, 0] < 0).all()
+    assert output_layer._least_squares_misfit(Problem(network, x, known.y[:3])) < 1e-20
 
 
 def test_limit_changes_are_those_of_a_very_wide_network():
     everything = sphere(13, 5, seed=0)
     data, fresh = DataSet(everything.x[:8], everything.y[:8], "first eight"), everything.x[8:]
-    target = data.y
-    wide = draw_two_layer(200_000, 5, seed=1)
-    for gram, limit in zip(
-        (empirical_output_gram, empirical_gram),
-        output_layer._limit_changes(data, fresh, target),
-        strict=True,
+    known = on_data(data, TINY, "cpu", seed=3, width=20)
+    for kernel, trained in (
+        (infinite_width_output_gram, "output"),
+        (infinite_width_gram, "hidden"),
     ):
-        finite = gram(wide, everything.x)
-        change = finite[8:, :8] @ torch.linalg.solve(finite[:8, :8], target)
+        wide = draw_du(200_000, 5, seed=1, trained=trained, dtype=torch.float64)
+        change = -_regression(empirical_gram(wide, everything.x), known.residual)
+        limit = output_layer._limit_change(kernel, known, fresh)
         # Monte-Carlo error m^-1/2, amplified by the condition number of the Gram matrix.
         torch.testing.assert_close(change, limit, rtol=0, atol=0.05 * float(limit.norm()))
 
 
-def test_limit_changes_interpolate_the_targets():
-    _, data = problem(5)
-    target = torch.linspace(-1, 1, len(data.y), dtype=torch.float64)
-    for change in output_layer._limit_changes(data, data.x.clone(), target):
-        torch.testing.assert_close(change, target, atol=1e-6, rtol=0)
+def test_limit_changes_take_the_residual_away():
+    known = problem(5)
+    for kernel in (infinite_width_output_gram, infinite_width_gram):
+        change = output_layer._limit_change(kernel, known, known.x.clone())
+        torch.testing.assert_close(change, -known.residual, atol=1e-6, rtol=0)
 
 
-def good(result):
-    """The result as it would be after many more steps at a much greater width."""
-    return doctored(result, limit_error=np.zeros_like, gd_output_exact=result.arrays["gd_output"])
-
-
-def test_verdict_holds_where_it_should(result):
-    assert judged(good(result))["du2019-fn-outputlayer"] == "holds"
+def test_verdict_holds_where_it_should(settled):
+    assert judged(settled) == output_layer.EXPECTED
 
 
 @pytest.mark.parametrize(
@@ -121,17 +175,36 @@ def test_verdict_holds_where_it_should(result):
         ("hessian_change", 1e-3),
         ("hessian_least", -1e-3),
         ("gd_output_exact", 5.0),
-        ("gd_output", -1.0),
         ("least_squares", 1.0),
+        ("least_squares", 0.0),
         ("difference", 0.0),
+        ("limit_error", 10.0),
     ],
 )
-def test_verdict_can_fail(result, name, value):
-    lied = judged(good(result), **{name: lambda a: np.full_like(a, value)})
+def test_verdict_can_fail(settled, name, value):
+    assert judged(settled, **{name: value})["du2019-fn-outputlayer"] == "fails"
+
+
+def test_descent_below_the_optimum_is_noticed(settled):
+    less = 0.5 * settled.least_squares.values
+    lied = judged(settled, gd_output=less, gd_output_exact=less)
     assert lied["du2019-fn-outputlayer"] == "fails"
 
 
-def test_first_layer_width_is_where_all_runs_fit(result):
-    fitted = (result.arrays["gd_first"] < 1e-6 * result.arrays["start"]).all(axis=0)
-    expected = next((m for k, m in enumerate(TINY.widths) if fitted[k:].all()), 0)
-    assert result.values["first_layer_width"] == expected
+def test_without_a_width_of_n_it_is_not_seen_that_all_labels_are_fitted(settled):
+    narrow = settled.sel(width=[4])
+    assert judged(narrow)["du2019-fn-outputlayer"] == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("left", "width"),
+    [
+        ([[0, 0, 0], [0, 0, 0]], 4),
+        ([[1, 0, 0], [0, 0, 0]], 10),
+        ([[0, 0, 0], [0, 1, 0]], 40),
+        ([[0, 0, 1], [0, 0, 0]], 0),
+    ],
+)
+def test_first_layer_width_is_where_all_runs_fit_from_there_on(found, left, width):
+    lied = doctored(found, gd_first=np.array(left) * found.start.values)
+    assert output_layer.values(TINY, lied)["first_layer_width"] == width
