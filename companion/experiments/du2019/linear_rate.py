@@ -28,7 +28,7 @@ from companion.lab.results import Outcome, Verdict
 from companion.lab.settings import Positive, Probability, SeveralSizes, Size, SphereSettings
 from companion.lab.sweep import Variables, sweep
 from companion.linearised import changes
-from companion.monitors import Every, misfit, unit_distances
+from companion.monitors import Every, Record, misfit, unit_distances
 
 EXPECTED: dict[str, Outcome] = {
     "du2019-thm4.1": "outside-regime",
@@ -83,7 +83,7 @@ def _train(settings: Settings, device: str, *, seed: int, width: int) -> Variabl
     problem = draw(settings, device, seed=seed, width=width)
     step_sizes = [theorem_4_1_step_size(settings.count, problem.lambda_0)]
     step_sizes += [multiple / problem.lambda_largest for multiple in settings.step_sizes]
-    record = {"misfit": misfit, "distance": Every(settings.steps, unit_distances)}
+    record: Record = {"misfit": misfit, "distance": Every(settings.steps, unit_distances)}
     runs = [problem.train(eta, settings.steps, record).stable() for eta in step_sizes]
     far = np.array([history["distance"][-1, 0] for history in runs])
     return {
@@ -148,7 +148,8 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
 
 
 def _theorem(settings: Settings, found: xr.Dataset, ratios: xr.DataArray, outside: str) -> Verdict:
-    rate = -np.log(_ratios(settings, found)).isel(eta=-1).mean("step")
+    left = _ratios(settings, found).isel(eta=-1)
+    rate: xr.DataArray = -np.log(left).mean("step")
     slack = _width_allowance(found)
     return claim(
         "du2019-thm4.1",

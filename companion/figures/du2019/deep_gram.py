@@ -6,7 +6,6 @@ from companion.figures.panels import Canvas, Drawing
 from companion.figures.quantities import WIDTH
 from companion.figures.style import CYCLE
 from companion.figures.words import said
-from companion.lab.fits import log_log_slope
 from companion.lab.results import Result
 
 DRIFT = ("largest drift of a layer's Gram matrix", r"$\max_k\|G^{(h)}(k)-G^{(h)}(0)\|_2$")
@@ -26,7 +25,7 @@ def deep_gram(result: Result) -> Drawing:
         panel.note(name, (widths[-1], line[-1]), color, apart, va="center", fontsize=10)
     start = 1.3 * drift[:, 0].max()
     panel.guide("slope -1/2", widths, start, -1 / 2, end=r"$m^{-1/2}$")
-    slopes = ", ".join(f"{log_log_slope(widths, drift[..., h])[0]:.2f}" for h in range(layers))
+    slopes = ", ".join(f"{result.values[f'slope_{h + 1}']:.2f}" for h in range(layers))
     return canvas.drawing(
         f"Largest drift of each layer's Gram matrix while {result.settings['depth']} hidden layers "
         f"are trained, mean and range over {len(drift)} seeds; exponents in $m$ {slopes} for "

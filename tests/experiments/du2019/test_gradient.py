@@ -6,7 +6,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from companion.dynamics import gradient_descent
 
 from companion.datasets import sphere
 from companion.experiments.du2019 import gradient
