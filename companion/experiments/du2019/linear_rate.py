@@ -149,7 +149,7 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
 
 def _theorem(settings: Settings, found: xr.Dataset, ratios: xr.DataArray, outside: str) -> Verdict:
     left = _ratios(settings, found).isel(eta=-1)
-    rate: xr.DataArray = -np.log(left)
+    rate = -xr.ufuncs.log(left)
     usual = found.isel(eta=-1)
     late = left.max("step") / (1 - usual.step_size * usual.lambda_min) ** 2
     slack = _width_allowance(found)
