@@ -31,7 +31,8 @@ def settled(found):
     """A small run does not settle exponents: here 1 / m is written into it."""
     law = (8 / found.width.values)[None, :, None, None]
     scatter = np.array([1.0, 1.1])[:, None, None, None]
-    return doctored(found, drift=law * scatter, mismatch=0.0)
+    along = np.array([0.0, 1.0, 0.5])[:, None]
+    return doctored(found, drift=law * scatter * along, mismatch=0.0)
 
 
 def problem(depth=3, seed=0, width=16):
@@ -98,6 +99,15 @@ def test_a_missing_layer_would_be_noticed(monkeypatch):
 
     monkeypatch.setattr(_problem, "empirical_gram", without_first)
     assert float(deep_gram.run(TINY, "cpu").mismatch.min()) > 0.01
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.0, 0.5), (0.5, 0.0)])
+def test_the_identity_is_asked_for_before_and_after_training(monkeypatch, before, after):
+    def lie(_, network=None):
+        return before if network is None else after
+
+    monkeypatch.setattr(Problem, "velocity_error", lie)
+    assert (deep_gram.run(TINY, "cpu").mismatch == 0.5).all()
 
 
 def test_recorded_numbers_are_those_of_automatic_differentiation(found):
