@@ -66,6 +66,31 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert not list(store.rglob("*.json"))
 
 
+def test_a_run_with_other_settings_says_what_the_profiles_are_expected_to_give(
+    store: Path,
+) -> None:
+    """Three tiny networks say nothing about the rate."""
+    done = companion("run", "du2019/linear_rate", *TINY)
+    assert done.returncode == 0
+    assert (
+        "du2019-thm4.1 is 'fails', which differs from what the profiles are expected to give"
+        in done.stdout
+    )
+
+
+def test_the_status_is_told_to_people_and_machines(store: Path, tmp_path: Path) -> None:
+    done = companion("status", "--json", str(tmp_path / "status.json"), "--output", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    every = json.loads((tmp_path / "status.json").read_text())
+    assert {each["kind"] for each in every} == {"experiment", "record", "chapter", "figure"}
+    assert {each["state"] for each in every if each["kind"] != "record"} == {"missing"}
+    assert done.stdout.startswith("missing experiment du2019/deep_gram quick\n")
+    assert [each["name"] for each in every if each["kind"] == "experiment"] == [
+        f"{name} quick" for name in experiments()
+    ]
+    assert not store.exists()
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

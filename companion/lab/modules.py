@@ -131,6 +131,7 @@ def parse(module: str) -> Module:
 
     Raises:
         ModuleNotFoundError: it has no source.
+        InputError: its source is not Python.
     """
     path = find(module)
     if path is None:
@@ -140,7 +141,12 @@ def parse(module: str) -> Module:
 
 @cache
 def _parse_text(module: str, path: Path, text: str) -> Module:
-    parsed = Module(module, path, ast.parse(text).body)
+    try:
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise InputError(f"{path}:{line}: this is not Python; mend it.") from None
+    parsed = Module(module, path, body)
     for statement in parsed.body:
         for node in ast.walk(statement):
             for name, imported in parsed.imported(node):

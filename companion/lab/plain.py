@@ -60,11 +60,32 @@ def uses_docstrings(node: ast.AST) -> bool:
 def uses_messages(node: ast.AST) -> bool:
     """Whether code gets at the texts of what is raised, other than to raise again."""
     raising = within_raise(node)
-    caught = {part.name for part in ast.walk(node) if isinstance(part, ast.ExceptHandler)}
+    handlers = (part for part in ast.walk(node) if isinstance(part, ast.ExceptHandler))
+    caught = {handler.name for handler in handlers if not _only_raises_again(handler, node)}
+    # What is noted at an exception is not read off it.
+    attributes = (part for part in ast.walk(node) if isinstance(part, ast.Attribute))
+    noted = {id(part.value) for part in attributes if isinstance(part.ctx, ast.Store)}
     return any(name in _CATCHING for name in _names(node)) or any(
-        isinstance(part, ast.Name) and part.id in caught and id(part) not in raising
+        isinstance(part, ast.Name) and part.id in caught and id(part) not in raising | noted
         for part in ast.walk(node)
     )
+
+
+def _only_raises_again(handler: ast.ExceptHandler, around: ast.AST) -> bool:
+    """Whether all that it makes of what it caught is the text of what it raises."""
+    *others, last = handler.body
+    targets = [t for other in others if isinstance(other, ast.Assign) for t in other.targets]
+    made = {target.id for target in targets if isinstance(target, ast.Name)}
+    inside = {id(part) for part in ast.walk(handler)}
+    elsewhere = (part for part in ast.walk(around) if id(part) not in inside)
+    kept = any(
+        isinstance(part, ast.Global | ast.Nonlocal)
+        or (isinstance(part, ast.Name) and part.id in made and isinstance(part.ctx, ast.Load))
+        for part in elsewhere
+    )
+    plain_names = all(isinstance(target, ast.Name) for target in targets)
+    only_names = plain_names and all(isinstance(other, ast.Assign) for other in others)
+    return isinstance(last, ast.Raise) and only_names and not kept
 
 
 @cache

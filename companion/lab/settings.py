@@ -58,10 +58,10 @@ class Settings(BaseModel):
             return type(self).model_validate({**self.model_dump(), **values})
         except ValidationError as error:
             problem = error.errors()[0]
-            name = ".".join(str(part) for part in problem["loc"]) or "settings"
+            where = ".".join(str(part) for part in problem["loc"]) or "settings"
             reason = problem["msg"].removeprefix("Value error, ")
             reason = reason[0].lower() + reason[1:]
-            raise InputError(f"setting {name}={problem['input']!r}: {reason}.") from None
+            raise InputError(f"setting {where}={problem['input']!r}: {reason}.") from None
 
 
 class SeededSettings(Settings):

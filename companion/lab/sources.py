@@ -161,6 +161,13 @@ class Unit:
 
 
 @cache
+def _asking(statement: ast.stmt) -> set[int]:
+    """The ids of names such as `vars` where they are asked for an object's names."""
+    calls = (node for node in ast.walk(statement) if isinstance(node, ast.Call) and node.args)
+    return {id(call.func) for call in calls}
+
+
+@cache
 def _imports_in(statement: ast.stmt) -> list[ast.AST]:
     """The imports in a statement, and the classes, whose attributes may be imported."""
     kinds = ast.Import | ast.ImportFrom | ast.ClassDef
@@ -239,7 +246,7 @@ class Search:
                     self.load(module, node, imported)
         self._unread = within_raise(statement)
         for node, chain in chains(statement):
-            if chain[0] in _NAMESPACES and chain[0] not in module.bindings:
+            if chain[0] in _NAMESPACES and id(node) not in _asking(statement):
                 self.reach(module, WHOLE)
             self._resolve(module, node, module, chain, set())
 

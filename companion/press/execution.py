@@ -25,10 +25,9 @@ from companion.press.chapters import (
     Executed,
     check_parameters,
     code_cells,
-    kept,
     read,
-    seal,
 )
+from companion.press.keeping import kept, seal
 from companion.press.supervision import FOREIGN, Supervisor, end_with_parent
 
 KERNEL = "companion"

@@ -14,8 +14,9 @@ from companion.lab.fingerprint import differences, fingerprint_of
 from companion.lab.status import Status, records_status, results_status, why_changed
 from companion.lab.store import Store
 from companion.press.book import Book
-from companion.press.chapters import Chapter, executed_in, gone_results, read, result_of
+from companion.press.chapters import Chapter, read, result_of
 from companion.press.drawn import Drawn, drawn_in, figure_basis
+from companion.press.keeping import executed_in, gone_results
 
 
 def whole_status(device: str, root: Path, output: Path) -> Iterator[Status]:

@@ -605,6 +605,25 @@ CASES = {
         "        raise ValueError('one')\n    return told\n",
         (ONE, "'one'", "'two'"),
     ),
+    "a message that outlives its handler": Case(
+        "def run():\n    try:\n        try:\n            raise ValueError('one')\n"
+        "        except ValueError as error:\n            told = str(error)\n"
+        "            raise KeyError from None\n    except KeyError:\n        return told\n",
+        (ONE, "'one'", "'two'"),
+    ),
+    "a message that becomes global": Case(
+        "def f():\n    global TOLD\n    try:\n        raise ValueError('one')\n"
+        "    except ValueError as error:\n        TOLD = str(error)\n        raise KeyError\n"
+        "def run():\n    try:\n        f()\n    except KeyError:\n        return TOLD\n",
+        (ONE, "'one'", "'two'"),
+    ),
+    "vars of a module": Case(
+        "from companion import numbers\ndef run(): return vars(numbers)['used'](5)\n", HALF
+    ),
+    "vars, kept": Case(
+        "v = vars\ndef f(x): return 7 * x\nspace = v()\ndef run(): return space['f'](5)\n",
+        (ONE, "7 *", "8 *"),
+    ),
     "a docstring by its name": Case(
         f"{DOCUMENTED}def run(): return getattr(told, '__doc__')\n", (ONE, "Doc 1", "Doc 2")
     ),
@@ -778,7 +797,8 @@ def test_what_is_added_beside_changes_no_hash(place: Path, what: str) -> None:
 def test_messages_docstrings_and_comments_change_no_hash(place: Path) -> None:
     case = Case(
         'def run():\n    """Doc."""\n    if f(1):  # here\n        raise ValueError("one")\n'
-        "def f(x):\n    if x:\n        raise KeyError(f'no {x}')\n",
+        "def f(x):\n    try:\n        return 1 / x\n    except ZeroDivisionError as error:\n"
+        "        reason = str(error)\n        raise KeyError(f'no {x}: {reason}') from None\n",
         HALF,
     )
     write(place / "companion", case)

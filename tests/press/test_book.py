@@ -21,8 +21,8 @@ from companion.lab.fingerprint import differences, shown_inputs
 from companion.lab.results import Result, Verdict
 from companion.press import book as book_module
 from companion.press.book import Book, build
-from companion.press.chapters import seal as seal_notebook
 from companion.press.drawn import figure_basis
+from companion.press.keeping import seal as seal_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]
 FILES = ("svg", "pdf", "png", "csv", "json", "bib")

@@ -12,7 +12,8 @@ import pytest
 from companion.base.paths import BOOK
 from companion.errors import BuildError, InputError
 from companion.press import chapters
-from companion.press.chapters import check_parameters, graft, kept, read
+from companion.press.chapters import check_parameters, graft, read
+from companion.press.keeping import kept
 from tests.small_chapters import PARAMETERS, chapter, run, source
 
 GIVEN = {"profile": "quick", "device": "cpu"}
