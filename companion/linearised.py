@@ -5,7 +5,7 @@ gradient flow on the mean loss, and f <- f - (eta / n) K l'(f) under gradient de
 `empirical_gram` of a network, or a limit such as `infinite_width_ntk`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,6 +24,9 @@ from companion.base.arguments import (
 from companion.errors import InputError
 from companion.losses import QUADRATIC, Loss, check_labels
 from companion.networks import ReLUNetwork, check_inputs
+
+# Of the solver between two times; a smooth loss takes some hundreds.
+_MOST_STEPS = 20_000
 
 
 @dataclass(frozen=True)
@@ -126,11 +129,12 @@ class FrozenKernel:
             y: labels, shape (n,).
             times: at which to look, increasing, the first at least 0.
             loss: of one example.
-            tolerance: relative and absolute, of the solver where there is no closed form. The
-                slope of the hinge jumps where a margin reaches 1, so it costs more.
+            tolerance: relative and absolute, of the solver where there is no closed form.
 
         Raises:
-            InputError: arguments of another type, or that do not fit.
+            InputError: arguments of another type, or that do not fit, or a flow that the solver
+                cannot follow: the slope of the hinge jumps where a margin reaches 1, and margins
+                that others pull back to there slide along it in ever smaller steps.
         """
         start, y = self._entered(start, y, loss)
         check_type("times", times, Iterable, "a list of numbers")
@@ -148,9 +152,9 @@ class FrozenKernel:
         begun = torch.cat([at.new_zeros(1), at])[int(at[0] == 0) :]
         state = (start, torch.zeros_like(start))
         if len(begun) == 1:  # at time 0 alone there is nothing to solve
-            found = [each[None] for each in state]
+            found: Sequence[Tensor] = [each[None] for each in state]
         else:
-            found = odeint(velocity, state, begun, rtol=tolerance, atol=tolerance, method="dopri5")
+            found = _solved(velocity, state, begun, tolerance)
         return self._prediction(at, *(path[len(begun) - len(at) :] for path in found))
 
     def _entered(self, start: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
@@ -237,6 +241,26 @@ def changes(network: ReLUNetwork, x: Tensor, impulse: Tensor) -> list[Tensor]:
         )
     network = network.detached()
     return network.gradients(network.run(x.detach()), impulse.detach().to(x))
+
+
+def _solved(
+    velocity: Callable[[Tensor, tuple[Tensor, Tensor]], tuple[Tensor, Tensor]],
+    state: tuple[Tensor, Tensor],
+    times: Tensor,
+    tolerance: float,
+) -> Sequence[Tensor]:
+    """The states at all times, by an adaptive Dormand-Prince solver."""
+    try:
+        paths: Sequence[Tensor] = odeint(
+            velocity, state, times, rtol=tolerance, atol=tolerance, method="dopri5",
+            options={"max_num_steps": _MOST_STEPS},
+        )  # fmt: skip
+    except AssertionError as stuck:  # so torchdiffeq says that it is
+        raise InputError(
+            f"the flow cannot be followed to tolerance {tolerance:g} ({stuck}); take a larger "
+            "tolerance, earlier times, or descent with small steps."
+        ) from None
+    return paths
 
 
 def _over(numerator: Tensor, x: Tensor, at_0: Tensor | float) -> Tensor:
