@@ -208,3 +208,10 @@ def test_noise_in_the_counts_decides_nothing(found):
 
 def test_judge_refuses_the_drafts_definition_of_s_i(found):
     assert judged(found, fraction=lambda a: 1 - a)["du2019-lem4.1"] == "fails"
+
+
+@pytest.mark.parametrize("name", ["certified_sum", "fraction", "on"])
+def test_what_is_no_number_decides_nothing(found, name):
+    lied = judged(found, **{name: lambda a: np.where(a == a.max(), np.nan, a)})
+    assert "inconclusive" in lied.values()
+    assert "fails" not in lied.values()

@@ -160,6 +160,12 @@ def test_noise_decides_nothing(settled):
     assert outcomes(initialization, TINY, few)["du2019-def-Hinf"] == "inconclusive"
 
 
+@pytest.mark.parametrize("name", ["estimate", "error", "distance", "misfit"])
+def test_what_is_no_number_decides_nothing(settled, name):
+    lied = judged(settled, **{name: lambda a: np.where(a == a.max(), np.nan, a)})
+    assert "inconclusive" in lied.values()
+
+
 def test_the_printed_misfit_would_be_recognised(settled):
     ratio = settled.misfit.values / settled.misfit.values.mean(axis=1)[:, None]
     scatter = np.linspace(0.99, 1.01, 10)[:, None]
