@@ -266,16 +266,18 @@ def _entries(settings: Settings, found: xr.Dataset) -> Check:
     judged = (np.abs(rho) > 0.01) & (share > 0.01)
     samples = settings.samples[-1] * found.sizes["seed"]
     errors = np.abs(rho) * np.sqrt(share * (1 - share) / samples)
-    means, errors, known = (each[judged] for each in (found.estimate.mean("seed"), errors, known))
+    means, errors, known = (
+        each[judged] for each in (found.estimate.mean("seed", skipna=False), errors, known)
+    )
     return equal(f"entries at {known.size} angles", means, errors, known, 0.02)
 
 
 def _over(what: str, samples: xr.DataArray, target: xr.DataArray, precision: float) -> Check:
     """Whether samples are on average what they should be, by their spread over seeds."""
     ratio = samples / target
-    ratio = ratio.mean([name for name in ratio.dims if name != "seed"])
-    error = ratio.std("seed", ddof=1) / math.sqrt(ratio.size)
-    return equal(what, ratio.mean(), error, 1.0, precision)
+    ratio = ratio.mean([name for name in ratio.dims if name != "seed"], skipna=False)
+    error = ratio.std("seed", ddof=1, skipna=False) / math.sqrt(ratio.size)
+    return equal(what, ratio.mean(skipna=False), error, 1.0, precision)
 
 
 def _distance(found: xr.Dataset) -> Verdict:

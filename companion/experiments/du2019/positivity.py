@@ -226,7 +226,7 @@ def _theorem(settings: Settings, found: xr.Dataset, known: float) -> Verdict:
             off / (2 * found.angle + 10 * eps / law),
         ),
         at_most(
-            "a planted pair's over the pair's alone",
+            "among others less the pair's alone",
             found.planted_lambda - found.pair_lambda,
             known,
         ),

@@ -4,19 +4,23 @@ Refuted for a precision by an observable whose deviation from float64 is, at som
 tenth of its standard deviation over seeds.
 """
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
+import xarray as xr
 from pydantic import Field
+from scipy import stats
 
 from companion.datasets import DataSet, sphere
-from companion.lab.experiment import Cost
-from companion.lab.results import Outcome, Result, Verdict
-from companion.lab.settings import Dimension, Positive, Size
-from companion.lab.settings import Settings as BaseSettings
-from companion.lab.sweep import sweep
+from companion.lab.checks import CONFIDENCE, Answer, Check, claim
+from companion.lab.experiment import Cost, Values
+from companion.lab.results import Outcome, Verdict
+from companion.lab.settings import Count, Dimension, Positive, SeededSettings, Size
+from companion.lab.sweep import Variables, sweep
 from companion.losses import CROSS_ENTROPY
 from companion.matmul import Precision, using
 from companion.monitors import Distances, PatternDifference, mean_loss
@@ -30,7 +34,7 @@ OBSERVABLES = ("loss", "pattern", "frobenius", "spectral")
 SHARE = 0.1
 
 
-class Settings(BaseSettings):
+class Settings(SeededSettings):
     """What is run.
 
     Attributes:
@@ -39,13 +43,13 @@ class Settings(BaseSettings):
         dimension: d.
         depth: hidden layers, Zou et al.'s parameterisation.
         width: m.
-        seeds: independent draws of the network; the data is the same for all.
+        seeds: independent draws of the network; the data, of the first seed, is the same for all.
         step_size: eta times m.
         steps: gradient descent steps on the mean cross-entropy.
     """
 
     dtype: Literal["float64"] = "float64"
-    count: Annotated[int, Field(ge=2)] = 400
+    count: Count = 400
     dimension: Dimension = 20
     depth: Size = 5
     width: Annotated[int, Field(ge=2, multiple_of=2)] = 128
@@ -65,41 +69,29 @@ def cost(settings: Settings) -> Cost:
     return Cost(flops, 8 * (3 * s.depth * s.width**2 + 3 * s.depth * s.count * s.width))
 
 
-def run(settings: Settings, device: str) -> Result:
+def run(settings: Settings, device: str) -> xr.Dataset:
     """Every seed in float64, and in each precision from the same weights."""
-    data = sphere(settings.count, settings.dimension, seed=0)
+    s = settings
+    data = sphere(s.count, s.dimension, s.first_seed)
     precisions = (*PRECISIONS, "tf32") if device == "cuda" else PRECISIONS
-    arrays = sweep(
-        "runs",
-        lambda seed: _train(settings, data, device, precisions, seed),
-        seed=range(settings.seeds),
-    )
-    deviations = np.stack([_deviation(arrays, precision) for precision in precisions])
-    arrays["deviation"] = deviations
-    arrays["precisions"], arrays["observables"] = np.array(precisions), np.array(OBSERVABLES)
-    values = {
-        f"{name}_{precision}": float(deviations[p, o].max())
-        for p, precision in enumerate(precisions)
-        for o, name in enumerate(OBSERVABLES)
-    }
-    return Result(
-        experiment="engines/precision",
-        settings=settings.model_dump(mode="json"),
-        values={**values, "loss_left": float(arrays["float64"][:, 0, -1].mean()), "allowed": SHARE},
-        arrays=arrays,
-        data=f"uniform on the sphere, n={settings.count}, d={settings.dimension}, random signs",
-    )
+    found = sweep("runs", partial(_train, s, data, device, precisions), seed=s.each_seed)
+    deviations = [_deviation(found.float64, found[precision]) for precision in precisions]
+    return found.assign(
+        deviation=xr.concat(deviations, "precision"),
+        precisions=("precision", list(precisions)),
+        observables=("observable", list(OBSERVABLES)),
+    ).assign_attrs(data=f"uniform on the sphere, n={s.count}, d={s.dimension}, random signs")
 
 
 def _train(
-    settings: Settings, data: DataSet, device: str, precisions: Sequence[Precision], seed: int
-) -> dict[str, np.ndarray]:
-    """Observables along the run, shape (4, steps + 1), for every precision."""
+    settings: Settings, data: DataSet, device: str, precisions: Sequence[Precision], *, seed: int
+) -> Variables:
+    """Observables along the run for every precision."""
     found = {"float64": _observed(settings, data, device, seed, torch.float64)}
     for precision in precisions:
         with using(precision=precision):
             found[precision] = _observed(settings, data, device, seed, torch.float32)
-    return found
+    return {name: (("observable", "step"), observed) for name, observed in found.items()}
 
 
 def _observed(
@@ -123,36 +115,57 @@ def _observed(
     )
 
 
-def _deviation(arrays: dict[str, np.ndarray], precision: str) -> np.ndarray:
-    """Largest deviation over seeds, in standard deviations over seeds, shape (4, steps + 1)."""
-    exact = arrays["float64"]
-    spread = exact.std(axis=0, ddof=1)
-    apart = np.abs(arrays[precision] - exact).max(axis=0)
-    shares: np.ndarray = np.divide(apart, spread, out=np.zeros_like(apart), where=spread > 0)
-    return shares
+def _deviation(exact: xr.DataArray, rounded: xr.DataArray) -> xr.DataArray:
+    """Largest deviation over seeds, in standard deviations over seeds, (observable, step)."""
+    apart = abs(rounded - exact).max("seed", skipna=False)
+    differ = apart != 0  # at the start nothing has moved, and nothing differs between seeds
+    return (apart / exact.std("seed", ddof=1, skipna=False).where(differ)).where(differ, 0.0)
 
 
-def judge(result: Result) -> list[Verdict]:
+def values(settings: Settings, found: xr.Dataset) -> Values:
+    """Largest deviations along the run, what is left of the loss, and the share allowed."""
+    most = found.deviation.max("step")
+    largest = {
+        f"{name}_{precision}": most[p, o]
+        for p, precision in enumerate(found.precisions.values)
+        for o, name in enumerate(OBSERVABLES)
+    }
+    return {**largest, "loss_left": found.float64[:, 0, -1].mean(), "allowed": SHARE}
+
+
+def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
     """The largest deviation of every observable along the run against a tenth of the spread."""
-    return [_judge(result, precision, p) for p, precision in enumerate(PRECISIONS)]
+    most = found.deviation.max("step", skipna=False).values
+    return [_judge(settings, precision, most[p]) for p, precision in enumerate(PRECISIONS)]
 
 
-def _judge(result: Result, precision: str, place: int) -> Verdict:
-    most = result.arrays["deviation"][place].max(axis=1)
-    fit = bool((most <= SHARE).all())
-    told = ", ".join(f"{name} {value:.2g}" for name, value in zip(OBSERVABLES, most, strict=True))
-    seeds, worst = result.settings["seeds"], OBSERVABLES[int(most.argmax())]
-    return Verdict(
+def _judge(settings: Settings, precision: str, most: np.ndarray) -> Verdict:
+    worst = OBSERVABLES[int(most.argmax())]
+    return claim(
         f"engines-{precision}",
-        "holds" if fit else "fails",
         f"deviations below {SHARE} of the standard deviation over seeds",
+        _within_share(most, settings.seeds),
+        holds=f"Products in {precision} change none of the four observables by as much as a tenth "
+        "of what another seed changes.",
+        fails=f"Products in {precision} change observables by more than a tenth of what another "
+        f"seed changes, {worst} most.",
+    )
+
+
+def _within_share(most: np.ndarray, seeds: int) -> Check:
+    """Whether all deviations are a tenth or less, as far as so many seeds tell their spread."""
+    tails, freedom = (CONFIDENCE, 1 - CONFIDENCE), seeds - 1
+    least, largest = (math.sqrt(freedom / stats.chi2.ppf(tail, freedom)) for tail in tails)
+    answer: Answer = "unclear"
+    if (most <= SHARE * least).all():
+        answer = "yes"
+    elif np.isfinite(most).all() and (most > SHARE * largest).any():
+        answer = "no"
+    pairs = ", ".join(f"{name} {size:.2g}" for name, size in zip(OBSERVABLES, most, strict=True))
+    return Check(
+        answer,
         f"largest deviation from float64 over {seeds} seeds and all steps, in standard deviations: "
-        f"{told}",
-        f"{SHARE} standard deviations over {seeds} seeds",
-        f"Products in {precision} change "
-        + (
-            "none of the four observables by as much as a tenth of what another seed changes."
-            if fit
-            else f"observables by more than a tenth of what another seed changes, {worst} most."
-        ),
+        f"{pairs}",
+        f"{SHARE} standard deviations, which {seeds} seeds tell up to factors {least:.2f} to "
+        f"{largest:.2f} with {CONFIDENCE:.0%} confidence on either side",
     )

@@ -4,19 +4,22 @@ Refuted for a promise by a recorded ratio on the wrong side of its target. The n
 by `companion bench`; here they are only judged, so that no page and no test depends on a clock.
 """
 
+import math
 import re
 import statistics
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
+import xarray as xr
 from pydantic import FilePath
 
 from companion.base.files import read_checked
 from companion.base.inputs import book_file, input_file
 from companion.errors import InputError
-from companion.lab.experiment import Cost
-from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.checks import Check, claim
+from companion.lab.experiment import Cost, Values
+from companion.lab.results import Outcome, Verdict
 from companion.lab.settings import Settings as BaseSettings
 
 EXPECTED: dict[str, Outcome] = {
@@ -64,57 +67,61 @@ def cost(settings: Settings) -> Cost:
     return Cost(1e3, 1e5)
 
 
-def run(settings: Settings, device: str) -> Result:
-    """Read the benchmark.
+def run(settings: Settings, device: str) -> xr.Dataset:
+    """Read the benchmark: its rows with a target, the columns of a table.
 
     Raises:
         InputError: the file is not one that `companion bench --json` wrote.
     """
     path = input_file(settings.file) if settings.file else book_file(DATA)
     try:
-        told = read_checked(path)
+        written = read_checked(path)
     except (InputError, OSError, UnicodeDecodeError):
-        told = {}
-    every = told.get("rows", [])
+        written = {}
+    every = written.get("rows", [])
     rows = [row for row in every if row["target"]["bound"] is not None]
     if not rows:
         raise InputError(
             f"{path} holds no intact benchmark; 'companion bench --json FILE' writes one."
         )
-    machine = told["provenance"]
-    where = f"{machine['processor']}, {machine['cores']} cores"
-    when = f"{machine['created'][:10]}, commit {machine['commit']}"
-    return Result(
-        experiment="engines/speed",
-        settings=settings.model_dump(mode="json"),
-        values={
-            **{re.sub(r"\W", "_", row["name"]): row["ratio"] for row in rows},
-            "machine": where,
-            "measured": when,
-            **_most(every),
+    provenance = written["provenance"]
+    machine = f"{provenance['processor']}, {provenance['cores']} cores"
+    measured = f"{provenance['created'][:10]}, commit {provenance['commit']}"
+    return xr.Dataset(
+        {
+            **{name: ("row", [column(row) for row in rows]) for name, column in COLUMNS.items()},
+            "most": ("row", [_most(row, every) for row in rows]),
         },
-        arrays={name: np.array([column(row) for row in rows]) for name, column in COLUMNS.items()},
-        data=f"benchmark on {where}, {when}",
+        attrs={
+            "data": f"benchmark on {machine}, {measured}",
+            "machine": machine,
+            "measured": measured,
+        },
     )
 
 
-def _most(rows: list[dict[str, Any]]) -> dict[str, float]:
+def _most(row: dict[str, Any], every: list[dict[str, Any]]) -> float:
     """How often the operations of a Gram matrix, at the machine's best product, go into torch.func.
 
     No factorised computation can do better. The operations are those that the benchmark counts
     for one triangle, 2 n (d m + (D - 1) m^2) for the forward pass, 2 n (D - 1) m^2 for the signals.
+
+    Args:
+        row: of the benchmark; NaN without a best product of the same n, or for another peer.
+        every: row of the benchmark.
     """
-    labelled = {(row["target"]["case"]["n"], row["target"]["peer"]["label"]): row for row in rows}
-    most = {}
-    for (n, label), row in labelled.items():
-        product = labelled.get((n, "best product"))
-        if label == "torch.func" and product is not None:
-            d, m, depth = (row["target"]["case"][name] for name in ("d", "m", "depth"))
-            flops = product["peer"]["flops"]
-            operations = flops + 2 * n * (d * m + 2 * (depth - 1) * m**2)
-            slow, fast = (statistics.median(r["peer"]["seconds"]) for r in (row, product))
-            most[f"most_{n}"] = slow / (fast * operations / flops)
-    return most
+    n, d, m, depth = (row["target"]["case"].get(name) for name in ("n", "d", "m", "depth"))
+    best = [
+        other
+        for other in every
+        if (other["target"]["peer"]["label"], other["target"]["case"]["n"]) == ("best product", n)
+    ]
+    if row["target"]["peer"]["label"] != "torch.func" or not best:
+        return math.nan
+    flops = best[-1]["peer"]["flops"]
+    operations = flops + 2 * n * (d * m + 2 * (depth - 1) * m**2)
+    slow, fast = (statistics.median(r["peer"]["seconds"]) for r in (row, best[-1]))
+    return float(slow / (fast * operations / flops))
 
 
 def _size(name: str) -> Callable[[dict[str, Any]], Any]:
@@ -137,10 +144,10 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
-def rows_of(result: Result) -> list[dict[str, Any]]:
-    """The rows of the benchmark, one per target, with the names of `COLUMNS`."""
-    columns = [result.arrays[name].tolist() for name in COLUMNS]
-    return [dict(zip(COLUMNS, values, strict=True)) for values in zip(*columns, strict=True)]
+def rows_of(columns: Mapping[Any, Any]) -> list[dict[str, Any]]:
+    """The rows of the benchmark, one per target, from columns with the names of `COLUMNS`."""
+    table = [np.asarray(columns[name]).tolist() for name in (*COLUMNS, "most")]
+    return [dict(zip((*COLUMNS, "most"), row, strict=True)) for row in zip(*table, strict=True)]
 
 
 def sizes_of(row: dict[str, Any]) -> str:
@@ -154,36 +161,54 @@ def worded(row: dict[str, Any], ratio: float) -> str:
     return f"{100 * ratio:.0f} %" if row["measure"] == "share" else f"{ratio:.3g}x"
 
 
-def judge(result: Result) -> list[Verdict]:
+def values(settings: Settings, found: xr.Dataset) -> Values:
+    """Every ratio by work, n and peer, what was measured where, and what products would allow."""
+    rows = rows_of(found)
+    return {
+        **{
+            re.sub(r"\W", "_", f"{row['work']}-{row['n']}-{row['peer']}"): row["ratio"]
+            for row in rows
+        },
+        "machine": found.attrs["machine"],
+        "measured": found.attrs["measured"],
+        **{f"most_{row['n']}": row["most"] for row in rows if np.isfinite(row["most"])},
+    }
+
+
+def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
     """A promise holds if all rows of its work and peer reached their targets."""
-    rows = rows_of(result)
+    rows = rows_of(found)
     return [
-        _judge(claim, [r for r in rows if (r["work"], r["peer"]) == wanted], result.values)
-        for claim, wanted in ROWS.items()
+        _judge(promise, [r for r in rows if (r["work"], r["peer"]) == wanted])
+        for promise, wanted in ROWS.items()
     ]
 
 
-def _judge(
-    claim: str, rows: list[dict[str, Any]], values: Mapping[str, float | int | str | bool]
-) -> Verdict:
+def _judge(promise: str, rows: list[dict[str, Any]]) -> Verdict:
     if not rows:
-        return Verdict(
-            claim, "inconclusive", "its target", "not in this file", "none",
-            "The benchmark was not run for this work.",
-        )  # fmt: skip
+        return claim(
+            promise,
+            "its target",
+            Check("unclear", "not in this file", "none"),
+            holds="",
+            fails="",
+            unclear="The benchmark was not run for this work.",
+        )
     missed = [sizes_of(row) for row in rows if not row["met"]]
-    most = [f"{values[key]:.0f}" for row in rows if (key := f"most_{row['n']}") in values]
-    roof = f" The machine's best product would allow {' and '.join(most)} at most."
+    most = [f"{row['most']:.0f}" for row in rows if np.isfinite(row["most"])]
+    roof = f" The machine's best product would allow {' and '.join(most)} at most." if most else ""
     sign = "at most" if rows[0]["measure"] == "time" else "at least"
-    peaks = [f"; {row['peak_bytes'] / GIB:.2f} GiB" for row in rows if claim == "engines-roof"]
-    return Verdict(
-        claim,
-        "fails" if missed else "holds",
+    peaks = [f"; {row['peak_bytes'] / GIB:.2f} GiB" for row in rows if promise == "engines-roof"]
+    beside = f"Beside {rows[0]['peer']} ({rows[0]['version']}) the promise is"
+    return claim(
+        promise,
         f"{sign} " + ", ".join(f"{worded(row, row['bound'])} at {sizes_of(row)}" for row in rows),
-        ", ".join(f"{worded(row, row['ratio'])} at {sizes_of(row)}" for row in rows)
-        + "".join(peaks),
-        "none: the median ratio of one run in which the sides take turns",
-        f"Beside {rows[0]['peer']} ({rows[0]['version']}) the promise "
-        + (f"is not kept at {', '.join(missed)}." if missed else "is kept at every size.")
-        + (roof if missed and most and claim == "engines-gram-torch" else ""),
+        Check(
+            "no" if missed else "yes",
+            ", ".join(f"{worded(row, row['ratio'])} at {sizes_of(row)}" for row in rows)
+            + "".join(peaks),
+            "none: the median ratio of one run in which the sides take turns",
+        ),
+        holds=f"{beside} kept at every size.",
+        fails=f"{beside} not kept at {', '.join(missed)}.{roof}",
     )

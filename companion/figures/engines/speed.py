@@ -8,7 +8,7 @@ from companion.lab.results import Result
 
 def benchmark(result: Result) -> Drawing:
     """Every ratio over its target, on a logarithmic axis: right of the line is kept."""
-    rows = rows_of(result)[::-1]
+    rows = rows_of(result.arrays)[::-1]
     # A time is to be small where the others are to be large.
     reached = [
         row["bound"] / row["ratio"] if row["measure"] == "time" else row["ratio"] / row["bound"]

@@ -118,6 +118,10 @@ def test_event_is_that_of_the_lemma_on_a_draw_of_its_own(found):
     one = found.sel(draw=7)
     assert float(one.draw_change) == pytest.approx(change / lambda_0)
     assert float(one.draw_least) == pytest.approx((least - change) / lambda_0)
+    per_unit = (z.abs() <= 0.1).double().mean(dim=0).numpy()
+    assert float(one.fraction.sel(radius=0.1)) == pytest.approx(per_unit.mean())
+    error = per_unit.std(ddof=1) / math.sqrt(30000)
+    assert float(one.fraction_error.sel(radius=0.1)) == pytest.approx(error)
 
 
 def test_certified_radius_is_where_the_certified_change_reaches_its_limit(found):
@@ -144,6 +148,18 @@ def test_changes_at_a_radius_are_those_of_moved_networks(found):
 def test_count_of_one_unit_integrates_the_normal_density(found):
     expected = [math.erf(radius / math.sqrt(2)) for radius in SMALL.radii]
     assert (np.abs(found.fraction - expected) < 5 * found.fraction_error).all()
+
+
+def test_values_compare_with_the_printed_bound(found):
+    numbers = gram_stability.values(SMALL, found)
+    printed = 4 * 4**2 * np.array(SMALL.radii) / math.sqrt(2 * math.pi)
+    slack = (printed / found.certified_norm.values).mean()
+    assert float(numbers["norm_slack"]) == pytest.approx(slack)
+    best = np.maximum(found.on.values, found.off.values)[:, 0]
+    reached = (best / found.certified_norm.values[:, 0]).mean()
+    assert float(numbers["reached"]) == pytest.approx(reached)
+    assert float(numbers["near_share"] + numbers["misprint_share"]) == pytest.approx(1)
+    assert float(numbers["lemma_change"]) == pytest.approx(float(found.draw_change.max()))
 
 
 def test_all_three_hold_on_a_small_run(found):
@@ -208,3 +224,10 @@ def test_noise_in_the_counts_decides_nothing(found):
 
 def test_judge_refuses_the_drafts_definition_of_s_i(found):
     assert judged(found, fraction=lambda a: 1 - a)["du2019-lem4.1"] == "fails"
+
+
+@pytest.mark.parametrize("name", ["certified_sum", "fraction", "on"])
+def test_what_is_no_number_decides_nothing(found, name):
+    lied = judged(found, **{name: lambda a: np.where(a == a.max(), np.nan, a)})
+    assert "inconclusive" in lied.values()
+    assert "fails" not in lied.values()

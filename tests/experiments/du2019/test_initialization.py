@@ -110,6 +110,19 @@ def test_explicit_width_is_that_of_the_data_drawn(found):
     assert int(found.explicit_width.sel(trial=4)) == known
 
 
+def test_widths_that_the_proofs_ask_for_are_means_over_the_data(found):
+    xs = [sphere(3, 3, initialization._seed(trial, 3)).x for trial in TINY.each_trial]
+    spectra = [np.linalg.eigvalsh(infinite_width_gram(x)) for x in xs]
+    hoeffding = [8 * 9 / v[0] ** 2 * math.log(3 * 4 / 0.1) for v in spectra]
+    assert float(found.hoeffding.sel(count=3)) == pytest.approx(np.mean(hoeffding))
+    bernstein = [
+        32 * np.linalg.norm(x, 2) ** 2 * (v[-1] + v[0] / 12) / v[0] ** 2 * math.log(2 * 3 / 0.1)
+        for x, v in zip(xs, spectra, strict=True)
+    ]
+    assert float(found.bernstein.sel(count=3)) == pytest.approx(np.mean(bernstein))
+    assert float(found.lambda_0.sel(count=3)) == pytest.approx(np.mean([v[0] for v in spectra]))
+
+
 def test_every_size_has_draws_of_its_own():
     seeds = {
         initialization._seed(trial, *sizes)
@@ -158,6 +171,12 @@ def test_noise_decides_nothing(settled):
     assert judged(settled, distance=lambda a: a * noise)["du2019-rem3.1a"] == "inconclusive"
     few = settled.isel(samples=[0, 3])
     assert outcomes(initialization, TINY, few)["du2019-def-Hinf"] == "inconclusive"
+
+
+@pytest.mark.parametrize("name", ["estimate", "error", "distance", "misfit"])
+def test_what_is_no_number_decides_nothing(settled, name):
+    lied = judged(settled, **{name: lambda a: np.where(a == a.max(), np.nan, a)})
+    assert "inconclusive" in lied.values()
 
 
 def test_the_printed_misfit_would_be_recognised(settled):

@@ -81,6 +81,18 @@ def test_cells_are_their_networks(found):
         assert float(edge) == pytest.approx(2 / largest)
 
 
+def test_values_are_of_the_cells_they_name(found):
+    """Cells: n = 4, 6, 8 at m = 100, then m = 50, 100, 200 at n = 6."""
+    numbers, a = step_size.values(SMALL, found), found
+    slack, ratio = (a.largest / a.theorem).values, (a.largest / a.edge).values
+    assert float(numbers["least_slack"]) == pytest.approx(slack[:, 0].mean())
+    assert float(numbers["most_slack"]) == pytest.approx(slack[:, 2].mean())
+    assert float(numbers["edge_ratio_narrowest"]) == pytest.approx(ratio[:, 3].mean())
+    assert float(numbers["edge_ratio_widest"]) == pytest.approx(ratio[:, 5].mean())
+    trace = (a.largest.values * np.array([4, 6, 8, 6, 6, 6]) / 4).min()
+    assert float(numbers["least_over_trace"]) == pytest.approx(trace)
+
+
 def test_small_run_agrees(found):
     assert judged(found) == step_size.EXPECTED
     assert (found.largest > found.theorem).all()
