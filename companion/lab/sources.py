@@ -21,7 +21,10 @@ from companion.lab.plain import plain, uses_docstrings, uses_messages, within_ra
 # What carries numbers to and fro, or says where they are kept, and computes none. Whatever else
 # these modules hold counts as anything does. What is read is in the fingerprint by itself.
 LEFT_OUT = {
-    "companion.errors": ("InputError", "DivergedError", "DamagedError", "BuildError"),
+    "companion": ("",),  # offers names lazily; who uses one of them so is refused
+    "companion.errors": (
+        *("BuildError", "ContractError", "DamagedError", "DivergedError", "InputError", "one_of"),
+    ),
     "companion.base.files": (
         *("check_writable", "decode", "encode", "file_hash", "read_checked", "write_atomically"),
         "write_checked",
@@ -33,7 +36,9 @@ LEFT_OUT = {
     "companion.datafiles": ("digits_source",),
     "companion.lab.catalog": ("", "published"),
     "companion.lab.experiment": ("Cost",),
-    "companion.lab.results": ("Outcome", "Result", "Verdict", "as_written"),
+    "companion.lab.results": (
+        *("Outcome", "Result", "Verdict", "as_written", "decode_dataset", "encode_dataset"),
+    ),
     "companion.lab.store": ("kept",),
 }
 # Libraries that may be used: those whose versions are in the fingerprint, a few that change no
@@ -48,13 +53,16 @@ _OPAQUE = frozenset(
 LIBRARIES = frozenset(
     {
         *("numpy", "scipy", "torch", "torchdiffeq", "mlxtend"),
-        *("platformdirs", "psutil", "pydantic", "tqdm", "typing_extensions"),
+        *("platformdirs", "psutil", "pydantic", "tqdm", "typing_extensions", "xarray"),
         *(sys.stdlib_module_names - _OPAQUE),
     }
 )
 # What reads files that companion.base.inputs has noted, or files of this program's own making.
 READERS = frozenset(
-    {"companion.base.machine", "companion.datafiles", "companion.datasets", "companion.training"}
+    {
+        *("companion.base.machine", "companion.datafiles", "companion.datasets"),
+        "companion.training.checkpoints",
+    }
 )
 _PLAIN_WORDS = "write 'from companion.module import name' and use that name"
 _READ = "read files through companion.base.inputs"

@@ -2,7 +2,7 @@
 
 from companion.training.checkpoints import Checkpoint
 from companion.training.continuous import flow, prediction_velocity
-from companion.training.descent import descent, train, training_memory
+from companion.training.discrete import descent, train, training_memory
 from companion.training.history import Ending, History, history_of, recorded
 from companion.training.run import DIVERGENCE_ONLY, Stop, check_run
 
