@@ -116,7 +116,7 @@ def falls(what: str, samples: xr.DataArray, along: str, form: str = ".3g") -> Ch
         return Check("unclear", f"{what}: fewer than two sizes", tolerance)
     ordered = samples.sortby(along)
     first, last = (
-        f"{spread(ordered.isel({along: end}), form)} at {float(ordered.coords[along][end]):g}"
+        f"{spread(ordered.isel({along: end}), form)} at {float(ordered.indexes[along][end]):g}"
         for end in (0, -1)
     )
     kept = bool((ordered.diff(along) < 0).all())

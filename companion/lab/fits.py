@@ -41,17 +41,23 @@ class PowerLaw:
         Returns:
             The law; one that nothing is known of, with an interval that holds every number, where
             there are fewer than two sizes or three samples, or one that is not positive or finite.
+
+        Raises:
+            KeyError: the sizes are not told.
         """
-        sizes = np.asarray(samples.coords[along], dtype=float)
+        sizes = np.asarray(samples.indexes[along], dtype=float)
+        count = len(set(sizes))
+        unknown = cls(np.nan, np.nan, -np.inf, np.inf, count)
+        if count < 2 or samples.size < 3:
+            return unknown
         values = samples.transpose(along, ...).values.reshape(len(sizes), -1)
+        if not ((values > 0) & np.isfinite(values)).all():
+            return unknown
         x = np.repeat(np.log(sizes), values.shape[1])
-        measured = bool(((values > 0) & np.isfinite(values)).all())
-        if len(set(sizes)) < 2 or len(x) < 3 or not measured:
-            return cls(np.nan, np.nan, -np.inf, np.inf, len(set(sizes)))
         fit = stats.linregress(x, np.log(values).ravel())
         slope, error = float(fit.slope), float(np.nan_to_num(fit.stderr))  # of a constant, NaN
         half = float(stats.t.ppf((1 + confidence) / 2, len(x) - 2)) * error
-        return cls(slope, error, slope - half, slope + half, len(set(sizes)))
+        return cls(slope, error, slope - half, slope + half, count)
 
 
 def exponent(samples: xr.DataArray, along: str = "width") -> float:

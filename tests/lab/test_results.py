@@ -28,7 +28,6 @@ from companion.lab.reproduce import (
 )
 from companion.lab.results import Result
 from companion.lab.store import Store
-from companion.lab.sweep import checkpoint
 
 fingerprints = sys.modules[fingerprint.__module__]
 NAME = "du2019/linear_rate"
@@ -427,30 +426,12 @@ def test_processes_may_compute_the_same_at_once(store: Path) -> None:
     assert not list(store.rglob("*.part*"))
 
 
-def test_two_parts_of_one_name_are_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second would be given the arrays of the first."""
-
-    def run(settings: object, device: str) -> Result:
-        for value in (1.0, 2.0):
-            checkpoint("part", lambda value=value: {"x": np.array(value)})
-        raise AssertionError
-
-    monkeypatch.setattr(load(NAME), "run", run)
-    with pytest.raises(ValueError, match="two parts of a run have the name 'part'"):
-        reproduce(NAME, **TINY)
-
-
 def test_a_store_is_the_same_wherever_a_process_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COMPANION_STORE", "mine")
     assert Store().root == tmp_path / "mine"
-
-
-def test_outside_a_run_a_checkpoint_only_computes(store: Path) -> None:
-    assert checkpoint("part", lambda: {"x": np.ones(2)})["x"].tolist() == [1, 1]
-    assert not store.exists()
 
 
 def test_the_press_needs_no_torch() -> None:
