@@ -1,0 +1,47 @@
+"""What experiments say they cost, beside what torch counts while they run."""
+
+import pytest
+from torch.utils.flop_counter import FlopCounterMode
+
+from companion.lab import catalog
+from companion.lab.experiment import load
+from companion.matmul import using
+from tests.modes import PeakMemory
+
+# An estimate made before anything runs may be off by so much, and by no more.
+FACTOR = 3.0
+# Settings at which a run takes seconds and matrix products are most of its work: torch counts no
+# eigenvalue problems, and nothing that NumPy and SciPy do.
+SMALL: dict[str, dict[str, object]] = {
+    "du2019/deep_gram": {"seeds": 1, "steps": 10, "widths": [64, 128, 256]},
+    "du2019/explicit_width": {"spheres": [10, 30], "digits_per_class": 10, "seeds": 1},
+    "du2019/figure1": {"count": 200, "dimension": 200, "widths": [200, 400, 800], "steps": 40},
+    "du2019/gradient": {"seeds": 1, "widths": [100, 300, 1000]},
+    "du2019/gradient_flow": {"seeds": 1, "widths": [100, 200, 400]},
+    "du2019/gram_stability": {"seeds": 1, "width": 8192},
+    "du2019/initialization": {"trials": 2, "seeds": 1, "misfit_networks": 20},
+    "du2019/joint_training": {"seeds": 1, "widths": [100, 200, 400]},
+    "du2019/linear_rate": {"seeds": 1, "widths": [100, 400, 1600]},
+    "du2019/output_layer": {"seeds": 1, "steps": 100},
+    "du2019/positivity": {"seeds": 1, "counts": [10, 32, 100], "dimensions": [1000, 3000, 9000]},
+    "du2019/proof_budget": {"seeds": 1, "widths": [500, 1000, 2000], "steps": 20},
+    "du2019/real_digits": {"seeds": 1, "per_class": 50, "widths": [250, 500, 1000], "steps": 20},
+    "du2019/step_size": {"seeds": 1, "widths": [250, 500, 1000]},
+    "engines/precision": {"seeds": 3, "steps": 10},
+}
+
+
+def test_every_experiment_that_computes_is_here() -> None:
+    assert set(catalog.experiments()) - set(SMALL) == {"engines/speed"}  # it reads a file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_the_cost_is_about_what_torch_counts(name: str) -> None:
+    experiment = load(name)
+    settings = experiment.QUICK.override(SMALL[name])
+    with using("torch"), FlopCounterMode(display=False) as counter, PeakMemory() as memory:
+        experiment.run(settings, "cpu")
+    told = experiment.cost(settings)
+    assert 1 / FACTOR < told.flops / counter.get_total_flops() < FACTOR
+    assert 1 / FACTOR < told.bytes / memory.peak < FACTOR
