@@ -810,7 +810,7 @@ def test_messages_docstrings_and_comments_change_no_hash(place: Path) -> None:
     }.items():  # fmt: skip
         change(path, old, new)
         assert hash_of() == known
-    change(path, "KeyError", "IndexError")
+    change(path, "except KeyError", "except IndexError")
     assert hash_of() != known
 
 
