@@ -122,12 +122,13 @@ def _module(name: str) -> str:
 
 
 def _identities(given: Iterable[Path | str]) -> dict[str, str]:
-    return {
-        each.name if isinstance(each, Path) else each: (
-            file_hash(each)[:12] if isinstance(each, Path) else digits_source().identity
-        )
-        for each in given
-    }
+    known: dict[str, str] = {}
+    for each in given:
+        if isinstance(each, Path):  # two may have the same name
+            known[each.name] = known.get(each.name, "") + file_hash(each)[:12]
+        else:
+            known[each] = digits_source().identity
+    return known
 
 
 def _versions(given: Iterable[Path | str]) -> dict[str, str]:

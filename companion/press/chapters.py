@@ -147,7 +147,7 @@ class Chapter:
         cells = {str(n): _short(cell.source) for n, cell in enumerate(self.code, start=1)}
         sources: dict[str, str] = {}
         for name in self.experiments:
-            roots = ("run", "values", "judge", "Settings", "QUICK", "PAPER", "EXPECTED")
+            roots = ("run", "values", "judge", "Settings", "QUICK", "PAPER")
             for part, known in sources_of(name, roots).items():
                 sources[part] = sources.get(part, "") + known  # two experiments share much
         packages = ("torch", "numpy", "scipy", "matplotlib")

@@ -798,7 +798,8 @@ def test_messages_docstrings_and_comments_change_no_hash(place: Path) -> None:
     case = Case(
         'def run():\n    """Doc."""\n    if f(1):  # here\n        raise ValueError("one")\n'
         "def f(x):\n    try:\n        return 1 / x\n    except ZeroDivisionError as error:\n"
-        "        reason = str(error)\n        raise KeyError(f'no {x}: {reason}') from None\n",
+        "        reason = str(error)\n        raise KeyError(f'no {x}: {reason}') from None\n"
+        "    except KeyError as other:\n        other.history = 1\n        raise\n",
         HALF,
     )
     write(place / "companion", case)
@@ -809,7 +810,7 @@ def test_messages_docstrings_and_comments_change_no_hash(place: Path) -> None:
     }.items():  # fmt: skip
         change(path, old, new)
         assert hash_of() == known
-    change(path, "KeyError", "IndexError")
+    change(path, "except KeyError", "except IndexError")
     assert hash_of() != known
 
 
