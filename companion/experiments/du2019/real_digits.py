@@ -32,6 +32,7 @@ from companion.monitors import misfit
 EXPECTED: dict[str, Outcome] = {"du2019-digits": "outside-regime"}
 DATA = "digits"
 PIXELS = 784
+Digit = Annotated[int, Field(ge=0, le=9)]
 
 
 class Settings(SeededSettings):
@@ -51,10 +52,7 @@ class Settings(SeededSettings):
     dtype: Literal["float32", "float64"] = "float32"
     seeds: Size = 2
     file: FilePath | None = None
-    classes: tuple[
-        Annotated[int, Field(ge=0, le=9)],
-        Annotated[int, Field(ge=0, le=9)],
-    ] = (3, 8)
+    classes: tuple[Digit, Digit] = (3, 8)
     per_class: Size = 500
     widths: Sizes = (250, 1000)
     step_size: Annotated[float, Field(gt=0, lt=2)] = 1.0
@@ -77,10 +75,8 @@ def cost(settings: Settings) -> Cost:
         count, dimension = own_shape(s.file)
     flops = s.seeds * s.steps * sum(4 * count * dimension * width for width in s.widths)
     size = 4 if s.dtype == "float32" else 8
-    return Cost(
-        flops + 10 * count**3,
-        8 * 6 * count**2 + size * max(s.widths) * (4 * count + 4 * dimension),
-    )
+    memory = 8 * 6 * count**2 + size * max(s.widths) * (4 * count + 4 * dimension)
+    return Cost(flops + 10 * count**3, memory)
 
 
 def run(settings: Settings, device: str) -> xr.Dataset:
@@ -131,16 +127,11 @@ def _train(
         return np.asarray(((predictions.to(data.y) - data.y) @ kernel.vectors).cpu())
 
     start = problem.network.predict(problem.x)
-    predicted = kernel.descent(
-        start.to(data.y), data.y, step_size=step_size * len(data.y),
-        steps=range(settings.steps + 1),
-    )  # fmt: skip
+    steps, eta = range(settings.steps + 1), step_size * len(data.y)
+    decay = kernel.descent(start.to(data.y), data.y, step_size=eta, steps=steps).predictions
     return {
         "misfit": ("step", history["misfit"]),
-        "linearised": (
-            "step",
-            (predicted.predictions - data.y).square().sum(dim=1).cpu().numpy(),
-        ),
+        "linearised": ("step", (decay - data.y).square().sum(dim=1).cpu().numpy()),
         "before": ("rank", coordinates(start)),
         "after": ("rank", coordinates(history.network.predict(problem.x))),
     }
