@@ -78,7 +78,9 @@ class Problem:
         eta = step_size * self.count
         return descent(self.network, self.x, self.y, loss=QUADRATIC, step_size=eta)
 
-    def flow(self, times: Sequence[float] | np.ndarray, record: Record, tolerance: float) -> History:
+    def flow(
+        self, times: Sequence[float] | np.ndarray, record: Record, tolerance: float
+    ) -> History:
         """Gradient flow with the paper's clock, eq. (5)."""
         scaled = [float(time) * self.count for time in times]
         return flow(
@@ -92,10 +94,14 @@ class Problem:
         start, eta = self.residual + self.y, step_size * self.count
         return kernel.descent(start.to(gram), self.y.to(gram), step_size=eta, steps=steps)
 
-    def frozen_misfits(self, gram: Tensor, times: np.ndarray) -> np.ndarray:
-        """||u(t) - y||^2 of gradient flow if `gram` rules and does not move, shape (times,)."""
+    def frozen_flow(self, gram: Tensor, times: np.ndarray) -> Prediction:
+        """What gradient flow does if `gram` rules and does not move."""
         start, clock = (self.residual + self.y).to(gram), [float(t) * self.count for t in times]
-        predicted = FrozenKernel(gram).flow(start, self.y.to(gram), times=clock).predictions
+        return FrozenKernel(gram).flow(start, self.y.to(gram), times=clock)
+
+    def frozen_misfits(self, gram: Tensor, times: np.ndarray) -> np.ndarray:
+        """||u(t) - y||^2 of that flow, shape (times,)."""
+        predicted = self.frozen_flow(gram, times).predictions
         misfits: np.ndarray = (predicted - self.y.to(gram)).square().sum(dim=-1).cpu().numpy()
         return misfits
 
@@ -146,7 +152,5 @@ def on_data(
     """A network on given data; arguments as of `draw`."""
     dtype: torch.dtype = getattr(torch, settings.dtype)
     near: Any = data.to(dtype, device)
-    network = draw_du(
-        width, near.x.shape[1], seed, trained=trained, dtype=dtype, device=device
-    )
+    network = draw_du(width, near.x.shape[1], seed, trained=trained, dtype=dtype, device=device)
     return Problem(network, near.x, near.y)

@@ -232,8 +232,10 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
             "du2019-lem3.4",
             r"$\lambda_{\min}(H(t))\ge\lambda_0/2$, the distances of Lemma 3.3 and the rate of "
             r"Theorem 3.2 for all $t$ once $R'<R$",
-            at_least(r"$\lambda_{\min}(H(t))/\lambda_0$ at the least width", least[:, 0], 0.5),
-            at_least("at the others", least[:, 1:], 0.5),
+            at_least(
+                r"$\lambda_{\min}(H(t))/\lambda_0$ at the least width", least.isel(width=0), 0.5
+            ),
+            at_least("at the others", least.isel(width=slice(1, None)), 0.5),
             at_most("share of the rate's bound", shares),
             at_most("share of the distances' bound", kept),
             outside=outside,

@@ -24,6 +24,7 @@ from tests.oracles import (
     TwoLayers,
     descent_by_autograd,
     gram_by_autograd,
+    linearised_flow_residual,
     max_distance_by_loops,
     pair_expectation,
     predictions_by_loops,
@@ -44,6 +45,7 @@ SMALL = joint_training.QUICK.override(
 )
 # The widest network of this world is as wide as the theorem asks for.
 WIDE = SMALL.override({"delta": 0.999999}).model_copy(update={"widths": (100, 200, 10**20)})
+SPREAD = np.array([1.0, 1.01])[:, None, None]
 judged = partial(outcomes, joint_training, SMALL)
 judged_wide = partial(outcomes, joint_training, WIDE)
 
@@ -57,13 +59,13 @@ def found():
 def settled(found):
     """A small run does not settle exponents: here the true ones are written into it."""
     near = in_width(found, -0.5)
-    slow = near * np.sqrt(np.log(found.width.values))[:, None]
-    return doctored(found, distance=near, output_distance=slow)
+    frozen = found.frozen_output_distance.values[..., None]
+    return doctored(found, distance=near, output_distance=1.1 * frozen * SPREAD)
 
 
 def in_width(found, exponent):
     """0.1 ||y - u(0)|| m^exponent, with a little spread over the seeds."""
-    law = found.width.values[:, None] ** exponent * np.array([1.0, 1.01])[:, None, None]
+    law = found.width.values[:, None] ** exponent * SPREAD
     return 0.1 * np.sqrt(found.misfit.values[..., :1]) * law
 
 
@@ -117,6 +119,21 @@ def test_output_limit_by_quadrature(problem):
     for i, j in np.ndindex(4, 4):
         rho = float((problem.x[i] @ problem.x[j]).clamp(-1, 1))
         assert float(known[i, j]) == pytest.approx(pair_expectation(rho, 1), abs=1e-4)
+
+
+def test_frozen_distance_adds_up_the_frozen_gradients():
+    """|a_r - a_r(0)| = |sum_i relu(w_r . x_i) int (y - u)_i dt| / sqrt m, by the midpoint rule."""
+    start = draw(SMALL, "cpu", seed=3, width=9, trained="all")
+    residual = predictions_by_loops(start.network, start.x) - start.y
+    middles = (np.arange(400) + 0.5) * 3.0 / 400
+    paths = [linearised_flow_residual(start.limit, residual, time) for time in middles]
+    impulse = -torch.stack(paths).sum(dim=0) * 3.0 / 400
+    moved = [
+        sum(max(float(w @ x), 0.0) * float(p) for x, p in zip(start.x, impulse, strict=True)) / 3
+        for w in start.network.weights[0]
+    ]
+    known = max(abs(move) for move in moved)
+    assert joint_training._frozen(start, start.limit, 3.0) == pytest.approx(known, rel=1e-4)
 
 
 def test_kernels_are_those_of_autograd(found):
@@ -270,10 +287,16 @@ def test_a_piece_may_not_take_more_than_the_proof_gives_it(settled):
 )
 def test_falls_are_judged_one_sided(settled, exponent, outcome):
     """In the regime of the lemmas, so small are the distances; either layer's may be too flat."""
-    grown = np.sqrt(np.log(settled.width.values))[:, None]
     law, usual = 1e-7 * in_width(settled, exponent), 1e-7 * in_width(settled, -0.5)
-    for distance, output_distance in ((law, usual * grown), (usual, law * grown)):
-        lied = judged(settled, distance=distance, output_distance=output_distance)
+    frozen = (settled.width.values**-0.5)[None]
+    for distance, output_distance in ((law, usual), (usual, law)):
+        start = np.sqrt(settled.misfit.values[..., :1])
+        lied = judged(
+            settled,
+            distance=distance,
+            output_distance=output_distance / start,
+            frozen_output_distance=frozen,
+        )
         assert lied["du2019-lemA.4-5"] == outcome
 
 
