@@ -93,10 +93,14 @@ class Problem:
         start, eta = self.residual + self.y, step_size * self.count
         return kernel.descent(start.to(gram), self.y.to(gram), step_size=eta, steps=steps)
 
-    def frozen_misfits(self, gram: Tensor, times: np.ndarray) -> np.ndarray:
-        """||u(t) - y||^2 of gradient flow if `gram` rules and does not move, shape (times,)."""
+    def frozen_flow(self, gram: Tensor, times: np.ndarray) -> Prediction:
+        """What gradient flow does if `gram` rules and does not move."""
         start, clock = (self.residual + self.y).to(gram), [float(t) * self.count for t in times]
-        predicted = FrozenKernel(gram).flow(start, self.y.to(gram), times=clock).predictions
+        return FrozenKernel(gram).flow(start, self.y.to(gram), times=clock)
+
+    def frozen_misfits(self, gram: Tensor, times: np.ndarray) -> np.ndarray:
+        """||u(t) - y||^2 of that flow, shape (times,)."""
+        predicted = self.frozen_flow(gram, times).predictions
         misfits: np.ndarray = (predicted - self.y.to(gram)).square().sum(dim=-1).cpu().numpy()
         return misfits
 

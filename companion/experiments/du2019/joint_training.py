@@ -5,64 +5,56 @@ a negative eigenvalue, or by parameters that leave the balls of Lemmas A.4 and A
 lambda_min(H) >= lambda_0 / 2.
 """
 
-from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
 import numpy as np
-import torch
+import xarray as xr
 from pydantic import Field
 from torch import Tensor
 
 from companion.bounds.du2019 import (
-    explicit_width,
     lemma_a3_gram_changes,
     lemma_a3_radii,
     lemma_a4_distance,
     lemma_a5_distance,
     theorem_3_3_width,
 )
-from companion.datasets import DataSet, sphere
-from companion.draws import cpu_generator
-from companion.dynamics import (
-    Layers,
-    Observable,
-    Trajectory,
-    gradient_descent,
-    gradient_flow,
-)
+from companion.experiments.du2019._balls import certified, perturbed
 from companion.experiments.du2019._flows import (
+    FlowSettings,
     bound_shares,
+    farthest,
     least_ratios,
-    linearised,
-    velocity_error,
-    velocity_evaluations,
+    never,
+    under,
 )
-from companion.experiments.du2019._regime import unmet_width
+from companion.experiments.du2019._problem import Problem, draw
+from companion.experiments.du2019._regime import needed_width, unmet
 from companion.kernels import (
-    empirical_gram,
-    empirical_output_gram,
-    gram_change_bound,
-    infinite_width_gram,
     infinite_width_output_gram,
     lambda_max,
     lambda_min,
+    layer_grams,
     spectral_norm,
 )
-from companion.lab.experiment import Cost
-from companion.lab.fits import log_log_slope, spread
-from companion.lab.results import Outcome, Result, Verdict
-from companion.lab.settings import Dimension, Probability, Size
-from companion.lab.settings import Settings as BaseSettings
-from companion.lab.sweep import sweep
-from companion.networks import TwoLayer, draw_two_layer
-from companion.observables import (
-    gram_lambda_min,
-    max_distance,
-    max_output_distance,
-    misfit,
-    output_gram_lambda_min,
+from companion.lab.checks import (
+    anyway,
+    at_least,
+    at_most,
+    claim,
+    exponent_at_most,
+    identity,
+    probability_at_least,
 )
+from companion.lab.experiment import Cost, Values
+from companion.lab.fits import exponent, spread
+from companion.lab.results import Outcome, Verdict
+from companion.lab.settings import Share, Size
+from companion.lab.sweep import Variables, sweep
+from companion.linearised import changes
+from companion.monitors import Record, layer_lambda_mins, misfit, unit_distances
 
 EXPECTED: dict[str, Outcome] = {
     "du2019-thm3.3": "outside-regime",
@@ -71,367 +63,285 @@ EXPECTED: dict[str, Outcome] = {
     "du2019-lemA.4-5": "outside-regime",
     "du2019-lemA.6": "outside-regime",
 }
-
-_RECORD: dict[str, Observable] = {
-    "misfit": misfit,
-    "lambda_min": gram_lambda_min,
-    "output_lambda_min": output_gram_lambda_min,
-    "distance": max_distance,
-    "output_distance": max_output_distance,
-}
+Multiple = Annotated[float, Field(ge=1)]
 
 
-class Settings(BaseSettings):
+class Settings(FlowSettings):
     """What is run.
 
     Attributes:
-        count: n, inputs on the sphere.
-        dimension: d.
-        widths: m, in increasing order.
-        seeds: how many independent draws of data and network.
-        horizon: last time of the flow, as a multiple of 1 / lambda_0.
-        points: recorded times, 0 included, equally spaced.
-        tolerance: of the solver.
         multiples: radii of the perturbed networks, in units of the lemma's R_w and R_a; 1 first.
-        delta: failure probability in the radii and in the explicit width.
+        draws: initialisations whose whole balls are bounded, for a probability.
     """
 
-    count: Annotated[int, Field(ge=2)] = 50
-    dimension: Dimension = 50
-    widths: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=2)] = (
-        200,
-        800,
-        3200,
-    )
-    seeds: Size = 3
-    horizon: Annotated[float, Field(gt=0)] = 2.0
+    horizon: Annotated[float, Field(ge=1)] = 2.0
     points: Annotated[int, Field(ge=5)] = 17
-    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    multiples: Annotated[tuple[Annotated[float, Field(ge=1)], ...], Field(min_length=3)] = (
-        1.0,
-        1e1,
-        1e2,
-        1e3,
-        1e4,
-    )
-    delta: Probability = 0.1
+    tolerance: Share = 1e-5
+    multiples: Annotated[tuple[Multiple, ...], Field(min_length=3)] = (1.0, 1e1, 1e2, 1e3, 1e4)
+    draws: Size = 40
 
 
 QUICK = Settings()
-PAPER = Settings(widths=(200, 800, 3200, 12800), seeds=5, tolerance=5e-6)
+PAPER = Settings(widths=(200, 800, 3200, 12800), tolerance=5e-6)
 
 
 def cost(settings: Settings) -> Cost:
-    """Velocity evaluations of two flows per network."""
+    """Velocity evaluations of two flows per network; a forward pass and three Gram matrices."""
     s = settings
-    evaluations = velocity_evaluations(s.points, s.tolerance, s.widths)
-    work = sum(
-        8 * s.count * s.dimension * width * number
-        for width, number in zip(s.widths, evaluations, strict=True)
-    )
-    return Cost(s.seeds * work, 8 * max(s.widths) * (4 * s.count + (12 + s.points) * s.dimension))
+    flows = sum(8 * s.count * s.dimension * m * s.evaluations(m) for m in s.widths)
+    balls = sum(2 * s.count * m * (s.dimension + 3 * s.count) for m in s.widths)
+    size = 8 * max(s.widths) * (4 * s.count + (12 + s.points) * s.dimension)
+    return Cost(s.seeds * flows + s.draws * balls, size)
 
 
-def run(settings: Settings, device: str) -> Result:
-    """Integrate both flows from every initialisation; perturb every initialisation."""
+def run(settings: Settings, device: str) -> xr.Dataset:
+    """Integrate both flows from every initialisation and perturb it; bound the balls of others."""
     s = settings
-    a = sweep("runs", partial(_one_network, s, device), seed=range(s.seeds), width=s.widths)
-    n, delta, widths = settings.count, settings.delta, settings.widths
-    lambda_0 = float(a["lambda_0"].mean())
-    slopes = _distance_exponents(widths, a)
-    return Result(
-        experiment="du2019/joint_training",
-        settings=settings.model_dump(mode="json"),
-        values={
-            "lambda_0": lambda_0,
-            "delta": delta,
-            "lambda_joint": float(a["lambda_joint"].mean()),
-            "lambda_output": float(a["lambda_output"].mean()),
-            "needed_width": explicit_width(theorem_3_3_width, n, lambda_0, delta, n),
-            "largest_width": max(widths),
-            "weight_radius": lemma_a3_radii(n, lambda_0, delta)[0],
-            "output_radius": lemma_a3_radii(n, lambda_0, delta)[1],
-            "distance_exponent": slopes[0][0],
-            "output_exponent": slopes[1][0],
-            "output_gram_exponent": log_log_slope(widths, a["output_gram_error"])[0],
-            "least_ratio": float((a["lambda_min"] / a["lambda_0"][..., None]).min()),
-            "linearised_ratio": float((a["misfit"] / a["linearised"])[:, -1, -1].mean()),
-            "joint_share": float((a["misfit"] / a["misfit_first"])[:, -1, -1].mean()),
-            "safe_multiple": _safe_multiple(settings, a),
-        },
-        arrays=a,
-        data=f"uniform on the sphere, n={n}, d={settings.dimension}",
-    )
+    runs = sweep("runs", partial(_one_network, s, device), seed=s.each_seed, width=s.widths)
+    starts = range(s.first_seed, s.first_seed + s.draws)
+    balls = sweep("balls", partial(_one_ball, s, device), start=starts, width=s.widths)
+    return xr.merge([runs, balls]).assign_attrs(data=s.data)
 
 
-def _one_network(
-    settings: Settings, device: str, *, seed: int, width: int
-) -> dict[str, np.ndarray]:
-    dtype = getattr(torch, settings.dtype)
-    data = sphere(settings.count, settings.dimension, seed).to(dtype, device)
-    network = draw_two_layer(width, settings.dimension, seed, dtype, device)
-    limit, output_limit = infinite_width_gram(data.x), infinite_width_output_gram(data.x)
-    lambda_0 = lambda_min(limit)
-    times = np.linspace(0, settings.horizon / lambda_0, settings.points)
-    both = _flow(settings, network, data, times, "both", _RECORD)
-    first = _flow(settings, network, data, times, "first", {"misfit": misfit})
-    middle = gradient_descent(
-        network, data.x, data.y, step_size=times[1] / 5, steps=5, record={}, layers="both"
-    ).network
-    output_gram = empirical_output_gram(network, data.x)
+def _one_network(settings: Settings, device: str, *, seed: int, width: int) -> Variables:
+    problem = draw(settings, device, seed=seed, width=width, trained="all")
+    network, x, limit = problem.network, problem.x, problem.limit
+    output_limit, output_gram = infinite_width_output_gram(x), layer_grams(network, x)[1]
+    times = settings.times(problem.lambda_0)
+    record: Record = {"misfit": misfit, "least": layer_lambda_mins, "distances": unit_distances}
+    both = problem.flow(times, record, settings.tolerance)
+    one = replace(problem, network=network.training("hidden"))
+    first = one.flow(times, {"misfit": misfit}, settings.tolerance)
+    later = problem.train(times[1] / 5, 5).network
     return {
-        "lambda_0": np.array(lambda_0),
-        "lambda_joint": np.array(lambda_min(limit + output_limit)),
-        "lambda_output": np.array(lambda_min(output_limit)),
-        "times": times,
-        **both.values,
-        "misfit_first": first["misfit"],
-        "linearised": linearised(limit + output_limit, network, data, times),
-        "velocity_error": np.array([_identity_error(net, data) for net in (network, middle)]),
-        "output_gram_error": np.array(spectral_norm(output_gram - output_limit)),
-        "output_gram_size": np.array(lambda_max(output_gram)),
-        **_perturbed(settings, network, data.x, lambda_0, seed),
+        "lambda_0": problem.lambda_0,
+        "lambda_joint": lambda_min(limit + output_limit),
+        "lambda_output": lambda_min(output_limit),
+        "times": ("time", times),
+        "misfit": ("time", both["misfit"]),
+        "lambda_min": ("time", both["least"][:, 0]),
+        "output_lambda_min": ("time", both["least"][:, 1]),
+        "distance": ("time", both["distances"][:, 0, 0]),
+        "output_distance": ("time", both["distances"][:, 1, 0]),
+        "misfit_first": ("time", first["misfit"]),
+        "linearised": ("time", problem.frozen_misfits(limit + output_limit, times)),
+        "frozen_output_distance": _frozen(problem, limit + output_limit, times[-1]),
+        "velocity_error": ("place", [problem.velocity_error(), problem.velocity_error(later)]),
+        "output_gram_error": spectral_norm(output_gram - output_limit),
+        "output_gram_size": lambda_max(output_gram),
+        "multiple": list(settings.multiples),
+        **perturbed(problem, _radii(settings, problem), settings.multiples, seed),
     }
 
 
-def _flow(
-    settings: Settings,
-    network: TwoLayer,
-    data: DataSet,
-    times: np.ndarray,
-    layers: Layers,
-    record: Mapping[str, Observable],
-) -> Trajectory:
-    return gradient_flow(
-        network,
-        data.x,
-        data.y,
-        times=times.tolist(),
-        record=record,
-        layers=layers,
-        tolerance=settings.tolerance,
-    )
+def _frozen(problem: Problem, gram: Tensor, time: float) -> float:
+    """Largest |a_r - a_r(0)| if no activation flipped and `gram` ruled."""
+    impulse = problem.frozen_flow(gram, np.array([time])).impulses[-1]
+    return float(changes(problem.network, problem.x, impulse)[-1].abs().max())
 
 
-def _identity_error(network: TwoLayer, data: DataSet) -> float:
-    """Relative distance of du/dt along the joint flow from (H + G)(y - u)."""
-    gram = empirical_gram(network, data.x) + empirical_output_gram(network, data.x)
-    return velocity_error(gram, network, data, "both")
+def _one_ball(settings: Settings, device: str, *, start: int, width: int) -> Variables:
+    problem = draw(settings, device, seed=start, width=width)
+    return {
+        "weight_certified": certified(problem, _radii(settings, problem)[0]),
+        "ball_lambda_0": problem.lambda_0,
+        "ball_lambda_min": lambda_min(problem.gram),
+    }
 
 
-def _perturbed(
-    settings: Settings, network: TwoLayer, x: Tensor, lambda_0: float, seed: int
-) -> dict[str, np.ndarray]:
-    """Lemma A.3 at multiples of its radii, each array of shape (multiples,).
+def _radii(settings: Settings, problem: Problem) -> tuple[float, float]:
+    return lemma_a3_radii(settings.count, problem.lambda_0, settings.delta)
 
-    `weight_change`, `output_change` and `gram_change` are the larger of a random and an adversarial
-    perturbation in ||H' - H(0)||, ||H - H'|| and ||H - H(0)||; `weight_certified` bounds the first
-    for every W in the ball.
-    """
-    before, preactivations = empirical_gram(network, x), network.preactivations(x)
+
+def values(settings: Settings, found: xr.Dataset) -> Values:
+    """Means over the seeds; exponents in m."""
+    last = found.isel(width=-1, time=-1)
+    lambda_0 = float(found.lambda_0.mean())
     weight_radius, output_radius = lemma_a3_radii(settings.count, lambda_0, settings.delta)
-    rows = []
-    for multiple in settings.multiples:
-        far_w, far_a = multiple * weight_radius, multiple * output_radius
-        changes = [
-            [spectral_norm(half - before), spectral_norm(full - half), spectral_norm(full - before)]
-            for half, full in (
-                (empirical_gram(network.moved(w), x), empirical_gram(network.moved(w, a), x))
-                for w, a in _neighbours(network, x, preactivations, far_w, far_a, seed)
-            )
-        ]
-        certified = spectral_norm(gram_change_bound(x, preactivations, far_w))
-        rows.append([*np.max(changes, axis=0), certified])
-    names = ("weight_change", "output_change", "gram_change", "weight_certified")
-    return dict(zip(names, np.array(rows).T, strict=True))
+    safe = (found.gram_change <= found.lambda_0 / 4).all(["seed", "width"])
+    return {
+        "lambda_0": lambda_0,
+        "delta": settings.delta,
+        "lambda_joint": found.lambda_joint.mean(),
+        "lambda_output": found.lambda_output.mean(),
+        "needed_width": needed_width(theorem_3_3_width, settings, found),
+        "largest_width": max(settings.widths),
+        "weight_radius": weight_radius,
+        "output_radius": output_radius,
+        "distance_exponent": exponent(farthest(found)),
+        "output_exponent": exponent(_output_distances(found)),
+        "output_gram_exponent": exponent(found.output_gram_error),
+        "least_ratio": least_ratios(found).min(),
+        "linearised_ratio": (last.misfit / last.linearised).mean(),
+        "joint_share": (last.misfit / last.misfit_first).mean(),
+        "safe_multiple": found.multiple.where(safe, 0.0).max(),
+    }
 
 
-def _neighbours(
-    network: TwoLayer, x: Tensor, preactivations: Tensor, far_w: float, far_a: float, seed: int
-) -> list[tuple[Tensor, Tensor]]:
-    """A random and an adversarial (W, a) on the boundary of the two balls.
-
-    The adversary pushes every unit across the kink of its nearest input, and lets every |a_r| grow.
-    """
-    generator = cpu_generator("perturbation", seed)
-    direction = torch.randn(network.weights.shape, generator=generator, dtype=torch.float64)
-    direction = (direction / direction.norm(dim=1, keepdim=True)).to(network.weights)
-    signs = torch.randint(0, 2, network.outputs.shape, generator=generator).to(network.outputs)
-    nearest = preactivations.abs().argmin(dim=0)
-    side = preactivations.gather(0, nearest[None, :])[0].sign()
-    return [
-        (network.weights + far_w * direction, network.outputs + far_a * (2 * signs - 1)),
-        (
-            network.weights - far_w * side[:, None] * x[nearest],
-            network.outputs * (1 + far_a),
-        ),
-    ]
-
-
-def _distance_exponents(
-    widths: Sequence[int], a: Mapping[str, np.ndarray]
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Exponents in m of the distances of W and a over ||y - u(0)||, with standard errors.
-
-    That of a is divided by sqrt(log m) first: the largest of m bell-shaped displacements grows so.
-    """
-    start = np.sqrt(a["misfit"][..., 0])
-    far_w = a["distance"].max(axis=-1) / start
-    far_a = a["output_distance"].max(axis=-1) / start / np.sqrt(np.log(widths))
-    return log_log_slope(widths, far_w), log_log_slope(widths, far_a)
-
-
-def _safe_multiple(settings: Settings, a: Mapping[str, np.ndarray]) -> float:
-    """Largest multiple of the radii at which no tried perturbation moved H by lambda_0/4."""
-    safe = (a["gram_change"] <= a["lambda_0"][..., None] / 4).all(axis=(0, 1))
-    return float(np.array(settings.multiples)[safe].max(initial=0.0))
-
-
-def judge(result: Result) -> list[Verdict]:
+def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
     """Bounds at every recorded time; exponents in the width; the pieces of Lemma A.3."""
+    outside = unmet(needed_width(theorem_3_3_width, settings, found), max(settings.widths))
+    shares, least = bound_shares(found), least_ratios(found)
+    balls = _radius_shares(settings, found)
+    met = least >= 0.5
+    faster = (found.misfit / found.misfit_first).isel(time=slice(1, None)).max()
+    rounding = float(np.finfo(settings.dtype).eps)
+    negative = (found.output_lambda_min / found.output_gram_size).min("time")
     return [
-        _judge_rate(result),
-        _judge_conditional_rate(result),
-        _judge_perturbation(result),
-        _judge_distances(result),
-        _judge_bootstrap(result),
-    ]
-
-
-def _radius_shares(result: Result) -> tuple[np.ndarray, np.ndarray]:
-    """Largest distances of W and a over R_w' and R_a', each (seeds, widths)."""
-    a, n, delta = result.arrays, result.settings["count"], result.settings["delta"]
-    widths, start = np.array(result.settings["widths"]), a["misfit"][..., 0]
-    far_w = np.vectorize(lemma_a4_distance)(n, widths, a["lambda_0"], start)
-    far_a = np.vectorize(lemma_a5_distance)(n, widths, a["lambda_0"], start, delta)
-    return a["distance"].max(axis=-1) / far_w, a["output_distance"].max(axis=-1) / far_a
-
-
-def _judge_rate(result: Result) -> Verdict:
-    a = result.arrays
-    shares = bound_shares(result)
-    faster = (a["misfit"] / a["misfit_first"])[..., 1:]
-    rounding = float(np.finfo(result.settings["dtype"]).eps) ** 0.5
-    identity = float(a["velocity_error"].max())
-    holds = shares.max() <= 1 and identity <= rounding
-    return Verdict(
-        "du2019-thm3.3",
-        "outside-regime" if holds else "fails",
-        r"$\lVert u(t)-y\rVert^2\le e^{-\lambda_0t}\lVert u(0)-y\rVert^2$, "
-        r"$\dot u=(H+G)(y-u)$ where nothing switches",
-        f"largest share of the bound {spread(shares.max(axis=1))}; identity off by {identity:.1e}; "
-        f"misfit over that of the first layer alone at most {faster.max():.2f}",
-        f"1, exactly, at every recorded time after 0; {rounding:.0e} for the identity",
-        "The misfit stays below the bound at every recorded time and width, but "
-        f"{unmet_width(result)}."
-        if holds
-        else "The misfit is above the bound at a recorded time, or its identity is off.",
-    )
-
-
-def _judge_conditional_rate(result: Result) -> Verdict:
-    a = result.arrays
-    met = least_ratios(result) >= 0.5
-    rounding = result.settings["count"] * np.finfo(result.settings["dtype"]).eps
-    negative = float((a["output_lambda_min"] / a["output_gram_size"][..., None]).min())
-    shares = bound_shares(result)[met]
-    if not met.any():
-        outcome: Outcome = "inconclusive"
-    else:
-        outcome = "holds" if shares.max() <= 1 and negative >= -rounding else "fails"
-    return Verdict(
-        "du2019-lemA.2",
-        outcome,
-        r"$\lambda_{\min}(H)\ge\lambda_0/2$ and $G\succeq0$ give the rate $e^{-\lambda_0t}$",
-        f"hypothesis true in {met.sum()} of {met.size} runs, there largest share of the bound "
-        f"{shares.max(initial=0.0):.3f}; least eigenvalue of G over its largest {negative:.2g}",
-        f"1, exactly; eigenvalues of G above {-rounding:.0e}, n rounding units",
-        {
-            "holds": "Where its hypothesis was measured to be true, so is its conclusion, and G is "
-            "positive.",
-            "fails": "Its hypothesis was measured to be true and its conclusion false, or G has a "
+        claim(
+            "du2019-thm3.3",
+            r"$\lVert u(t)-y\rVert^2\le e^{-\lambda_0t}\lVert u(0)-y\rVert^2$ at every $t$; "
+            r"$\dot u=(H+G)(y-u)$ where nothing switches",
+            at_most("share of the bound after time 0", shares),
+            anyway(
+                identity("velocities", found.velocity_error, rounding**0.5, "root of rounding")
+            ),
+            outside=outside,
+            holds="From the same start, training both layers leaves at most "
+            f"{float(faster):.2f} times the misfit of training the first alone at any time. The "
+            "misfit stays below the bound at every recorded time and width.",
+            fails="The misfit is above the bound at a recorded time, or its identity is off.",
+        ),
+        claim(
+            "du2019-lemA.2",
+            r"$\lambda_{\min}(H)\ge\lambda_0/2$ and $G\succeq0$ give the rate $e^{-\lambda_0t}$",
+            at_most(
+                f"in the {int(met.sum())} of {met.size} runs that meet the hypothesis, share of "
+                "the bound",
+                under(met, shares),
+            ),
+            anyway(
+                at_least(
+                    "least eigenvalue of G over its largest (0 to n rounding units)",
+                    negative, -settings.count * rounding, ".2g",
+                )
+            ),
+            outside=never(met),
+            holds="Where its hypothesis was measured to be true, so is its conclusion, and G is "
+            "positive semidefinite.",
+            fails="Its hypothesis was measured to be true and its conclusion false, or G has a "
             "negative eigenvalue.",
-        }.get(outcome, "Its hypothesis was not met in any run."),
-    )
+        ),
+        _perturbation(settings, found),
+        _distances(settings, found, met, balls),
+        claim(
+            "du2019-lemA.6",
+            r"$\lambda_{\min}(H(t))\ge\lambda_0/2$, both balls and the rate for all $t$ once "
+            r"$R_w'<R_w$ and $R_a'<R_a$",
+            at_least(
+                r"$\lambda_{\min}(H(t))/\lambda_0$ at the least width", least.isel(width=0), 0.5
+            ),
+            at_least("at the others", least.isel(width=slice(1, None)), 0.5),
+            at_most("share of the rate's bound", shares),
+            *(
+                at_most(f"share of ${name}$", share)
+                for name, share in zip(("R_w'", "R_a'"), balls, strict=True)
+            ),
+            outside=outside,
+            holds="All that the bootstrap carries is true at every recorded time.",
+            fails="The eigenvalue bound, a ball or the rate is broken at a recorded time.",
+        ),
+    ]  # fmt: skip
 
 
-def _judge_perturbation(result: Result) -> Verdict:
+def _perturbation(settings: Settings, found: xr.Dataset) -> Verdict:
     """A bound on every (W, a) in the balls: W by the units near the boundary, a by algebra."""
-    a, n, delta = result.arrays, result.settings["count"], result.settings["delta"]
-    radii = [lemma_a3_radii(n, lambda_0, delta) for lambda_0 in a["lambda_0"].ravel()]
-    pieces = np.array([lemma_a3_gram_changes(n, *radius) for radius in radii])
-    by_weights, by_outputs = pieces.T.reshape(2, *a["lambda_0"].shape)
-    certified = (a["weight_certified"][..., 0] + by_outputs) / a["lambda_0"]
-    kept = (certified <= 0.25) & (a["weight_certified"][..., 0] <= by_weights / delta)
-    below = bool((a["output_change"][..., 0] <= by_outputs).all())
-    start = a["lambda_min"][..., 0] / a["lambda_0"]
-    good = start >= 0.75
-    eigenvalue = bool((start - certified > 0.5)[good & kept].all()) and bool(good.any())
-    share = float(kept.mean())
-    holds = share >= 1 - delta and below and eigenvalue
-    tried = (a["gram_change"][..., 0] / a["lambda_0"]).max(axis=1)
-    return Verdict(
+    n, delta = settings.count, settings.delta
+    by_weights, by_outputs = _pieces(found.ball_lambda_0, n, delta)
+    change = (found.weight_certified + by_outputs) / found.ball_lambda_0
+    start = found.ball_lambda_min / found.ball_lambda_0
+    kept = (change <= 0.25) & (found.weight_certified <= by_weights / delta)
+    # The lemma's second conclusion rests on a good start, which Lemma 3.1 gives.
+    left = (start - change).values[(kept & (start >= 0.75)).values]
+    first = found.isel(multiple=0)
+    reached = (first.gram_change / first.lambda_0).max("width")
+    output_piece = first.output_change / _pieces(first.lambda_0, n, delta)[1]
+    return claim(
         "du2019-lemA.3",
-        "holds" if holds else "fails",
-        r"$\lVert H-H(0)\rVert_2\le\lambda_0/4$ for all $(W,a)$ within $R_w$, $R_a$",
-        f"certified in {share:.0%} of the draws, at most {certified.max():.3f} $\\lambda_0$; "
-        f"reached by random and adversarial perturbations {spread(tried)} $\\lambda_0$",
-        f"1/4, exactly, in a share {1 - delta:g} of the draws",
-        "No parameters in the two balls move H by a quarter of lambda_0; the piece for a is "
-        "strictly 2 R_a + R_a^2 per entry, and still fits."
-        if holds
-        else "Parameters in the two balls may move H, or one of the two pieces, by too much.",
+        r"$\lVert H-H(0)\rVert_2\le\lambda_0/4$ and $\lambda_{\min}(H)>\lambda_0/2$ for all "
+        "$(W,a)$ within $R_w$, $R_a$",
+        probability_at_least(
+            r"H certified to move by at most $\lambda_0/4$ in the balls, each piece of it by what "
+            "the proof says, at every width:",
+            kept.all("width"),
+            1 - delta,
+        ),
+        at_least(
+            r"$\lambda_{\min}(H)/\lambda_0$ there, where that of $H(0)$ is 3/4 or more,", left, 0.5
+        ),
+        at_most("share of the piece of a that perturbations reach", output_piece),
+        holds=rf"No parameters in the two balls move H by more than {float(change.max()):.3f} "
+        rf"$\lambda_0$; random and adversarial ones reach {spread(reached)} $\lambda_0$. The balls "
+        f"are so small that {float((found.weight_certified == 0).mean()):.0%} of the networks have "
+        "no unit within $R_w$ of a kink. The piece for a is strictly $2R_a+R_a^2$ per entry, and "
+        "still fits.",
+        fails="Parameters in the two balls may move H, or one of the two pieces, by too much.",
     )
 
 
-def _judge_distances(result: Result) -> Verdict:
-    """Lemma A.4 also assumes a within R_a, and A.5 assumes W within R_w: judged apart."""
-    a, met = result.arrays, least_ratios(result) >= 0.5
-    radii = result.values["weight_radius"], result.values["output_radius"]
-    farthest = float(a["distance"].max()), float(a["output_distance"].max())
-    within = farthest[0] <= float(radii[0]) and farthest[1] <= float(radii[1])
-    shares = [share[met].max(initial=0.0) for share in _radius_shares(result)]
-    exponents = _distance_exponents(result.settings["widths"], a)
-    (slope_w, error_w), (slope_a, error_a) = exponents
-    holds = max(shares) <= 1 and abs(slope_w + 0.5) <= 0.1 and abs(slope_a + 0.5) <= 0.1
-    if not met.any():
-        outcome: Outcome = "inconclusive"
-    elif not holds:
-        outcome = "fails"
-    else:
-        outcome = "holds" if within else "outside-regime"
-    return Verdict(
+def _distances(
+    settings: Settings,
+    found: xr.Dataset,
+    met: xr.DataArray,
+    balls: tuple[xr.DataArray, xr.DataArray],
+) -> Verdict:
+    """Lemma A.4 also assumes a within R_a, and A.5 assumes W within R_w: judged apart.
+
+    The largest of m bell-shaped moves of output weights grows with m by itself, differently from
+    draw to draw: it is compared with what frozen activations and the Gram matrices of infinite
+    width give for the same draw, which is m^-1/2 times the largest of m terms without m.
+    """
+    lambda_0 = float(found.lambda_0.mean())
+    radii = lemma_a3_radii(settings.count, lambda_0, settings.delta)
+    far = float(found.distance.max()), float(found.output_distance.max())
+    apart = ""
+    if far[0] > radii[0] or far[1] > radii[1]:
+        apart = (
+            f"the lemmas also assume distances below $R_w$ = {radii[0]:.1g} and $R_a$ = "
+            f"{radii[1]:.1g}, and up to {far[0]:.2g} and {far[1]:.2g} were seen"
+        )
+    return claim(
         "du2019-lemA.4-5",
-        outcome,
         r"$\max_r\lVert w_r-w_r(0)\rVert\le R_w'$, $\max_r\lvert a_r-a_r(0)\rvert\le R_a'$, "
-        r"both $\tilde O(m^{-1/2})$",
-        f"shares of the bounds at most {shares[0]:.3f} and {shares[1]:.3f}; exponents in m "
-        f"{slope_w:.3f} (s.e. {error_w:.3f}) and {slope_a:.3f} (s.e. {error_a:.3f})",
-        r"shares at most 1; exponents, per $\lVert y-u(0)\rVert$ and for $a$ per $\sqrt{\log m}$, "
-        "within 0.1 of -1/2",
-        {
-            "holds": "Both layers stay far inside their balls where the hypotheses were seen.",
-            "outside-regime": "Both layers stay far inside their balls where lambda_min(H) >= "
-            f"lambda_0/2; but the lemmas also assume distances below R_w = {radii[0]:.1g} and "
-            f"R_a = {radii[1]:.1g}, and up to {farthest[0]:.2g} and {farthest[1]:.2g} were seen.",
-            "fails": "A layer leaves its ball, or its distance falls with another power of m.",
-        }.get(outcome, "lambda_min(H) fell below lambda_0/2 in every run."),
+        r"both $\tilde O(m^{-1/2})$; with frozen activations and Gram matrices of infinite width "
+        r"$a$ moves by $m^{-1/2}$ times the largest of $m$ terms without $m$",
+        at_most("share of $R_w'$", under(met, balls[0])),
+        at_most("share of $R_a'$", under(met, balls[1])),
+        exponent_at_most(
+            r"the distance of W over $\lVert y-u(0)\rVert$ in m", farthest(found), -0.5, 0.1
+        ),
+        exponent_at_most(
+            "that of a over the same with frozen activations in m",
+            found.output_distance.isel(time=-1) / found.frozen_output_distance,
+            0,
+            0.1,
+        ),
+        outside=never(met) or apart,
+        holds=r"Both layers stay far inside their balls where $\lambda_{\min}(H)\ge\lambda_0/2$.",
+        fails="A layer leaves its ball, or its distance falls more slowly with m.",
     )
 
 
-def _judge_bootstrap(result: Result) -> Verdict:
-    least, shares = least_ratios(result), bound_shares(result)
-    balls = _radius_shares(result)
-    holds = least.min() >= 0.5 and shares.max() <= 1 and max(s.max() for s in balls) <= 1
-    return Verdict(
-        "du2019-lemA.6",
-        "outside-regime" if holds else "fails",
-        r"$\lambda_{\min}(H(t))\ge\lambda_0/2$, both balls and the rate for all $t$ once "
-        r"$R_w'<R_w$ and $R_a'<R_a$",
-        rf"least $\lambda_{{\min}}(H(t))/\lambda_0$: {spread(least[:, 0])} at the least width, "
-        f"{spread(least[:, -1])} at the largest",
-        "1/2, 1 and 1, exactly",
-        f"All that the bootstrap carries is true at every recorded time, but {unmet_width(result)}."
-        if holds
-        else "The eigenvalue bound, a ball or the rate is broken at a recorded time.",
+def _pieces(lambda_0: xr.DataArray, count: int, delta: float) -> tuple[xr.DataArray, xr.DataArray]:
+    """Lemma A.3's bounds on ||H' - H(0)|| in expectation and on ||H - H'|| at its radii."""
+    by_weights, by_outputs = xr.apply_ufunc(
+        lambda least: lemma_a3_gram_changes(count, *lemma_a3_radii(count, least, delta)),
+        lambda_0,
+        output_core_dims=[[], []],
     )
+    return by_weights, by_outputs
+
+
+def _radius_shares(settings: Settings, found: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """Largest distances of W and a over R_w' and R_a'."""
+    known = settings.count, found.width, found.lambda_0, found.misfit.isel(time=0)
+    far_w = xr.apply_ufunc(lemma_a4_distance, *known, vectorize=True)
+    far_a = xr.apply_ufunc(lemma_a5_distance, *known, settings.delta, vectorize=True)
+    return found.distance.max("time") / far_w, found.output_distance.max("time") / far_a
+
+
+def _output_distances(found: xr.Dataset) -> xr.DataArray:
+    """Those of a over ||y - u(0)|| sqrt(log m), as the largest of m bell-shaped moves grows."""
+    distances = farthest(found, "output_distance")
+    slowed: xr.DataArray = distances / np.sqrt(np.log(found.width.clip(min=2)))
+    return slowed
