@@ -21,7 +21,6 @@ from companion.lab.plain import plain, uses_docstrings, uses_messages, within_ra
 # What carries numbers to and fro, or says where they are kept, and computes none. Whatever else
 # these modules hold counts as anything does. What is read is in the fingerprint by itself.
 LEFT_OUT = {
-    "companion": ("",),  # offers names lazily; who uses one of them so is refused
     "companion.errors": (
         *("BuildError", "ContractError", "DamagedError", "DivergedError", "InputError", "one_of"),
     ),
@@ -64,6 +63,8 @@ READERS = frozenset(
         "companion.training.checkpoints",
     }
 )
+# What offers names of other modules lazily: its text counts, and names are not taken from it.
+LAZY = frozenset({"companion"})
 _PLAIN_WORDS = "write 'from companion.module import name' and use that name"
 _READ = "read files through companion.base.inputs"
 # Names, attributes and library functions that reach what no text shows; how to write it instead.
@@ -319,6 +320,9 @@ class Search:
         if chain[0] in module.imports or module.has(chain[0]):
             self._resolve(where, node, module, chain, seen)
         elif not (module.is_package and find(below)):
+            if name in LAZY:
+                problem = f"{name} offers {chain[0]} lazily, from where the text does not say"
+                raise where.refuse(node, problem, "import it from the module that defines it")
             self.reach(module, WHOLE)  # made in some way that the text does not show
 
 
@@ -343,7 +347,7 @@ def check(module: Module, statement: ast.stmt) -> None:
     Raises:
         InputError: with file, line and what to write instead.
     """
-    for node in ast.walk(statement):
+    for node in [] if module.name in LAZY else ast.walk(statement):
         name, instead = "", None
         match node:
             case ast.Name(id=name):
@@ -374,7 +378,7 @@ def check_library(module: Module, node: ast.AST, origin: str) -> None:
             "use a library of companion.lab.sources.LIBRARIES, or add it there and its version to "
             "the fingerprint"
         )
-    if instead:
+    if instead and module.name not in LAZY:
         raise module.refuse(node, f"what {origin} reaches is unknown", instead)
 
 
