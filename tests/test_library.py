@@ -72,7 +72,7 @@ def test_the_mathematics_needs_no_book(without_book: str) -> None:
 def test_what_needs_the_book_says_so_in_one_sentence(without_book: str) -> None:
     done = python("import companion; companion.reproduce", PYTHONPATH=without_book)
     assert done.stderr.splitlines()[-1] == (
-        "ModuleNotFoundError: companion.reproduce needs psutil; pip install 'companion[book]' "
+        "ModuleNotFoundError: companion.reproduce needs xarray; pip install 'companion[book]' "
         "brings it."
     )
     command = subprocess.run(

@@ -88,7 +88,6 @@ def reproduce(
         check_memory(name, experiment.cost(settings), device)
         check_writable(store.root)
         result = _compute(experiment, name, settings, device, parts, store)
-        judged(result)  # before it is kept: with odd settings it may have no values
         store.save(result)
         _forget_parts(store, name, key)
     return judged(profiled(result, profile))
