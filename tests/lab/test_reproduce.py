@@ -284,7 +284,7 @@ def test_a_judge_that_raises_loses_nothing(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(load(NAME), "judge", lambda settings, found: found["misift"])
-        with pytest.raises(ContractError, match="judge of .* raised KeyError"):
+        with pytest.raises(ContractError, match=r"judge of .* raised KeyError"):
             reproduce(NAME, **TINY)
     assert reproduce(NAME, **TINY).verdicts
     assert len(counted) == 1
