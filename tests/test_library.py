@@ -34,6 +34,17 @@ def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def list_experiments(path: str) -> subprocess.CompletedProcess[str]:
+    """The command, with that PYTHONPATH."""
+    return subprocess.run(
+        [sys.executable, "-m", "companion", "list"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.fixture
 def without_book(tmp_path: Path) -> str:
     """A PYTHONPATH with which nothing that only `companion[book]` brings can be imported."""
@@ -75,16 +86,28 @@ def test_what_needs_the_book_says_so_in_one_sentence(without_book: str) -> None:
         "ModuleNotFoundError: companion.reproduce needs xarray; pip install 'companion[book]' "
         "brings it."
     )
-    command = subprocess.run(
-        [sys.executable, "-m", "companion", "list"],
-        env={**os.environ, "PYTHONPATH": without_book},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = list_experiments(without_book)
     assert command.returncode == 2
     told = "companion: the command needs typer; pip install 'companion[book]' brings it.\n"
     assert (command.stdout, command.stderr) == ("", told)
+
+
+INTERRUPTED = """
+import sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+"""
+
+
+def test_ctrl_c_while_the_command_is_imported_gives_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED)
+    command = list_experiments(os.pathsep.join([str(tmp_path), str(PROJECT)]))
+    assert (command.returncode, command.stdout, command.stderr) == (130, "", "")
 
 
 SIDE_EFFECTS = """
