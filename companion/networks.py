@@ -67,7 +67,7 @@ class ReLUNetwork:
 
     @property
     def depth(self) -> int:
-        """D, the number of hidden layers. Chen et al. (2021) count matrices: their L is D + 1."""
+        """D, the number of hidden layers. Chen et al. (2021) count matrices, and their L is D + 1."""
         return len(self.weights)
 
     @property
@@ -82,7 +82,7 @@ class ReLUNetwork:
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
-        """The trained tensors: the weights, the output vector, or the output vector last."""
+        """The trained tensors, W_1, ..., W_D first and the output vector last."""
         hidden = () if self.trained == "output" else self.weights
         return hidden if self.trained == "hidden" else (*hidden, self.outputs)
 
@@ -268,7 +268,7 @@ def draw_zou(
 
     Args:
         width: m for every layer, then `depth` is needed; or the widths m_1, ..., m_D.
-        dimension: d.
+        dimension: d, the length of an input.
         seed: of the draw.
         depth: D, the number of hidden layers.
         dtype: of the network; the draw is in float64.
@@ -311,8 +311,8 @@ def draw_chen(
     Entries of the hidden layers are N(0, 2/m), of W_L N(0, 1/m); relu'(0) = 0.
 
     Args:
-        width: m.
-        dimension: d.
+        width: m, of every hidden layer.
+        dimension: d, the length of an input.
         seed: of the draw.
         depth: D, the number of hidden layers; the paper's L is D + 1.
         alpha: in (0, 1/2].

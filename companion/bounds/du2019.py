@@ -42,7 +42,7 @@ def lemma_3_1_width_bernstein(
     one is at most ||X X^T|| ||H_inf||.
 
     Args:
-        count: n.
+        count: n, of inputs.
         lambda_0: least eigenvalue of H_inf.
         delta: failure probability.
         inputs_norm: ||X X^T||_2.
@@ -121,7 +121,7 @@ def explicit_width(
 
     Args:
         theorem: `theorem_3_2_width`, `theorem_4_1_width` or `theorem_3_3_width`.
-        count: n.
+        count: n, of inputs.
         lambda_0: least eigenvalue of H-infinity.
         delta: failure probability.
         labels_squared: ||y||^2, or its expectation.

@@ -88,7 +88,7 @@ def contraction(misfits: xr.DataArray, widths: xr.DataArray | int, dtype: str) -
 
     Args:
         misfits: squared residuals at steps 0, ..., k, with a dimension `step`.
-        widths: m.
+        widths: m, the units of a layer.
         dtype: of the run, `float32` or `float64`.
 
     Returns:

@@ -87,7 +87,7 @@ class SphereSettings(SeededSettings):
 
     Attributes:
         count: n, inputs uniform on the unit sphere, labels N(0, 1).
-        dimension: d.
+        dimension: d, the length of an input.
     """
 
     count: Count = 50

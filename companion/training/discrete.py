@@ -130,7 +130,7 @@ def training_memory(network: ReLUNetwork, count: int) -> int:
 
     Args:
         network: to be trained.
-        count: n.
+        count: n, of inputs.
     """
     check_network(network)
     copies = 2 if network.on_at_zero else 1

@@ -135,7 +135,7 @@ def draw(
         settings: n, d and the precision.
         device: where to compute.
         seed: of the data and of the network.
-        width: m.
+        width: m, the units of the hidden layer.
         trained: which layers.
         count: n, if it is not that of the settings.
     """

@@ -41,7 +41,7 @@ class Settings(SeededSettings):
     Attributes:
         counts: n of the sweep at the middle width, in increasing order.
         widths: m of the sweep at the middle count, in increasing order.
-        dimension: d.
+        dimension: d, the length of an input.
         steps: over which a stable run must decrease at every step.
         resolution: relative width at which the bisection for the largest stable step size stops.
         delta: failure probability in the explicit width.
@@ -133,7 +133,7 @@ def largest_stable_step_size(
 
     Args:
         worst_ratio: step size -> largest ratio of successive squared residuals.
-        count: n.
+        count: n, of inputs.
         resolution: relative distance at which to stop.
     """
     low, high = 1 / count, 8.0

@@ -40,9 +40,9 @@ class Settings(SeededSettings):
     Attributes:
         dtype: of the run that the others are compared with.
         count: n, inputs on the sphere with labels -1 and +1 at random.
-        dimension: d.
+        dimension: d, the length of an input.
         depth: hidden layers, Zou et al.'s parameterisation.
-        width: m.
+        width: m, of every layer.
         seeds: independent draws of the network; the data, of the first seed, is the same for all.
         step_size: eta times m.
         steps: gradient descent steps on the mean cross-entropy.

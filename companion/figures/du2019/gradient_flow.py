@@ -71,8 +71,8 @@ def sliding_units(result: Result) -> Drawing:
     panel.sizes([float(f"{size:.2g}") for size in step_sizes])
     return canvas.drawing(
         "The part of the steps that $\\eta H(k)(y-u(k))$ misses, up to a quarter of the time. Were "
-        "$\\dot u=H(t)(y-u)$ exact along the flow, it would fall like $\\eta$ (dashed), or at least "
-        "like $\\sqrt\\eta$ where many units cross in one step. "
+        "$\\dot u=H(t)(y-u)$ exact along the flow, it would fall like $\\eta$ (dashed), or like "
+        "$\\sqrt\\eta$ at least, where many units cross in one step. "
         + said(
             result,
             "It levels off, lower in wider networks (exponent "
