@@ -67,7 +67,7 @@ class ReLUNetwork:
 
     @property
     def depth(self) -> int:
-        """D, the number of hidden layers. Chen et al. (2021) count matrices, and their L is D + 1."""
+        """D, the number of hidden layers. Of Chen et al. (2021), who count matrices, it is L - 1."""
         return len(self.weights)
 
     @property
