@@ -67,7 +67,7 @@ class ReLUNetwork:
 
     @property
     def depth(self) -> int:
-        """D, the number of hidden layers. Of Chen et al. (2021), who count matrices, it is L - 1."""
+        """D, the number of hidden layers: L - 1 for Chen et al. (2021), who count matrices."""
         return len(self.weights)
 
     @property
