@@ -67,7 +67,7 @@ def test_every_mistake_of_a_newcomer_has_its_sentence(scratch: Path) -> None:
         encoding="utf-8",
     )
     edit(book / "du2019" / "4_discrete_time.md", "{value}`late_ratio:.3f`", "{value}`late_ratio`")
-    edit(book / "du2019" / "4_step_size.md", "du2019/step_size", "du2019/step_sizes")
+    edit(book / "du2019" / "4_step_size.md", '"du2019/step_size"', '"du2019/step_sizes"')
     edit(book / "du2019" / "index.md", "# ", "{cite}`du2020`\n\n# ")
     edit(book / "verdicts.md", "```{ledger}\n", "```{ledger} engines\n")
     edit(book / "references.bib", "{zou2018,", "{zou2081,")
