@@ -98,6 +98,7 @@ class Result:
             "experiment": self.experiment,
             "fingerprint": self.fingerprint,
             "profile": self.profile,
+            "values": dict(self.values),
             "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
         }
         return {

@@ -106,7 +106,7 @@ class Findings:
 
 
 def found(mark: Mapping[str, Any]) -> Result:
-    """The result behind a mark, with its profile and verdicts.
+    """The result behind a mark, with its profile, and the values and verdicts taken from it.
 
     Raises:
         BuildError: it is gone from store and records.
@@ -116,7 +116,8 @@ def found(mark: Mapping[str, Any]) -> Result:
         raise BuildError(
             f"the result {mark['fingerprint']} of {mark['experiment']} is gone; run again."
         )
-    return dataclasses.replace(result, verdicts=tuple(Verdict(**v) for v in mark["verdicts"]))
+    verdicts = tuple(Verdict(**verdict) for verdict in mark["verdicts"])
+    return dataclasses.replace(result, values=mark["values"], verdicts=verdicts)
 
 
 def _is_custom(result: Result) -> bool:

@@ -11,6 +11,7 @@ from companion.base.paths import IS_CHECKOUT, PROJECT
 from companion.errors import DamagedError, InputError
 from companion.lab.catalog import figures
 from companion.lab.fingerprint import differences, fingerprint_of
+from companion.lab.reproduce import judged
 from companion.lab.status import Status, records_status, results_status, why_changed
 from companion.lab.store import Store
 from companion.press.book import Book
@@ -86,4 +87,7 @@ def _why_redrawn(folder: Path, drawn: Drawn) -> list[str]:
     of_store = Store().path(drawn.experiment, drawn.fingerprint).is_file()
     of_result = why_changed(result) if of_store else []
     told = (f"its result: {why}" for why in of_result)
-    return [*told, *differences(drawn.basis, figure_basis(result))]
+    try:
+        return [*told, *differences(drawn.basis, figure_basis(judged(result)))]
+    except InputError as problem:  # what today's code makes of it
+        return [*told, str(problem)]
