@@ -28,13 +28,13 @@ def count(moment):
 
 x, y = torch.ones(6000, 8), torch.ones(6000)
 network = draw_zou(200, 8, seed=0, depth=8)
-train(network, x, y, loss=QUADRATIC, step_size=1e-9, steps=8, record={"faults": count}, stop=None)
-print(faults[8] - faults[4])
+train(network, x, y, loss=QUADRATIC, step_size=1e-9, steps=20, record={"faults": count}, stop=None)
+print(faults[20] - faults[4])
 """
 
 
 def faults(times: int) -> int:
-    """Pages taken from the system by four later steps, where it was asked for so many times."""
+    """Pages taken from the system by later steps, where it was asked for so many times."""
     command = [sys.executable, "-c", PROGRAM, str(times)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout)
