@@ -63,3 +63,13 @@ from companion.training import flow as flow
 from companion.training import train as train
 
 __version__: str
+from companion.linearised import FrozenKernel as FrozenKernel
+from companion.linearised import Prediction as Prediction
+from companion.linearised import changes as changes
+from companion.monitors import certified_lambda_min as certified_lambda_min
+from companion.monitors import layer_gram_drifts as layer_gram_drifts
+from companion.monitors import layer_lambda_mins as layer_lambda_mins
+from companion.monitors import misfit as misfit
+from companion.monitors import unit_distances as unit_distances
+from companion.training import descent as descent
+from companion.training import prediction_velocity as prediction_velocity

@@ -139,7 +139,7 @@ def exponent_near(
     law = PowerLaw.through(samples, along)
     inside = exponent - within <= law.low and law.high <= exponent + within
     outside = law.high < exponent - within or law.low > exponent + within
-    return _exponent(what, law, inside, outside, f"{exponent:g} within {within:.2g}")
+    return _exponent(what, law, inside, outside, f"{exponent:.3g} within {within:.2g}")
 
 
 def exponent_at_most(
@@ -149,7 +149,7 @@ def exponent_at_most(
     law = PowerLaw.through(samples, along)
     most = exponent + within
     return _exponent(
-        what, law, law.high <= most, law.low > most, f"at most {exponent:g}, within {within:.2g}"
+        what, law, law.high <= most, law.low > most, f"at most {exponent:.3g}, within {within:.2g}"
     )
 
 
