@@ -273,7 +273,7 @@ def test_networks_whose_outputs_alone_are_trained_do_exactly_that(draw, loss):
     if loss is not HINGE:
         times = [0.0, eta, 5 * eta]
         known = flow(network, X, y, loss=loss, times=times, record=record, tolerance=1e-9)
-        found = kernel.flow(start, y, times=times, loss=loss)
+        found = kernel.flow(start, y, times=times, loss=loss, tolerance=1e-10)
         np.testing.assert_allclose(found.predictions, known["f"], rtol=1e-6, atol=1e-6)
         (moved,) = changes(network, X, found.impulses[-1])
         ended = known.network.outputs - network.outputs

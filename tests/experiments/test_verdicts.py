@@ -6,7 +6,7 @@ import pytest
 
 from companion.lab import catalog, results
 from companion.lab.experiment import Cost, load
-from companion.lab.reproduce import is_current, iter_records, reproduce, unexpected
+from companion.lab.reproduce import is_current, iter_records, judged, reproduce, unexpected
 from tests import grouping
 
 
@@ -25,8 +25,9 @@ def test_quick_run_reaches_the_expected_verdicts(name: str) -> None:
 
 @pytest.mark.parametrize("record", list(iter_records()), ids=lambda r: r.experiment)
 def test_records_reach_the_expected_verdicts(record: results.Result) -> None:
-    verdicts = load(record.experiment).judge(record)
-    assert {v.claim: v.outcome for v in verdicts} == catalog.expected(record.experiment)
+    assert {v.claim: v.outcome for v in judged(record).verdicts} == catalog.expected(
+        record.experiment
+    )
 
 
 @pytest.mark.parametrize("record", list(iter_records()), ids=lambda r: r.experiment)
