@@ -90,6 +90,17 @@ def test_descent_contracts_by_its_gram_matrix(found):
     np.testing.assert_allclose(ratio, known, 1e-3)
 
 
+@pytest.mark.parametrize(("kind", "factor"), [("flow1", 2), ("descent1", 4)])
+def test_the_reach_is_that_of_the_theorem_that_is_run(found, kind, factor):
+    """R' of Lemma 3.3 and of Corollary 4.1 for n = 1, lambda_0 = 1/2; and the rates of both."""
+    misfit, width = found[f"{kind}_misfit"].values, found[f"{kind}_width"].values
+    reach = factor * np.sqrt(misfit[:, 0]) / (np.sqrt(width) * 0.5)
+    np.testing.assert_allclose(found[f"{kind}_reach"], reach, rtol=1e-12)
+    eta, time = explicit_width._step_size(TINY, 1), found[f"{kind}_time"].values
+    rate = np.exp(-0.5 * time) if kind == "flow1" else (1 - eta / 4) ** (time / eta)
+    np.testing.assert_allclose(found[f"{kind}_bound"], misfit[:, :1] * rate, rtol=1e-9)
+
+
 def test_the_judge_can_say_yes(found):
     assert judged(found) == {"du2019-width-explicit": "holds"}
 

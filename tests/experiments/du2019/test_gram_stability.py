@@ -220,6 +220,18 @@ def test_judge_sees_counts_above_the_bound_at_one_radius(found):
     assert lied["du2019-lem4.1"] == "fails"
 
 
+def test_the_probability_is_judged_at_the_worst_radius(found):
+    """With errors so large that nothing else is decided by the counts."""
+
+    def often(draws):
+        above = (np.arange(30) < draws)[:, None] * np.array([0.0, 0.0, 100.0, 0.0])
+        return {"fraction": lambda a: a * (1 + above), "fraction_error": lambda a: 1e4 * a}
+
+    assert judged(found, **often(0))["du2019-lem4.1"] == "inconclusive"
+    assert judged(found, **often(3))["du2019-lem4.1"] == "inconclusive"
+    assert judged(found, **often(15))["du2019-lem4.1"] == "fails"
+
+
 def test_noise_in_the_counts_decides_nothing(found):
     noise = np.exp(0.5 * np.random.default_rng(0).normal(size=(30, 4)))
     lied = judged(found, fraction=lambda a: a * noise, fraction_error=lambda a: 100 * a)

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from companion.experiments.du2019 import proof_budget
 from companion.experiments.du2019._problem import Problem, draw
 from companion.kernels import lambda_max
+from companion.monitors import unit_distances
 from tests.doctoring import doctored, outcomes
 from tests.oracles import (
     TwoLayers,
@@ -176,6 +178,17 @@ def test_recorded_terms_are_those_of_descent_by_autograd(found):
             assert float(run.gain[k]) == pytest.approx(gain / unit)
             left = float(rest[k] @ rest[k] - rest[k + 1] @ rest[k + 1]) / unit
             assert float(proof_budget._net(run)[k]) == pytest.approx(left)
+
+
+def test_the_radius_never_shrinks_where_units_come_back():
+    """At a step size beyond the edge units swing: the farthest one is farther after odd steps."""
+    problem = draw(SMALL, "cpu", seed=0, width=4000)
+    step_size = 1.9 / lambda_max(problem.limit)
+    far = [float(unit_distances(moment)[0, 0])
+           for moment in islice(problem.moments(step_size), 1, 9)]  # fmt: skip
+    assert min(np.diff(far)) < 0
+    run = proof_budget._along(problem, step_size, 8)
+    np.testing.assert_array_equal(run.radius, np.maximum.accumulate(far))
 
 
 def test_small_run_holds(found):
