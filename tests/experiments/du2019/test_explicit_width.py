@@ -133,6 +133,18 @@ def test_events_that_fail_now_and_then_are_no_failure_and_always_decide_nothing(
     assert never["du2019-width-explicit"] == "inconclusive"
 
 
+@pytest.mark.parametrize(("share", "outcome"), [(0.76, "fails"), (0.74, "inconclusive")])
+def test_a_start_is_good_from_three_quarters_of_lambda_0_on(found, share, outcome):
+    """Where it is not, what the flow does says nothing about the proof."""
+
+    def start(least):
+        least[:, 0] = share * 0.5
+        return least
+
+    lied = judged(found, flow1_lambda_min=start, descent1_near=1e9, flow1_distance=1e3)
+    assert lied == {"du2019-width-explicit": outcome}
+
+
 def test_events_that_fail_more_often_than_delta_refute_the_probability(found):
     many = found.isel(seed=np.arange(40) % 2)
     wide = Settings(**{**TINY.model_dump(), "seeds": 40, "delta": 0.5})

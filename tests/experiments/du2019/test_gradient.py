@@ -1,5 +1,6 @@
 """The experiment du2019/gradient against loops, SGD by autograd, and its own failure."""
 
+import math
 from functools import partial
 from itertools import pairwise
 
@@ -33,6 +34,7 @@ TINY = gradient.QUICK.override(
         "steps": 6,
     }
 )
+EPS = float(np.finfo(float).eps)
 judged = partial(outcomes, gradient, TINY)
 
 
@@ -135,6 +137,21 @@ def test_each_disagreement_fails(found, claim, name):
         return array
 
     assert judged(found, **{name: lie})[claim] == "fails"
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.99, "holds"), (1.01, "fails")])
+@pytest.mark.parametrize(
+    ("claim", "name", "edge"),
+    [
+        ("du2019-eq1-4", "autograd_gap", 10 * math.sqrt(40 * 3) * EPS),
+        ("du2019-eq1-4", "gram_gap", 10 * math.sqrt(40 * 3) * EPS),
+        ("du2019-eq1-4", "difference_gap", math.sqrt(EPS)),
+        ("du2019-algo-gd", "recursion_gap", 10 * math.sqrt(40) * EPS),
+        ("du2019-algo-gd", "flip_excess", 10 * math.sqrt(40) * EPS),
+    ],
+)
+def test_rounding_is_allowed_for_and_no_more(found, claim, name, edge, share, outcome):
+    assert judged(found, **{name: share * edge})[claim] == outcome
 
 
 def test_a_run_that_does_not_repeat_fails(found):

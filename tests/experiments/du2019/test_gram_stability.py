@@ -238,6 +238,15 @@ def test_noise_in_the_counts_decides_nothing(found):
     assert lied["du2019-lem3.2-prob"] == lied["du2019-lem4.1"] == "inconclusive"
 
 
+@pytest.mark.parametrize(("share", "outcome"), [(0.049, "holds"), (0.051, "inconclusive")])
+def test_the_share_is_to_be_known_to_five_per_cent(found, share, outcome):
+    """By four standard errors of the mean over all draws, at every radius."""
+    exact = np.array([near_boundary_probability(radius) for radius in SMALL.radii])
+    error = share * exact / 4 * math.sqrt(SMALL.draws)
+    lied = judged(found, fraction_error=error)
+    assert lied["du2019-lem3.2-prob"] == lied["du2019-lem4.1"] == outcome
+
+
 def test_judge_refuses_the_drafts_definition_of_s_i(found):
     assert judged(found, fraction=lambda a: 1 - a)["du2019-lem4.1"] == "fails"
 

@@ -188,7 +188,7 @@ def test_the_radius_never_shrinks_where_units_come_back():
            for moment in islice(problem.moments(step_size), 1, 9)]  # fmt: skip
     assert min(np.diff(far)) < 0
     run = proof_budget._along(problem, step_size, 8)
-    np.testing.assert_array_equal(run.radius, np.maximum.accumulate(far))
+    np.testing.assert_allclose(run.radius, np.maximum.accumulate(far), rtol=1e-12)
 
 
 def test_small_run_holds(found):
@@ -231,6 +231,14 @@ def test_judge_sees_a_false_line(found, name, value):
         return array
 
     assert judged(found, **{name: lie})["du2019-decomp"] == "fails"
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.99, "holds"), (1.01, "fails")])
+@pytest.mark.parametrize("name", ["sum_error", "i_1_error", "balance_error"])
+def test_rounding_is_allowed_for_and_no_more(found, name, share, outcome):
+    """Of m + d additions."""
+    lied = judged(found, **{name: share * (160 + 6) * np.finfo(float).eps})
+    assert lied["du2019-decomp"] == outcome
 
 
 def test_what_is_no_number_decides_nothing(found):
