@@ -109,6 +109,16 @@ def test_rows_of_single_precision_are_divided_by_their_norms():
                 assert number == pytest.approx(float(right), rel=8e-16)
 
 
+def test_rows_in_single_precision_are_judged_and_divided_by_exact_norms():
+    """On both sides of the four roundings from which on a row is divided."""
+    spread = 1 + torch.linspace(-1e-6, 1e-6, 400, dtype=torch.float64)
+    x = (sphere(400, 50, 0).x * spread[:, None]).float()
+    norms = x.double().norm(dim=1, keepdim=True)
+    off = (norms - 1).abs() > 4 * torch.finfo(torch.float32).eps
+    assert 0 < int(off.sum()) < 400
+    assert torch.equal(unit_rows(x), (x.double() / norms.where(off, 1)).float())
+
+
 def test_norms_of_a_million_coordinates_are_those_of_float64():
     """In float32 torch's norm of such rows is off by 1e-5, and other libraries' otherwise."""
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 10**6)))

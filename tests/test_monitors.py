@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from companion.datasets import sphere
 from companion.errors import InputError
-from companion.kernels import lambda_min
+from companion.kernels import empirical_gram, lambda_min
 from companion.losses import CROSS_ENTROPY, HINGE, QUADRATIC
 from companion.monitors import (
     Distances,
@@ -34,6 +34,7 @@ from companion.monitors import (
     unit_distances,
 )
 from companion.networks import draw_chen, draw_du, draw_zou
+from companion.spectra import least_eigenvalue
 from companion.training import descent
 from tests.oracles import (
     NETWORKS,
@@ -180,6 +181,9 @@ def test_the_least_eigenvalue_is_that_of_the_gradients_and_above_its_bound(draw)
     value, lower = certified_lambda_min(now).tolist()
     assert value == pytest.approx(exact, rel=1e-6, abs=1e-10)
     assert lower <= exact + 1e-10
+    certified = least_eigenvalue(empirical_gram(now.network, now.x))
+    assert (value, lower) == (certified.value, certified.lower)
+    assert lower < value
 
 
 def two_layers(trained="all", step=7):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from companion.datasets import sphere
+from companion.draws import cpu_generator
 from companion.errors import InputError
 from companion.kernels import empirical_gram, layer_grams
 from companion.networks import (
@@ -104,6 +105,19 @@ def test_weights_and_inputs_of_one_seed_are_independent():
     network, data = _case(count=50, dimension=30, width=50, seed=3)
     directions = network.weights[0] / network.weights[0].norm(dim=1, keepdim=True)
     assert float((directions * data.x).sum(dim=1).abs().max()) < 0.9
+
+
+def test_output_weights_are_drawn_after_the_hidden_ones():
+    """From the stream's start again they would be the numbers, or the signs, behind W_1."""
+    network = draw_chen(20, 30, seed=0, depth=2, dtype=torch.float64)
+    drawn = [weight / math.sqrt(2 / 20) for weight in network.weights]
+    drawn.append(network.outputs * math.sqrt(20))
+    numbers = torch.cat([each.flatten() for each in drawn])
+    apart = numbers.sort().values.diff()
+    assert float(apart.min()) > 1e-12
+    first = torch.randint(0, 2, (400,), generator=cpu_generator("weights", 0)).double() * 2 - 1
+    signs = draw_du(400, 3, seed=0, dtype=torch.float64).outputs
+    assert abs(float(first @ signs)) < 4 * math.sqrt(400)
 
 
 def test_draws_are_cast_from_the_same_numbers():

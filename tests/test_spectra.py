@@ -1,5 +1,8 @@
 """Certified eigenvalues and norms against dense decompositions and matrices of known spectrum."""
 
+from fractions import Fraction
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -44,6 +47,17 @@ def test_least_eigenvalue_of_gram_matrices(count):
     found, exact = least_eigenvalue(gram), float(torch.linalg.eigvalsh(gram)[0])
     assert found.value == pytest.approx(exact, rel=1e-9)
     assert found.lower <= exact <= found.lower + 1e-9
+
+
+def test_the_lower_bound_is_one_in_exact_arithmetic():
+    """As tight as rounding allows, it holds for every matrix of these, not for most of them."""
+    for seed in range(600):
+        b = np.random.default_rng(seed).standard_normal((2, 2))
+        matrix = np.tril(b @ b.T)
+        found = least_eigenvalue(torch.from_numpy(matrix), tolerance=1e-20)
+        (p, q), r = (Fraction(matrix[i, i]) - Fraction(found.lower) for i in (0, 1)), matrix[1, 0]
+        assert p >= 0, seed
+        assert p * q >= Fraction(r) ** 2, seed
 
 
 def test_a_singular_matrix_and_clusters_are_no_trouble():

@@ -76,8 +76,8 @@ def misfit(moment: Moment) -> Tensor:
 def unit_distances(moment: Moment) -> Tensor:
     """Largest and root mean square distance of a unit from initialisation, shape (L, 2).
 
-    For hidden layers ||w_r - w_r(0)||_2 over the rows of every W_l, for output weights
-    |a_r - a_r(0)|: Du et al. (2019), Lemma 3.3, and Lemma A.5.
+    For hidden layers ||w_r - w_r(0)||_2 over the rows of every W_l, for output weights the size
+    of a_r - a_r(0): Du et al. (2019), Lemma 3.3, and Lemma A.5.
     """
     rows = []
     for now, start in zip(moment.network.parameters, moment.initial.parameters, strict=True):

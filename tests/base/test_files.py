@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from companion.base.files import (
+    canonical,
     check_target,
     check_writable,
     decode,
@@ -51,6 +52,12 @@ def test_words_come_back() -> None:
     back = decode(json.loads(json.dumps(encode(words))))
     assert back.dtype == words.dtype
     np.testing.assert_array_equal(back, words)
+
+
+def test_the_text_of_an_object_does_not_depend_on_the_order_of_its_keys() -> None:
+    assert canonical({"b": 1, "a": {"d": 2, "c": 3}}) == '{"a":{"c":3,"d":2},"b":1}'
+    with pytest.raises(ValueError, match="JSON compliant"):
+        canonical({"a": float("nan")})
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

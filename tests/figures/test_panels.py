@@ -18,7 +18,7 @@ def canvas() -> Canvas:
 
 @pytest.fixture
 def panel(canvas: Canvas) -> Panel:
-    return canvas.panel("p", ("step", "step k"), "misfit")
+    return canvas.panel("p", ("step", "step k"), ("misfit", "$u-y$"))
 
 
 def rows(canvas: Canvas) -> list[dict[str, object]]:
@@ -124,6 +124,14 @@ def test_axes_are_labelled_and_described() -> None:
             "y": {"quantity": "misfit", "label": "$u-y$", "scale": "log"},
         },
     }
+
+
+def test_the_table_holds_every_panel_from_left_to_right() -> None:
+    canvas = Canvas(3)
+    for place, name in enumerate("abc"):
+        canvas.panel(name, "x", name).curve("c", [0], [place], "red")
+    found = [(row["panel"], row["y_quantity"], row["y"]) for row in rows(canvas)]
+    assert found == [("a", "a", 0), ("b", "b", 1), ("c", "c", 2)]
 
 
 def test_a_name_at_the_end_stands_beside_the_last_point(panel: Panel) -> None:

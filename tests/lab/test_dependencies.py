@@ -743,6 +743,14 @@ def hash_of(name: str = "run") -> str | None:
     return None
 
 
+def parts_of() -> dict[str, str] | None:
+    """The same, definition by definition."""
+    try:
+        return sources.reached_hashes("companion.experiments.one", ("run",))
+    except InputError:
+        return None
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(modules, "PROJECT", tmp_path)
@@ -763,12 +771,13 @@ def test_what_changes_the_value_changes_the_hash_or_is_refused(place: Path, name
     folder = place / "companion"
     write(folder, case)
     file, old, new = case.edit
-    before, known = value_of(place), hash_of()
+    before, known, parts = value_of(place), hash_of(), parts_of()
     change(folder / file, old, new)
     assert value_of(place) != before
     after = hash_of()
     print("refused" if known is None or after is None else "hash changed")
     assert known is None or after != known
+    assert known is None or parts_of() != parts  # which is what fingerprints are made of
 
 
 UNCHANGED = {

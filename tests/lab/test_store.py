@@ -14,6 +14,7 @@ from companion.base.files import read_checked, write_checked
 from companion.errors import InputError
 from companion.lab.experiment import load
 from companion.lab.reproduce import largest_difference, recorded, reproduce
+from companion.lab.results import Result
 from companion.lab.store import Store
 
 NAME = "du2019/linear_rate"
@@ -93,6 +94,19 @@ def test_a_result_of_another_version_is_set_aside(
     rechecked(Store().path(NAME, first.fingerprint), change)
     assert largest_difference(reproduce(NAME, **TINY), first) == (0.0, "")
     assert len(counted) == 2
+
+
+def test_the_latest_of_several_results_with_these_settings_is_found(store: Path) -> None:
+    for number, (steps, created) in enumerate([(5, "12"), (5, "31"), (5, "24"), (6, "40")]):
+        told = {"commit": "1", "seconds": 1.0, "created": f"2026-01-01T00:00:{created}"}
+        result = Result(
+            NAME, {"steps": steps}, xr.Dataset(), fingerprint=str(number), provenance=told
+        )
+        Store().save(result)
+    latest = Store().latest(NAME, {"steps": 5})
+    assert latest is not None
+    assert latest.fingerprint == "1"
+    assert Store().latest(NAME, {"steps": 7}) is None
 
 
 def test_a_damaged_part_is_computed_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

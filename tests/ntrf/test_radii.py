@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -278,6 +279,21 @@ def test_regression_radius_is_that_of_least_squares(seed):
     assert np.allclose(v.numpy(), known, atol=1e-9)
 
 
+def test_the_upper_bound_on_a_regression_radius_pays_for_an_ill_conditioned_matrix():
+    """Hilbert's matrix times 360360, whose inverse has whole numbers over that."""
+    n, scale = 7, math.lcm(*range(1, 14))
+    gram = [[scale // (i + j + 1) for j in range(n)] for i in range(n)]
+    inverse = scipy.linalg.invhilbert(n, exact=True)
+    for seed in range(20):
+        residual = np.random.default_rng(seed).integers(-5, 6, n)
+        square = int(residual.astype(object) @ inverse @ residual)
+        exact = math.sqrt(square / scale)
+        found = regression_radius(torch.tensor(gram).double(), torch.tensor(residual).double())
+        assert exact <= found.upper
+        assert found.value == pytest.approx(exact, rel=1e-7)
+        assert 0 < found.gap <= 1e-6 * exact
+
+
 def test_bounds_come_apart_where_the_solver_is_stopped(monkeypatch):
     """The gap is no ornament: with one crude stage it is wide, and the optimum is inside."""
     given = case()
@@ -321,3 +337,18 @@ def test_bounds_allow_for_rounding_where_a_layer_cancels(seed):
     rough = smallest_radius(singles, given.f, given.y, 1.0)
     assert rough.lower <= found.upper
     assert found.lower <= rough.upper
+
+
+@pytest.mark.parametrize("rounded", [{0}, {1}, {2}, {0, 1, 2}], ids=str)
+@pytest.mark.parametrize("radius", [0.5, 3.0])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_bounds_on_a_loss_allow_for_the_rounding_of_every_gram_matrix(seed, radius, rounded):
+    """Of tiny networks, whose losses at a radius stand between bounds that rounding matters to."""
+    for width in (2, 3, 4):
+        given = case(seed, width=width)
+        found = class_value(given.grams, given.f, given.y, radius)
+        some = [gram.float() if k in rounded else gram for k, gram in enumerate(given.grams)]
+        rough = class_value(some, given.f, given.y, radius)
+        assert rough.lower <= found.upper
+        assert found.lower <= rough.upper
+        assert rough.gap <= 1e-2 * rough.value

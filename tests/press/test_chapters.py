@@ -8,11 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from companion.base.paths import BOOK
+from companion.base.paths import BOOK, PACKAGE
 from companion.errors import BuildError, InputError
+from companion.lab import modules
+from companion.lab.results import Result, write_result
+from companion.lab.store import Store
 from companion.press import chapters
-from companion.press.chapters import check_parameters, graft, read
+from companion.press.chapters import check_parameters, graft, read, result_of
 from companion.press.keeping import kept
 from tests.small_chapters import PARAMETERS, chapter, run, source
 
@@ -208,6 +212,54 @@ def test_the_key_covers_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     before = made.key(GIVEN)
     monkeypatch.setattr(chapters, "version", lambda package: "other")
     assert made.key(GIVEN) != before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Every(settings.steps, unit", "Every(1 + settings.steps, unit"),
+        ('"bound_ratio": (1 - ', '"bound_ratio": (2 - '),
+        ('"share of the bound", found.distance / radius', '"share", found.distance / radius'),
+        ("steps: Size = 50", "steps: Size = 51"),
+        ("QUICK = Settings()", "QUICK = Settings(steps=51)"),
+        ("steps=100,", "steps=101,"),
+    ],
+    ids=["run", "values", "judge", "Settings", "QUICK", "PAPER"],
+)
+def test_the_key_covers_all_that_a_page_takes_from_an_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
+    """Also the values that its prose quotes, and the words of its verdicts."""
+    shutil.copytree(PACKAGE, tmp_path / "companion")
+    monkeypatch.setattr(modules, "PROJECT", tmp_path)
+    made = chapter(tmp_path / "page", 'reproduce("du2019/linear_rate", profile, device)')
+    before = made.key(GIVEN)
+    path = tmp_path / "companion" / "experiments" / "du2019" / "linear_rate.py"
+    text = path.read_text()
+    path.write_text(text + "\n\ndef unused():\n    return 1\n")
+    assert made.key(GIVEN) == before
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    assert made.key(GIVEN) != before
+
+
+@pytest.mark.parametrize("where", ["store", "record"])
+def test_a_mark_leads_to_its_own_result_or_to_none(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    told = {"commit": "1", "created": "today", "seconds": 1.0}
+    result = Result("du2019/a", {}, xr.Dataset(), fingerprint="0123", provenance=told)
+    monkeypatch.setattr(chapters, "record_path", lambda name: tmp_path / "record.json")
+    mark = {"experiment": "du2019/a", "fingerprint": "0123", "profile": "paper"}
+    assert result_of(mark) is None
+    if where == "store":
+        Store().save(result)
+    else:
+        write_result(tmp_path / "record.json", result)
+    found = result_of(mark)
+    assert found is not None
+    assert (found.fingerprint, found.profile) == ("0123", "paper")
+    assert result_of(mark | {"fingerprint": "4567"}) is None
 
 
 @pytest.mark.slow

@@ -54,6 +54,11 @@ def test_every_mistake_of_a_newcomer_has_its_sentence(scratch: Path) -> None:
     edit(experiments / "gradient.py", "EXPECTED: dict", "EXPECTS: dict")
     edit(experiments / "step_size.py", "def cost(", "def costs(")
     edit(experiments / "positivity.py", '"du2019-ass3.1": "holds"', '"du2019-ass3.1": "true"')
+    edit(
+        experiments / "gram_stability.py",
+        '"du2019-lem4.1": "holds",',
+        '"du2019-lem4.1": "holds", "du2019-lem3.1": "holds",',
+    )
     edit(figures / "linear_rate.py", "def linear_rate(", "def linear_rates(")
     (figures / "deep_gram.py").rename(figures / "deep_grams.py")
     edit(book / "papers.yml", "    - 6_output_layer\n", "")
@@ -90,6 +95,7 @@ def test_every_mistake_of_a_newcomer_has_its_sentence(scratch: Path) -> None:
         "book/du2019/6_output_layer.md is in no table of contents",
         "'du2O19' is no paper of book/papers.yml",
         "no experiment expects a verdict on du2019-never",
+        "du2019-lem3.1 is expected by 2 experiments; a claim has one.",
         "a '|' would break the ledger's table",
         "a row has six columns, none of them empty",
         "{value}`late_ratio` has no format",

@@ -161,6 +161,13 @@ def test_verdict_can_fail(settled, lie):
     assert judged(settled, **lie)["du2019-deep-conj"] == "fails"
 
 
+@pytest.mark.parametrize(("share", "outcome"), [(0.99, "holds"), (1.01, "fails")])
+@pytest.mark.parametrize(("name", "edge"), [("mismatch", 1e5), ("least", -10 * 5)])
+def test_rounding_is_allowed_for_and_no_more(settled, name, edge, share, outcome):
+    lied = judged(settled, **{name: share * edge * np.finfo(float).eps})
+    assert lied["du2019-deep-conj"] == outcome
+
+
 def test_one_unsteady_layer_is_enough_to_fail(settled):
     def unsteady(drift):
         drift[..., 1] *= (settled.width.values / 8)[None, :, None]

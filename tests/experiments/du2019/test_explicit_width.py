@@ -90,6 +90,17 @@ def test_descent_contracts_by_its_gram_matrix(found):
     np.testing.assert_allclose(ratio, known, 1e-3)
 
 
+@pytest.mark.parametrize(("kind", "factor"), [("flow1", 2), ("descent1", 4)])
+def test_the_reach_is_that_of_the_theorem_that_is_run(found, kind, factor):
+    """R' of Lemma 3.3 and of Corollary 4.1 for n = 1, lambda_0 = 1/2; and the rates of both."""
+    misfit, width = found[f"{kind}_misfit"].values, found[f"{kind}_width"].values
+    reach = factor * np.sqrt(misfit[:, 0]) / (np.sqrt(width) * 0.5)
+    np.testing.assert_allclose(found[f"{kind}_reach"], reach, rtol=1e-12)
+    eta, time = explicit_width._step_size(TINY, 1), found[f"{kind}_time"].values
+    rate = np.exp(-0.5 * time) if kind == "flow1" else (1 - eta / 4) ** (time / eta)
+    np.testing.assert_allclose(found[f"{kind}_bound"], misfit[:, :1] * rate, rtol=1e-9)
+
+
 def test_the_judge_can_say_yes(found):
     assert judged(found) == {"du2019-width-explicit": "holds"}
 
@@ -120,6 +131,18 @@ def test_events_that_fail_now_and_then_are_no_failure_and_always_decide_nothing(
     assert once == {"du2019-width-explicit": "holds"}
     never = judged(found, flow1_near=1e9, descent1_near=1e9, flow1_distance=1e3)
     assert never["du2019-width-explicit"] == "inconclusive"
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.76, "fails"), (0.74, "inconclusive")])
+def test_a_start_is_good_from_three_quarters_of_lambda_0_on(found, share, outcome):
+    """Where it is not, what the flow does says nothing about the proof."""
+
+    def start(least):
+        least[:, 0] = share * 0.5
+        return least
+
+    lied = judged(found, flow1_lambda_min=start, descent1_near=1e9, flow1_distance=1e3)
+    assert lied == {"du2019-width-explicit": outcome}
 
 
 def test_events_that_fail_more_often_than_delta_refute_the_probability(found):

@@ -1,5 +1,6 @@
 """The experiment du2019/gradient against loops, SGD by autograd, and its own failure."""
 
+import math
 from functools import partial
 from itertools import pairwise
 
@@ -33,6 +34,7 @@ TINY = gradient.QUICK.override(
         "steps": 6,
     }
 )
+EPS = float(np.finfo(float).eps)
 judged = partial(outcomes, gradient, TINY)
 
 
@@ -77,6 +79,29 @@ def test_recorded_steps_are_those_of_loops(found):
         assert float(one.flip_excess[step]) == pytest.approx(float(excess), abs=1e-13)
 
 
+def test_the_excess_over_the_flip_bound_is_the_largest_over_inputs(monkeypatch):
+    """There is none to see, so the recursion is made wrong: with twice the Gram matrix."""
+    right = gradient.empirical_gram
+    monkeypatch.setattr(gradient, "empirical_gram", lambda *given: 2 * right(*given))
+    problem = draw(TINY, "cpu", seed=0, width=8)
+    one = gradient._descend(problem, 0.5, 1)
+    step_size = 0.5 / lambda_max(problem.gram)
+    start, after = descent_by_autograd(problem.network, problem.x, problem.y, step_size, 1)
+    residual = predictions_by_loops(start, problem.x) - problem.y
+    doubled = linearised_descent_residual(
+        2 * gram_by_loops(start, problem.x), residual, step_size, steps=1
+    )
+    errors = (predictions_by_loops(after, problem.x) - problem.y - doubled).abs()
+    excesses = []
+    for x, error in zip(problem.x, errors, strict=True):
+        old, new = start.weights @ x, after.weights @ x
+        flipped = (old >= 0) != (new >= 0)
+        excesses.append(float(error) - float((new - old).abs()[flipped].sum()) / 8**0.5)
+    assert max(excesses) > 1.5 * sum(excesses) / len(excesses) > 0
+    expected = max(excesses) / float(residual.norm())
+    assert float(one.flip_excess[0]) == pytest.approx(expected)
+
+
 def test_descent_is_sgd_on_the_autograd_loss():
     problem = draw(TINY, "cpu", seed=0, width=20)
     known = descent_by_autograd(problem.network, problem.x, problem.y, 0.3, 10)[-1]
@@ -112,6 +137,21 @@ def test_each_disagreement_fails(found, claim, name):
         return array
 
     assert judged(found, **{name: lie})[claim] == "fails"
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.99, "holds"), (1.01, "fails")])
+@pytest.mark.parametrize(
+    ("claim", "name", "edge"),
+    [
+        ("du2019-eq1-4", "autograd_gap", 10 * math.sqrt(40 * 3) * EPS),
+        ("du2019-eq1-4", "gram_gap", 10 * math.sqrt(40 * 3) * EPS),
+        ("du2019-eq1-4", "difference_gap", math.sqrt(EPS)),
+        ("du2019-algo-gd", "recursion_gap", 10 * math.sqrt(40) * EPS),
+        ("du2019-algo-gd", "flip_excess", 10 * math.sqrt(40) * EPS),
+    ],
+)
+def test_rounding_is_allowed_for_and_no_more(found, claim, name, edge, share, outcome):
+    assert judged(found, **{name: share * edge})[claim] == outcome
 
 
 def test_a_run_that_does_not_repeat_fails(found):

@@ -170,6 +170,18 @@ def test_judge_sees_a_bootstrap_that_breaks(settled, change):
     assert judged_wide(settled, **change)["du2019-lem3.4"] == "fails"
 
 
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_judge_sees_a_bootstrap_that_breaks_at_one_width(settled, width):
+    for share, outcome in ((0.51, "holds"), (0.49, "fails")):
+
+        def low(least, share=share):
+            at = 1, SMALL.widths.index(width)
+            least[(*at, 7)] = share * float(settled.lambda_0[at])
+            return least
+
+        assert judged_wide(settled, lambda_min=low)["du2019-lem3.4"] == outcome
+
+
 @pytest.mark.parametrize(
     ("exponent", "outcome"), [(-1.0, "holds"), (-0.5, "holds"), (-0.2, "fails"), (0.0, "fails")]
 )

@@ -220,10 +220,31 @@ def test_judge_sees_counts_above_the_bound_at_one_radius(found):
     assert lied["du2019-lem4.1"] == "fails"
 
 
+def test_the_probability_is_judged_at_the_worst_radius(found):
+    """With errors so large that nothing else is decided by the counts."""
+
+    def often(draws):
+        above = (np.arange(30) < draws)[:, None] * np.array([0.0, 0.0, 100.0, 0.0])
+        return {"fraction": lambda a: a * (1 + above), "fraction_error": lambda a: 1e4 * a}
+
+    assert judged(found, **often(0))["du2019-lem4.1"] == "inconclusive"
+    assert judged(found, **often(3))["du2019-lem4.1"] == "inconclusive"
+    assert judged(found, **often(15))["du2019-lem4.1"] == "fails"
+
+
 def test_noise_in_the_counts_decides_nothing(found):
     noise = np.exp(0.5 * np.random.default_rng(0).normal(size=(30, 4)))
     lied = judged(found, fraction=lambda a: a * noise, fraction_error=lambda a: 100 * a)
     assert lied["du2019-lem3.2-prob"] == lied["du2019-lem4.1"] == "inconclusive"
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.049, "holds"), (0.051, "inconclusive")])
+def test_the_share_is_to_be_known_to_five_per_cent(found, share, outcome):
+    """By four standard errors of the mean over all draws, at every radius."""
+    exact = np.array([near_boundary_probability(radius) for radius in SMALL.radii])
+    error = share * exact / 4 * math.sqrt(SMALL.draws)
+    lied = judged(found, fraction_error=error)
+    assert lied["du2019-lem3.2-prob"] == lied["du2019-lem4.1"] == outcome
 
 
 def test_judge_refuses_the_drafts_definition_of_s_i(found):

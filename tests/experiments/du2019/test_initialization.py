@@ -153,6 +153,14 @@ def test_judge_sees_an_average_off_the_closed_form(settled, change):
     assert judged(settled, **change)["du2019-def-Hinf"] == "fails"
 
 
+def test_judge_sees_an_average_that_is_off_at_one_angle(settled):
+    """Of 0, 45, 90, 135 and 180 degrees: at the third and the last there is nothing to judge."""
+    for place, outcome in enumerate(("fails", "fails", "holds", "fails", "holds")):
+        off = np.where(np.arange(5) == place, 0.03, 0)
+        lied = judged(settled, estimate=lambda a, off=off: a + off)
+        assert lied["du2019-def-Hinf"] == outcome, place
+
+
 def test_judge_sees_another_exponent_of_the_distance(settled):
     assert judged(settled, distance=np.ones_like)["du2019-rem3.1a"] == "fails"
     assert judged(settled, distance=lambda a: a**2)["du2019-rem3.1a"] == "fails"

@@ -281,6 +281,16 @@ def test_a_piece_may_not_take_more_than_the_proof_gives_it(settled):
     assert outcomes(joint_training, SMALL, less)["du2019-lemA.3"] == "holds"
 
 
+def test_perturbations_of_a_may_not_reach_more_than_its_piece(settled):
+    """n^2 (2 R_a + R_a^2) with R_a = lambda_0 / (16 n^2), at the lemma's own radii."""
+    n = SMALL.count
+    radius = settled.lambda_0.values / (16 * n**2)
+    piece = (n**2 * (2 * radius + radius**2))[..., None]
+    for share, outcome in ((0.99, "holds"), (1.01, "fails")):
+        lied = judged(settled, output_change=share * piece)
+        assert lied["du2019-lemA.3"] == outcome
+
+
 @pytest.mark.parametrize(
     ("exponent", "outcome"),
     [(-0.5, "holds"), (-1.0, "holds"), (-0.3, "fails"), (0.0, "fails"), (0.5, "fails")],

@@ -115,6 +115,18 @@ def test_judge_sees_a_step_that_contracts_too_little(settled):
     assert outcomes(linear_rate, wide, settled, misfit=stall)["du2019-thm4.1"] == "fails"
 
 
+def test_the_induction_hypothesis_adds_up_what_the_steps_contract(settled):
+    """A step that stands still after five that fell below the bound by far is within it."""
+
+    def stall(misfit):
+        misfit[0, 0, -1, 6:] = misfit[0, 0, -1, 5]
+        return misfit
+
+    wide = SMALL.override({"delta": 0.999999}).model_copy(update={"widths": (50, 100, 10**18)})
+    late = outcomes(linear_rate, wide, settled, misfit=stall)
+    assert (late["du2019-thm4.1"], late["du2019-cond4.1"]) == ("fails", "holds")
+
+
 def test_judge_sees_a_rate_that_grows_with_the_width(settled):
     """The rate of a step size proportional to sqrt m."""
     rate = 0.1 * np.sqrt(settled.width.values / 50)[:, None, None]

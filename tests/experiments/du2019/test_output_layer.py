@@ -185,6 +185,26 @@ def test_verdict_can_fail(settled, name, value):
     assert judged(settled, **{name: value})["du2019-fn-outputlayer"] == "fails"
 
 
+@pytest.mark.parametrize(("share", "outcome"), [(0.99, "holds"), (1.01, "fails")])
+def test_two_functions_differ_by_more_than_their_distances_from_the_limits(settled, share, outcome):
+    """Each is at most `limit_error` away from its own, so that twice that would explain it."""
+    lied = judged(settled, limit_error=share * settled.difference.values / 2)
+    assert lied["du2019-fn-outputlayer"] == outcome
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.99, "holds"), (1.01, "fails")])
+def test_rounding_is_allowed_for_and_no_more(settled, share, outcome):
+    eps = np.finfo(float).eps
+    rounding, steps = share * 100 * TINY.count * eps, share * TINY.steps * eps
+    off = (rounding + steps) * settled.start.values
+    for change in (
+        {"hessian_change": rounding},
+        {"hessian_least": -rounding},
+        {"gd_output_exact": settled.gd_output.values + off},
+    ):
+        assert judged(settled, **change)["du2019-fn-outputlayer"] == outcome
+
+
 def test_descent_below_the_optimum_is_noticed(settled):
     less = 0.5 * settled.least_squares.values
     lied = judged(settled, gd_output=less, gd_output_exact=less)

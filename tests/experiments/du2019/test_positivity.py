@@ -112,6 +112,19 @@ def test_each_disagreement_fails(found, claim, name, value):
     assert judged(found, **{name: value})[claim] == "fails"
 
 
+@pytest.mark.parametrize(("share", "outcome"), [(0.99, "holds"), (1.01, "fails")])
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_pair_may_be_off_its_law_by_the_next_term(found, place, share, outcome):
+    """phi / 2 pi (1 + pi phi / 2 + ...), of which a share of 2 phi is allowed."""
+
+    def off(pair):
+        angle = TINY.angles[place]
+        pair[place] = angle / (2 * math.pi) * (1 + share * 2 * angle)
+        return pair
+
+    assert judged(found, pair_lambda=off)["du2019-thm3.1"] == outcome
+
+
 def test_what_is_no_number_decides_nothing(found):
     names = ("sphere_lambda", "sphere_clearance")
     lied = judged(found, **{name: lambda a: np.full_like(a, np.nan) for name in names})

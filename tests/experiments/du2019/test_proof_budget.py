@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from companion.experiments.du2019 import proof_budget
 from companion.experiments.du2019._problem import Problem, draw
 from companion.kernels import lambda_max
+from companion.monitors import unit_distances
 from tests.doctoring import doctored, outcomes
 from tests.oracles import (
     TwoLayers,
@@ -178,6 +180,17 @@ def test_recorded_terms_are_those_of_descent_by_autograd(found):
             assert float(proof_budget._net(run)[k]) == pytest.approx(left)
 
 
+def test_the_radius_never_shrinks_where_units_come_back():
+    """At a step size beyond the edge units swing: the farthest one is farther after odd steps."""
+    problem = draw(SMALL, "cpu", seed=0, width=4000)
+    step_size = 1.9 / lambda_max(problem.limit)
+    far = [float(unit_distances(moment)[0, 0])
+           for moment in islice(problem.moments(step_size), 1, 9)]  # fmt: skip
+    assert min(np.diff(far)) < 0
+    run = proof_budget._along(problem, step_size, 8)
+    np.testing.assert_allclose(run.radius, np.maximum.accumulate(far), rtol=1e-12)
+
+
 def test_small_run_holds(found):
     assert judged(found) == proof_budget.EXPECTED
 
@@ -218,6 +231,14 @@ def test_judge_sees_a_false_line(found, name, value):
         return array
 
     assert judged(found, **{name: lie})["du2019-decomp"] == "fails"
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.99, "holds"), (1.01, "fails")])
+@pytest.mark.parametrize("name", ["sum_error", "i_1_error", "balance_error"])
+def test_rounding_is_allowed_for_and_no_more(found, name, share, outcome):
+    """Of m + d additions."""
+    lied = judged(found, **{name: share * (160 + 6) * np.finfo(float).eps})
+    assert lied["du2019-decomp"] == outcome
 
 
 def test_what_is_no_number_decides_nothing(found):

@@ -141,6 +141,14 @@ def test_judge_sees_a_step_that_contracts_too_little(found):
     assert judged_wide(found, misfit=stall)["du2019-digits"] == "fails"
 
 
+@pytest.mark.parametrize(("slack", "outcome"), [(0.999, "fails"), (1.001, "holds")])
+def test_a_step_contracts_by_one_less_half_of_eta_lambda_0(found, slack, outcome):
+    share = slack * float(found.step_size) * float(found.eigenvalues[0]) / 2
+    slow = (1 - share) ** np.arange(TINY.steps + 1)
+    lied = judged_wide(found, misfit=lambda a: a[..., :1] * slow)
+    assert lied["du2019-digits"] == outcome
+
+
 @pytest.mark.parametrize("least", [0.0, 1e-15])
 def test_judge_sees_a_least_eigenvalue_of_zero_at_any_width(found, least):
     def flat(eigenvalues):

@@ -113,6 +113,14 @@ def test_judge_sees_a_step_size_that_does_not_do(found, change):
     assert outcomes(step_size, WIDE, found, **change)["du2019-thm4.1-eta"] == "fails"
 
 
+@pytest.mark.parametrize(("share", "outcome"), [(0.981, "holds"), (0.979, "fails")])
+def test_the_stable_range_may_end_at_the_floor_and_not_below_it(found, share, outcome):
+    """2 / (lambda_max + lambda_0 / 4), of the limit, less the bisection's resolution of 0.02."""
+    lambda_max, least = 2 / found.limit_edge.values, found.lambda_0.values
+    lied = outcomes(step_size, WIDE, found, largest=share * 2 / (lambda_max + least / 4))
+    assert lied["du2019-thm4.1-eta"] == outcome
+
+
 def test_what_is_no_number_decides_nothing(found):
     lied = outcomes(step_size, WIDE, found, largest=lambda a: np.where(a == a.min(), np.nan, a))
     assert lied["du2019-thm4.1-eta"] == "inconclusive"
