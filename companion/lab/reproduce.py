@@ -159,16 +159,25 @@ def largest_difference(result: Result, record: Result) -> tuple[float, str]:
 
     Returns:
         The largest difference between arrays of the same name, relative to the largest absolute
-        value in the record's array, and the name of that array.
+        value in the record's array, and the name of that array; infinite where one has a number
+        and the other none, or where words, flags or shapes differ.
     """
     worst, where = 0.0, ""
     for name, known in record.arrays.items():
-        if known.dtype.kind == "f" and known.size:
-            scale = float(np.nanmax(np.abs(known))) or 1.0
-            apart = float(np.nanmax(np.abs(result.arrays[name] - known))) / scale
-            if apart > worst:
-                worst, where = apart, name
+        apart = _apart(result.arrays[name], known)
+        if apart > worst:
+            worst, where = apart, name
     return worst, where
+
+
+def _apart(array: np.ndarray, known: np.ndarray) -> float:
+    if array.shape != known.shape or known.dtype.kind not in "fiu":
+        return 0.0 if np.array_equal(array, known) else np.inf
+    if not np.array_equal(np.isnan(array), np.isnan(known)):
+        return np.inf
+    difference = np.abs(array.astype(float) - known)[array != known]
+    scale = float(np.nanmax(np.abs(known), initial=0.0)) or 1.0
+    return float(np.nanmax(difference, initial=0.0)) / scale
 
 
 def unexpected(result: Result) -> list[Verdict]:

@@ -223,6 +223,31 @@ def test_the_largest_difference_is_relative_to_its_array() -> None:
     assert apart(c=[0.0, 7.0]) == (7.0, "c")
 
 
+def test_what_no_number_tells_apart_is_infinitely_far() -> None:
+    """A number that became NaN, or another word, counted as no difference."""
+    record = xr.Dataset(
+        {
+            "a": ("x", [1.0, np.nan]),
+            "n": ("x", [1, 2]),
+            "word": ("x", ["one", "two"]),
+            "flag": ("x", [True, False]),
+            "far": ("x", [np.inf, 1.0]),
+        }
+    )
+    for name, other, known in (
+        ("a", [1.0, np.nan], 0.0),
+        ("a", [np.nan, 1.0], np.inf),
+        ("a", [1.0, 2.0], np.inf),
+        ("n", [1, 7], 2.5),
+        ("word", ["one", "three"], np.inf),
+        ("flag", [True, True], np.inf),
+        ("far", [np.inf, 1.0], 0.0),
+    ):
+        changed = record.assign({name: ("x", other)})
+        found = largest_difference(Result(NAME, {}, changed), Result(NAME, {}, record))
+        assert found == (known, name if known else "")
+
+
 def test_a_user_s_file_is_an_input_and_stands_in_the_place_of_data(tmp_path: Path) -> None:
     settings = load("du2019/real_digits").QUICK
     assert fingerprints.inputs("du2019/real_digits", settings) == ["digits"]
