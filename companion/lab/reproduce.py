@@ -175,9 +175,10 @@ def _apart(array: np.ndarray, known: np.ndarray) -> float:
         return 0.0 if np.array_equal(array, known) else np.inf
     if not np.array_equal(np.isnan(array), np.isnan(known)):
         return np.inf
-    difference = np.abs(array.astype(float) - known)[array != known]
-    scale = float(np.nanmax(np.abs(known), initial=0.0)) or 1.0
-    return float(np.nanmax(difference, initial=0.0)) / scale
+    other = (array != known) & ~np.isnan(known)
+    apart = np.abs(array[other].astype(float) - known[other])
+    scale = float(np.max(np.abs(known[np.isfinite(known)]), initial=0.0)) or 1.0
+    return float(np.max(apart, initial=0.0)) / scale
 
 
 def unexpected(result: Result) -> list[Verdict]:
