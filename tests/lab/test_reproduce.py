@@ -25,25 +25,9 @@ from companion.lab.reproduce import (
 )
 from companion.lab.results import Result
 from companion.lab.store import Store
+from tests.lab.tiny_run import NAME, TINY
 
 fingerprints = sys.modules[fingerprint.__module__]
-NAME = "du2019/linear_rate"
-TINY = {"widths": (20, 40, 80), "count": 8, "dimension": 8, "seeds": 2, "steps": 5}
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """How often the experiment really ran."""
-    runs: list[str] = []
-    experiment = load(NAME)
-    original = experiment.run
-
-    def run(settings: object, device: str) -> xr.Dataset:
-        runs.append(device)
-        return original(settings, device)
-
-    monkeypatch.setattr(experiment, "run", run)
-    return runs
 
 
 def test_the_second_time_nothing_runs(store: Path, counted: list[str]) -> None:

@@ -12,29 +12,10 @@ import xarray as xr
 
 from companion.base.files import read_checked, write_checked
 from companion.errors import InputError
-from companion.lab.experiment import load
 from companion.lab.reproduce import largest_difference, recorded, reproduce
 from companion.lab.results import Result
 from companion.lab.store import Store
-
-NAME = "du2019/linear_rate"
-TINY = {"widths": (20, 40, 80), "count": 8, "dimension": 8, "seeds": 2, "steps": 5}
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """How often the experiment really ran."""
-    runs: list[str] = []
-    experiment = load(NAME)
-    original = experiment.run
-
-    def run(settings: object, device: str) -> xr.Dataset:
-        runs.append(device)
-        return original(settings, device)
-
-    monkeypatch.setattr(experiment, "run", run)
-    return runs
-
+from tests.lab.tiny_run import NAME, TINY
 
 DAMAGES = {
     "emptied": lambda text: "",
