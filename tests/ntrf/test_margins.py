@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.svm import SVC
 
@@ -50,6 +50,7 @@ def test_margin_is_that_of_a_support_vector_machine(seed):
 
 @settings(max_examples=20, deadline=None)
 @given(seeds)
+@example(56327)  # an input that switches no unit on: K is singular, its least eigenvalue rounding
 def test_the_margin_is_reached_by_parameters_of_norm_1(seed):
     given = case(seed, count=6, width=10)
     found = ntrf_margin(given.gram, given.y)
@@ -61,7 +62,9 @@ def test_the_margin_is_reached_by_parameters_of_norm_1(seed):
     if found.value > 1e-6:
         assert float(u.norm()) <= 1 + 1e-12
         assert float(margins.min()) == pytest.approx(found.value, rel=1e-9)
-    low, high = torch.linalg.eigvalsh(given.gram)[[0, -1]].clamp(min=0).div(6).sqrt().tolist()
+    least, most = torch.linalg.eigvalsh(given.gram)[[0, -1]].tolist()
+    least = max(0.0, least - 10 * np.finfo(float).eps * most)  # known to rounding of the largest
+    low, high = math.sqrt(least / 6), math.sqrt(most / 6)
     assert low <= found.upper * (1 + 1e-9)
     assert found.lower <= high * (1 + 1e-9)
 
