@@ -32,7 +32,7 @@ from companion.monitors import (
 )
 from companion.networks import draw_du
 
-EXPECTED: dict[str, Outcome] = {"du2019-deep-conj": "holds"}
+EXPECTED: dict[str, Outcome] = {"du2019-deep-conj": "inconclusive"}
 
 
 class Settings(SphereSettings):
@@ -40,7 +40,8 @@ class Settings(SphereSettings):
 
     Attributes:
         depth: hidden layers, all of them trained; the signs of the output layer are not.
-        widths: m, in increasing order.
+        widths: m, in increasing order; in much narrower networks a matrix moves by most of its
+            norm, and what is claimed is claimed of large widths.
         step_size: eta as a multiple of 1 / lambda_max(sum_h G^(h)(0)).
         steps: gradient descent steps.
         every: the Gram matrices are looked at every so many steps.
@@ -50,14 +51,14 @@ class Settings(SphereSettings):
     dimension: Dimension = 20
     depth: Size = 3
     seeds: Size = 8
-    widths: SeveralSizes = (32, 64, 128, 256, 512, 1024)
+    widths: SeveralSizes = (128, 256, 512, 1024)
     step_size: Annotated[float, Field(gt=0, lt=2)] = 1.0
     steps: Size = 60
     every: Size = 10
 
 
 QUICK = Settings()
-PAPER = Settings(widths=(*QUICK.widths, 2048), seeds=12)
+PAPER = Settings(widths=(*QUICK.widths, 2048, 4096), seeds=12)
 
 
 def cost(settings: Settings) -> Cost:
@@ -144,5 +145,8 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
             fails="The identity is not exact, a matrix is not positive semidefinite, or the drift "
             "of a layer's matrix does not fall with the width as fast as Remark 3.1 has it for two "
             f"layers; see measured. {told}",
+            unclear="The identity is exact and the matrices are positive semidefinite; but whether "
+            "the drift of every layer's matrix falls with the width as fast as Remark 3.1 has it "
+            f"for two layers, these widths and seeds cannot tell. {told}",
         )
     ]

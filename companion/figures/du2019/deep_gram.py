@@ -33,7 +33,8 @@ def deep_gram(result: Result) -> Drawing:
         "One line per layer on logarithmic axes, beside a dashed line of slope -1/2. "
         + said(
             result,
-            "The lines fall, about parallel to the dashed one or more steeply.",
+            "All lines fall, that of the first layer least steeply and that of the last most.",
             "du2019-deep-conj",
+            outcomes=("inconclusive",),
         ),
     )

@@ -145,7 +145,7 @@ def test_values_follow_the_largest_drift_of_each_layer(found):
 
 
 def test_verdict_can_hold(settled):
-    assert judged(settled) == deep_gram.EXPECTED
+    assert judged(settled) == {"du2019-deep-conj": "holds"}
 
 
 @pytest.mark.parametrize(
