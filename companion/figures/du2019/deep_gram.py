@@ -25,6 +25,7 @@ def deep_gram(result: Result) -> Drawing:
         panel.note(name, (widths[-1], line[-1]), color, apart, va="center", fontsize=10)
     start = 1.3 * drift[:, 0].max()
     panel.guide("slope -1/2", widths, start, -1 / 2, end=r"$m^{-1/2}$")
+    panel.sizes(widths)
     slopes = ", ".join(f"{result.values[f'slope_{h + 1}']:.2f}" for h in range(layers))
     return canvas.drawing(
         f"Largest drift of each layer's Gram matrix while {result.settings['depth']} hidden layers "
