@@ -300,7 +300,7 @@ class Panel:
         shift: tuple[float, float] = (4, 0),
         **style: Any,
     ) -> None:
-        """Write a text, in a colour as near to `color` as is legible, `shift` points from a place."""
+        """Write a text `shift` points away from a place, in `color` or darker, to be legible."""
         style = {"fontsize": 9, "annotation_clip": False, "color": legible(color), **style}
         self.axes.annotate(text, at, xytext=shift, textcoords="offset points", **style)
 

@@ -34,8 +34,8 @@ def explicit_widths(result: Result) -> Drawing:
     return canvas.drawing(
         "Widths that suffice by the constants of the proofs, with probability "
         f"$1-\\delta={1 - result.settings['table_delta']:g}$. The lines are for $n=d$ inputs on "
-        f"the sphere, the open squares for $n={count[-1]:.0f}$ real digits; the grey strip covers the "
-        "widths of the paper's Figure 1.",
+        f"the sphere, the open squares for $n={count[-1]:.0f}$ real digits; the grey strip covers "
+        "the widths of the paper's Figure 1.",
         f"Three lines on logarithmic axes, for n from {count[0]:,.0f} to {count[-2]:,.0f} on the "
         f"sphere: Lemma 3.1 rises {ends(a['table_lemma_3_1'][:-1])}, Theorem 3.2 "
         f"{ends(a['table_flow'][:-1])} and Theorem 4.1 {ends(a['table_descent'][:-1])}. Above each "

@@ -65,7 +65,8 @@ def benchmark(result: Result) -> Drawing:
         f"A row for each of {len(rows)} promises, with a bar from 1 to the speed that was measured "
         "and a tick at the speed that was promised. The longest bar is that of the row "
         f"'{names[best]}', {spoken(measured[best])} times as fast as the peer where "
-        f"{spoken(promised[best])} were promised. {sum(kept)} of {len(rows)} bars reach their tick.",
+        f"{spoken(promised[best])} were promised. {sum(kept)} of {len(rows)} bars reach their "
+        "tick.",
     )
 
 
