@@ -48,9 +48,11 @@ from companion.training import History
 EXPECTED: dict[str, Outcome] = {"du2019-width-explicit": "holds"}
 CONTROLS = {
     "du2019-width-explicit": Lie(
-        "in one run of the flow a unit moves three times as far",
+        "in one run of the flow a unit moves 1% farther than $R'$",
         lambda settings, found: found.assign(
-            flow1_distance=found.flow1_distance.where(found.seed != found.seed[0], other=1)
+            flow1_distance=found.flow1_distance.where(
+                found.seed != found.seed[0], other=1.01 * found.flow1_reach
+            )
         ),
     )
 }
@@ -356,8 +358,8 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
             ),
             holds="At the explicit width of its own proof each theorem's chain of bounds was seen "
             "link by link.",
-            fails="At the explicit width of its own proof a theorem's chain of bounds is broken, or "
-            "its events fail more often than $\\delta$ allows.",
+            fails="At the explicit width of its own proof a theorem's chain of bounds is broken, "
+            "or its events fail more often than $\\delta$ allows.",
             unclear="The events of the proof happened in too few runs to tell.",
         )
     ]

@@ -356,7 +356,8 @@ def _effects(found: xr.Dataset) -> xr.DataArray:
 def _ending(found: xr.Dataset) -> xr.DataArray:
     """0 at the first epoch, 1 at the last one."""
     share = xr.DataArray(np.linspace(0, 1, found.sizes["step"]), dims="step")
-    return share * (found.convention == "inferred")
+    ending: xr.DataArray = share * (found.convention == "inferred")
+    return ending
 
 
 def _explanation(settings: Settings, found: xr.Dataset) -> Verdict:
