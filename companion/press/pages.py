@@ -13,6 +13,7 @@ from companion.lab.catalog import claims
 from companion.lab.papers import in_words, papers
 from companion.lab.results import Result, Verdict
 from companion.press.chapters import FIGURE_MARK, RESULT_MARK
+from companion.press.landing import counts, picture
 from companion.press.ledger import Findings, found
 
 OUTCOMES = {
@@ -26,8 +27,9 @@ FILES = ("svg", "pdf", "png", "csv", "json", "bib")
 _NUMBER = re.compile(r"\{(value|record)\}`(?:(\w+/\w+) )?([\w.]+):([^`]*)`")
 # {outcome}`du2019-thm4.1:outside-regime`, after a sentence that is true with this outcome only.
 _OUTCOME = re.compile(r"\{outcome\}`([^`:]*):?([^`]*)`")
-# A ledger or a gallery of one paper, or without an argument of all; the table of the papers.
-_BLOCK = re.compile(r"```\{(ledger|gallery|papers)\} ?(\w*)\n```")
+# A ledger or a gallery of one paper, or without an argument of all; the table of the papers; the
+# state of a ledger, which the argument is the address of; a figure of another page.
+_BLOCK = re.compile(r"```\{(ledger|gallery|papers|counts|picture)\} ?([\w./-]*)\n```")
 # How many papers there are, in words: {papers}`count`, at the start of a sentence {papers}`Count`.
 _PAPERS = re.compile(r"\{papers\}`(count|Count)`")
 
@@ -68,7 +70,13 @@ class PageWriter:
         text = "\n".join(self._checked(page, line) for line in text.split("\n"))
         text = _NUMBER.sub(lambda match: self._number(page, *match.groups()), text)
         text = _PAPERS.sub(lambda match: _count_of_papers(match[1]), text)
-        blocks = {"ledger": self._ledger, "gallery": self._gallery, "papers": self._papers}
+        blocks = {
+            "ledger": self._ledger,
+            "gallery": self._gallery,
+            "papers": self._papers,
+            "counts": self._counts,
+            "picture": self._picture,
+        }
         return _BLOCK.sub(lambda match: blocks[match[1]](match[2], page), text)
 
     def _checked(self, page: str, sentence: str) -> str:
@@ -151,6 +159,12 @@ class PageWriter:
             for paper in papers().values()
             if paper.chapters and (shown := part(paper.id, page))
         )
+
+    def _counts(self, ledger: str, _: str) -> str:
+        return counts(self._findings.rows(), OUTCOMES, ledger)
+
+    def _picture(self, stem: str, page: str) -> str:
+        return picture(self._findings, self._captions, stem, page)
 
     def _ledger(self, paper: str, page: str) -> str:
         if not paper:
