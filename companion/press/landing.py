@@ -17,19 +17,20 @@ def counts(rows: Iterable[Mapping[str, str]], words: Mapping[str, str], ledger: 
     Args:
         rows: of the ledger.
         words: outcome -> how it is called, in the order of the counts.
-        ledger: address of the page with the ledger, seen from this one; empty for that page
-            itself, where the links are what their own addresses lead to.
+        ledger: the page with the ledger, seen from this one; empty for that page itself, where
+            the links are what their own addresses lead to.
     """
+    address = f"{ledger}.html" if ledger else ""
     told = Counter(row["outcome"] for row in rows if not papers()[row["paper"]].ours)
     links = [
-        f'<li><a{_name("only-" + outcome, ledger)} href="{ledger}#only-{outcome}">'
+        f'<li><a{_name("only-" + outcome, ledger)} href="{address}#only-{outcome}">'
         f'<span class="count">{told[outcome]}</span> '
         f'<span class="verdict-{outcome}">{word}</span></a></li>'
         for outcome, word in words.items()
         if told[outcome]
     ]
     everything = (
-        f'<li><a{_name("all-claims", ledger)} href="{ledger}#all-claims">'
+        f'<li><a{_name("all-claims", ledger)} href="{address}#all-claims">'
         f'<span class="count">{told.total()}</span> claims</a></li>'
     )
     return "\n".join(["```{raw} html", '<ul class="counts">', everything, *links, "</ul>", "```"])

@@ -17,7 +17,7 @@ _DIRECTIVE = re.compile(
 )
 _OPTION = re.compile(r"^:([\w-]+): *(.*)$", re.MULTILINE)
 # {ref}`text <target>`, or {ref}`target`.
-_ROLE = re.compile(r"\{([\w:]+)\}`(?:([^`<]*?) *<([^`>]*)>|([^`]*))`")
+_ROLE = re.compile(r"(?<![_^])\{([\w:]+)\}`(?:([^`<]*?) *<([^`>]*)>|([^`]*))`")
 _LABEL = re.compile(r"^\([\w.-]+\)=\n", re.MULTILINE)
 _SPAN = re.compile(r"\[([^\]\n]+)\]\{\.[\w.-]+\}")
 
@@ -33,17 +33,21 @@ def plain_markdown(text: str, page: str, root: Path, titles: Mapping[str, str]) 
     """
     folder = posixpath.dirname(page)
     text = _LABEL.sub("", text)
-    text = _DIRECTIVE.sub(lambda match: _block(match, root / folder), text)
+    text = _DIRECTIVE.sub(lambda match: _block(match, root, folder), text)
     text = _ROLE.sub(lambda match: _reference(match, folder, titles), text)
     return _SPAN.sub(r"**\1**", text)
 
 
-def _block(match: re.Match[str], folder: Path) -> str:
+def _block(match: re.Match[str], root: Path, folder: str) -> str:
     """A directive as text; one of a kind that no chapter has stays as it is."""
     name, argument, body = match["name"], match["argument"], match["body"]
     options = dict(_OPTION.findall(match["options"]))
     if name == "literalinclude":
-        return f"```{options.get('language', '')}\n{_quoted(folder / argument, options)}```"
+        try:
+            code = _quoted(root / posixpath.normpath(posixpath.join(folder, argument)), options)
+        except (OSError, ValueError):  # not there; Sphinx names it, and the build fails
+            return match[0]
+        return f"```{options.get('language', '')}\n{code}```"
     if name.startswith("prf:"):
         kind = name.removeprefix("prf:").capitalize()
         return f"**{kind}** ({argument}). {body}" if argument else f"**{kind}.** {body}"

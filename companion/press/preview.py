@@ -5,16 +5,16 @@ be given is known only where `_config.yml` has `html: baseurl:`; without it a pa
 there, since theirs must be a full address.
 """
 
-import posixpath
 import re
 from html import escape
 from html.parser import HTMLParser
 from pathlib import PurePosixPath
 from urllib.parse import urljoin
 
-# Enough for what search engines show of a page.
+from companion.press.terminal import readable
+
+# About as much as search engines show of a page, in letters.
 _ENOUGH = 200
-_FORMULA = "\0"
 # What is no running text, by its tag or its class, and tags that nothing can be inside of.
 _ASIDES = {"figure", "table", "details", "admonition", "headerlink", "figure-links"}
 _VOID = {
@@ -43,15 +43,14 @@ def preview_tags(html: str, page: str, site: str) -> str:
     """
     read = _Reader()
     read.feed(html)
-    name = read.heading.replace(_FORMULA, "") or site
-    told = _told(read.paragraphs) or f"{name}: a page of the book {site}."
+    name = read.heading or site
+    told = _told(readable(" ".join(read.paragraphs))) or f"{name}: a page of the book {site}."
     tags = {"og:type": "article", "og:site_name": site, "og:title": name, "og:description": told}
     if read.address:
         tags["og:url"] = read.address
         if read.picture:
-            up = "../" * page.count("/")
-            picture = f"{up}figures/{PurePosixPath(read.picture).stem}.png"
-            tags["og:image"] = urljoin(read.address, posixpath.normpath(picture))
+            picture = f"figures/{PurePosixPath(read.picture).stem}.png"
+            tags["og:image"] = urljoin(read.address, "../" * page.count("/") + picture)
     lines = [f'<meta property="{name}" content="{escape(text)}">' for name, text in tags.items()]
     return "\n".join([f'<meta name="description" content="{escape(told)}">', *lines])
 
@@ -61,16 +60,14 @@ def with_tags(html: str, tags: str) -> str:
     return html.replace("</head>", f"{tags}\n</head>", 1)
 
 
-def _told(paragraphs: list[str]) -> str:
-    """The first sentences without a formula, as many as follow one another and are shown."""
-    told = ""
-    for sentence in re.split(r"(?<=[.?!]) +(?=[A-Z])", " ".join(paragraphs)):
-        if _FORMULA in sentence or len(told) + len(sentence) > _ENOUGH:
-            if told:
-                break
-        else:
-            told = f"{told} {sentence}".strip()
-    return told
+def _told(text: str) -> str:
+    """The first sentence of a text, and those after it that are still shown."""
+    first, *others = re.split(r"(?<=[.?!]) +(?=[A-Z])", text.strip())
+    for sentence in others:
+        if len(first) + len(sentence) > _ENOUGH:
+            break
+        first += f" {sentence}"
+    return first
 
 
 class _Reader(HTMLParser):
@@ -92,9 +89,8 @@ class _Reader(HTMLParser):
         if tag in _VOID:
             return
         aside = tag in _ASIDES or not _ASIDES.isdisjoint(kinds)
-        formula = tag == "span" and "math" in kinds
-        self._open.append((tag, "aside" if aside else "formula" if formula else tag))
-        if tag == "p" and self._reads("article"):
+        self._open.append((tag, "aside" if aside else tag))
+        if self._reads("article", "p") and tag == "p":
             self.paragraphs.append("")
 
     def handle_endtag(self, tag: str) -> None:
@@ -102,13 +98,13 @@ class _Reader(HTMLParser):
             pass
 
     def handle_data(self, data: str) -> None:
-        text = _FORMULA if self._reads("formula") else re.sub(r"\s+", " ", data)
-        if self._reads("h1"):
+        text = re.sub(r"\s+", " ", re.sub(r"\\\((.*?)\\\)", r"$\1$", data))
+        if self._reads("article", "h1"):
             self.heading += text
-        elif self._reads("article") and self._reads("p"):
+        elif self._reads("article", "p"):
             self.paragraphs[-1] += text
 
-    def _reads(self, kind: str) -> bool:
-        """Whether it is inside such an element, and in nothing that stands aside."""
-        around = [kind for _, kind in self._open]
-        return kind in around and "aside" not in around
+    def _reads(self, *kinds: str) -> bool:
+        """Whether it is inside such elements, and in nothing that stands aside."""
+        around = {kind for _, kind in self._open}
+        return around.issuperset(kinds) and "aside" not in around
