@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from companion.errors import BuildError
 from companion.lab.papers import papers
+from companion.press.cards import OUTCOMES
 from companion.press.ledger import Findings
 
 
-def counts(rows: Iterable[Mapping[str, str]], words: Mapping[str, str], ledger: str) -> str:
+def count_links(rows: Iterable[Mapping[str, Any]], ledger: str) -> str:
     """How many claims of papers came to each outcome, each number a link to just those.
 
     The style sheet shows one outcome's rows of a ledger when the address ends in its name. What
@@ -16,7 +18,6 @@ def counts(rows: Iterable[Mapping[str, str]], words: Mapping[str, str], ledger: 
 
     Args:
         rows: of the ledger.
-        words: outcome -> how it is called, in the order of the counts.
         ledger: the page with the ledger, seen from this one; empty for that page itself, where
             the links are what their own addresses lead to.
     """
@@ -26,7 +27,7 @@ def counts(rows: Iterable[Mapping[str, str]], words: Mapping[str, str], ledger: 
         f'<li><a{_name("only-" + outcome, ledger)} href="{address}#only-{outcome}">'
         f'<span class="count">{told[outcome]}</span> '
         f'<span class="verdict-{outcome}">{word}</span></a></li>'
-        for outcome, word in words.items()
+        for outcome, word in OUTCOMES.items()
         if told[outcome]
     ]
     everything = (

@@ -7,10 +7,9 @@ import xarray as xr
 
 from companion.errors import BuildError
 from companion.lab.results import Result
-from companion.press.landing import counts, picture
+from companion.press.landing import count_links, picture
 from companion.press.ledger import Findings
 
-WORDS = {"holds": "holds", "fails": "fails", "inconclusive": "inconclusive"}
 ROWS = [
     {"paper": paper, "outcome": outcome}
     for paper, outcome in (
@@ -28,15 +27,15 @@ def links(block: str) -> list[tuple[str, str]]:
 
 def test_counts_lead_to_the_rows_that_they_count_and_leave_our_own_out() -> None:
     told = [("all-claims", "3"), ("only-holds", "2"), ("only-fails", "1")]
-    assert links(counts(ROWS, WORDS, "x/ledger")) == [(f"x/ledger.html#{a}", n) for a, n in told]
+    assert links(count_links(ROWS, "x/ledger")) == [(f"x/ledger.html#{a}", n) for a, n in told]
 
 
 def test_on_the_ledger_itself_each_link_leads_to_itself() -> None:
-    block = counts(ROWS, WORDS, "")
+    block = count_links(ROWS, "")
     assert [f"#{name}" for name in re.findall(r'id="([^"]*)"', block)] == [
         address for address, _ in links(block)
     ]
-    assert "id=" not in counts(ROWS, WORDS, "ledger")
+    assert "id=" not in count_links(ROWS, "ledger")
 
 
 def findings() -> Findings:
