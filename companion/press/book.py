@@ -41,6 +41,7 @@ from companion.press.ledger import Findings
 from companion.press.markdown import plain_markdown
 from companion.press.offline import copy_mathjax, mend_page, write_front_door
 from companion.press.pages import PageWriter
+from companion.press.phone import with_narrow_figures
 from companion.press.preview import preview_tags, with_tags
 from companion.press.supervision import Supervisor
 
@@ -365,8 +366,13 @@ def _site(book: Book, stage: Path, title: str) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(made / "_build" / "html", fresh)
     _mirror(stage / _DOWNLOADS, fresh / "_sources", "*.ipynb")
-    for page in fresh.rglob("*.html"):
-        _finish(page, page.relative_to(fresh).as_posix(), title)
+    figures = {path.name for path in (fresh / "figures").glob("*")}
+    for path in fresh.rglob("*.html"):
+        page, html = path.relative_to(fresh).as_posix(), path.read_text(encoding="utf-8")
+        html = with_narrow_figures(mend_page(html), page, figures)
+        if "<article" in html:  # one that Sphinx made
+            html = with_tags(html, preview_tags(html, page, title))
+        path.write_text(html, encoding="utf-8")
     first = f"{book.pages[0]}.html"
     tags = preview_tags((fresh / first).read_text(encoding="utf-8"), first, title)
     door = fresh / "index.html"
@@ -376,14 +382,6 @@ def _site(book: Book, stage: Path, title: str) -> Path:
     fresh.rename(site)
     shutil.rmtree(old, ignore_errors=True)
     return site / "index.html"
-
-
-def _finish(path: Path, page: str, title: str) -> None:
-    """Mend a page that Sphinx wrote, and describe it to those who link it."""
-    html = mend_page(path.read_text(encoding="utf-8"))
-    if "<article" in html:
-        html = with_tags(html, preview_tags(html, page, title))
-    path.write_text(html, encoding="utf-8")
 
 
 def _make_pages(stage: Path, made: Path, log: Path) -> None:
