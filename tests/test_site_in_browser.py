@@ -260,6 +260,24 @@ def test_what_is_cut_is_seen_to_be_cut(browser: Any, address: str, built_site: P
         assert bool(told) == bool(fault)
 
 
+def test_phones_and_only_they_get_the_narrow_forms(
+    browser: Any, address: str, built_site: Path
+) -> None:
+    with_figure = next(
+        page
+        for page in pages(built_site)
+        if "<picture" in (built_site / page).read_text(encoding="utf-8")
+    )
+    for width in WIDTHS:
+        set_width(browser, width)
+        visit(browser, f"{address}/{with_figure}")
+        shown = browser.execute_script(
+            "return [...document.querySelectorAll('img.companion-figure')].map(i => i.currentSrc)"
+        )
+        assert shown
+        assert {url.endswith("-narrow.svg") for url in shown} == {width == min(WIDTHS)}
+
+
 def test_a_count_leads_to_the_claims_that_it_counts(
     browser: Any, address: str, built_site: Path
 ) -> None:
