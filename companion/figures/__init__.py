@@ -10,18 +10,26 @@ import importlib
 import io
 import json
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from companion.base.files import write_atomically
-from companion.figures.panels import COLUMNS, Drawing
+from companion.figures.panels import COLUMNS, Drawing, narrow
 from companion.figures.style import house_style
 from companion.lab.catalog import check_figure, figures
 from companion.lab.results import Result
 
 # The subsetter of PDF fonts remarks on the fixed dates in the fonts that matplotlib brings.
 logging.getLogger("fontTools").setLevel(logging.ERROR)
+
+# Stands between a figure's name and `.svg` in the name of its form for phones.
+NARROW = "-narrow"
+
+# Pages and slides are light or dark; the site sees to a figure's own colours on its dark pages,
+# other places show a PNG or a PDF as it is.
+_GROUND = {"svg": "none", "pdf": "white", "png": "white"}
 
 # Without these, files carry the date and differ between two runs.
 _METADATA: dict[str, dict[str, Any]] = {
@@ -66,22 +74,27 @@ def show(identifier: str, result: Result) -> Shown:
     return Shown(identifier, result)
 
 
-def draw(identifier: str, result: Result) -> Drawing:
-    """Draw one figure from a result."""
+def draw(identifier: str, result: Result, *, phone: bool = False) -> Drawing:
+    """Draw one figure from a result, if asked in its form for phones."""
     experiment = figures()[check_figure(identifier)]
     module = importlib.import_module(f"companion.figures.{experiment.replace('/', '.')}")
     function = getattr(module, identifier.split("-", 1)[1].replace("-", "_"))
-    with house_style():
+    with house_style(), narrow() if phone else nullcontext():
         drawing: Drawing = function(result)
     return drawing
 
 
 def save(identifier: str, result: Result, folder: Path, stem: str | None = None) -> Drawing:
-    """Write `<stem>.svg`, .pdf, .png, .csv and .json; the same bytes for the same result."""
+    """Write a figure's files; the same bytes for the same result.
+
+    They are `<stem>.svg`, .pdf, .png, .csv and .json, and `<stem>-narrow.svg` for phones.
+    """
     drawing = draw(identifier, result)
     base = folder / (stem or identifier)
     for kind in _METADATA:
         write_atomically(base.with_suffix(f".{kind}"), _render(drawing, kind))
+    phone = _render(draw(identifier, result, phone=True), "svg")
+    write_atomically(base.with_name(f"{base.name}{NARROW}.svg"), phone)
     write_atomically(base.with_suffix(".csv"), _csv(drawing))
     write_atomically(base.with_suffix(".json"), _json(identifier, drawing, result))
     return drawing
@@ -90,7 +103,9 @@ def save(identifier: str, result: Result, folder: Path, stem: str | None = None)
 def _render(drawing: Drawing, kind: str) -> bytes:
     buffer = io.BytesIO()
     with house_style():
-        drawing.figure.savefig(buffer, format=kind, metadata=_METADATA[kind])
+        drawing.figure.savefig(
+            buffer, format=kind, facecolor=_GROUND[kind], metadata=_METADATA[kind]
+        )
     return buffer.getvalue()
 
 
