@@ -19,10 +19,10 @@ from companion.datasets import pair_at_angle, sphere
 from companion.draws import cpu_generator, independent_seed
 from companion.experiments.du2019._problem import Problem, on_data
 from companion.kernels import infinite_width_gram, lambda_max, lambda_min, spectral_norm
-from companion.lab.checks import Check, claim, equal, exponent_near, probability_at_least
+from companion.lab.checks import claim, equal, exponent_near, probability_at_least
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import PowerLaw
-from companion.lab.results import Outcome, Verdict
+from companion.lab.results import Check, Outcome, Verdict
 from companion.lab.settings import Count, Probability, SeededSettings, SeveralSizes, Size
 from companion.lab.sweep import Variables, sweep
 
