@@ -249,10 +249,10 @@ def approach_correlation(
 def sliding_share(correlation: float) -> float:
     """Share of the pairs met at a kink first that slide along it: (1 + r)/2 (derived).
 
-    Around a kink the density of w.x_i is flat, so pairs arrive from a side as often as their speed
-    of approach there: in proportion to E[s^+] and E[t^+]. A pair slides if both are positive, so the
-    share is E[(s + t) 1{s > 0, t > 0}] / (E[s^+] + E[t^+]). For centred Gaussian s and t with
-    correlation r, E[s 1{s > 0, t > 0}] is (1 + r)/2 times E[s^+], and the same holds for t.
+    Around a kink the density of w.x_i is flat, so pairs arrive from a side in proportion to their
+    speed of approach there, s or t: E[s^+] and E[t^+] of them. A pair slides if both are positive,
+    so the share is E[(s + t) 1{s > 0, t > 0}] / (E[s^+] + E[t^+]). For centred Gaussian s and t
+    with correlation r, E[s 1{s > 0, t > 0}] is (1 + r)/2 times E[s^+], and so it is for t.
 
     With independent Gaussian residuals, where r = -tau / sqrt(1 + tau^2), it is
     1 / (2 sqrt(1 + tau^2) (tau + sqrt(1 + tau^2))).

@@ -7,33 +7,36 @@ with it either.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
 import numpy as np
-import torch
 import xarray as xr
-from torch import Tensor
+from scipy import stats
 
 from companion.bounds.du2019 import approach_correlation, sliding_share
+from companion.experiments.du2019._kinks import (
+    COSINE,
+    STEPS,
+    Pairs,
+    meetings,
+    span,
+    steps_of,
+    two_inputs,
+)
 from companion.experiments.du2019._problem import Problem, draw
-from companion.kernels import empirical_gram
-from companion.lab.checks import Check, claim, identity
+from companion.lab.checks import CONFIDENCE, at_most, claim, identity, note, true, vanishes
+from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import exponent, spread
-from companion.lab.results import Outcome, Verdict
+from companion.lab.results import Answer, Check, Outcome, Verdict
 from companion.lab.settings import Positive, SeveralSizes, Size, SphereSettings
 from companion.lab.sweep import Variables, sweep
-from companion.networks import draw_du
+from companion.lab.words import listed
 
 EXPECTED: dict[str, Outcome] = {"du2019-eq5-7": "fails", "du2019-fn-inclusion": "holds"}
 SPHERE, ONE_SIGNED = "sphere", "one-signed"
-# Of the two inputs and the unit that show it: x_1^T x_2, the labels, where the unit starts, along
-# x_1 (on either side) and across it, and its descent.
-COSINE, LABELS, START = 0.6, (-1.0, 1.5), (0.25, 0.75)
-DURATION, STEPS = 2.0, 200
 
 
 class Settings(SphereSettings):
@@ -49,7 +52,7 @@ class Settings(SphereSettings):
 
     seeds: Size = 6
     widths: SeveralSizes = (50, 200, 800)
-    windows: SeveralSizes = (8, 16, 32)
+    windows: SeveralSizes = (6, 12, 24)
     horizon: Positive = 1.0
 
     @property
@@ -59,7 +62,7 @@ class Settings(SphereSettings):
 
 
 QUICK = Settings()
-PAPER = Settings(seeds=10, widths=(50, 200, 800, 3200), windows=(8, 16, 32, 64))
+PAPER = Settings(seeds=10, widths=(50, 200, 800, 3200), windows=(6, 12, 24, 48))
 
 
 def cost(settings: Settings) -> Cost:
@@ -71,6 +74,18 @@ def cost(settings: Settings) -> Cost:
     return Cost(flops, 8 * max(s.widths) * (8 * s.count + 4 * s.dimension))
 
 
+def summary(settings: Settings) -> str:
+    """Data, widths, seeds and steps, in words."""
+    s = settings
+    steps = listed(windows**2 for windows in s.windows)
+    return (
+        f"{s.data}, and a control on the absolute values of these inputs with labels $u(0)+1$; "
+        f"widths {listed(s.widths)}, {s.seeds} seeds; gradient descent with {steps} steps for the "
+        f"same time, ${s.horizon:g}/\\lambda_0$ and in the control "
+        f"${s.horizon:g}/\\lambda_{{\\max}}$"
+    )
+
+
 def run(settings: Settings, device: str) -> xr.Dataset:
     """Descend in both worlds, from every seed at every width, with every step size."""
     s = settings
@@ -78,7 +93,7 @@ def run(settings: Settings, device: str) -> xr.Dataset:
         "runs", partial(_descend, s, device),
         world=(SPHERE, ONE_SIGNED), seed=s.each_seed, width=s.widths,
     )  # fmt: skip
-    return found.assign(_two_inputs()).assign_attrs(data=s.data)
+    return found.assign(two_inputs()).assign_attrs(data=s.data)
 
 
 def one_signed(problem: Problem) -> Problem:
@@ -100,7 +115,7 @@ def _descend(settings: Settings, device: str, *, world: str, seed: int, width: i
         rate = problem.lambda_largest
     time = settings.horizon / rate
     runs = [_follow(problem, time, number) for number in settings.windows]
-    slide, meet = _meetings(problem)
+    slide, meet = meetings(problem)
     return {
         "windows": list(settings.windows),
         "time": time,
@@ -111,52 +126,16 @@ def _descend(settings: Settings, device: str, *, world: str, seed: int, width: i
     }
 
 
-@dataclass(frozen=True)
-class _Step:
-    """A step of gradient descent: u(k) - y, who is active before and after, and u's change.
-
-    `predicted` is eta H(k) (y - u(k)), the change that equations (5)-(7) give it.
-    """
-
-    residual: Tensor
-    on: Tensor
-    after: Tensor
-    change: Tensor
-    predicted: Tensor
-
-    @property
-    def error(self) -> Tensor:
-        """e(k) = u(k+1) - u(k) - eta H(k) (y - u(k))."""
-        return self.change - self.predicted
-
-    @property
-    def unflipped(self) -> float:
-        """Largest |e_i| where no unit switched at input i, over ||u - y||."""
-        clean = self.error[~(self.on != self.after).any(dim=1)].abs()
-        return float(clean.max() / self.residual.norm()) if len(clean) else 0.0
-
-
-def _steps(problem: Problem, step_size: float) -> Iterator[_Step]:
-    moments = problem.moments(step_size)
-    now = next(moments)
-    while True:
-        u, on = now.forward.predictions, now.forward.gates[0] >= 0
-        predicted = step_size * empirical_gram(now.network, problem.x) @ (problem.y - u)
-        now = next(moments)
-        after, change = now.forward.gates[0] >= 0, now.forward.predictions - u
-        yield _Step(u - problem.y, on, after, change, predicted)
-
-
 def _follow(problem: Problem, time: float, windows: int) -> dict[str, float]:
     """Descend for `time`, in `windows` windows of `windows` steps.
 
     Returns, by name: `missed`, the lengths of e(k) over those of the predicted steps, each summed
     over the steps; `unflipped`, the largest of the steps; `indicator` and `fraction`, the same as
-    `missed` for windows instead of steps, see `_window`; `positive`, whether every y_i > u_i at
-    every step; and what `_Pairs` counted.
+    `missed` for windows instead of steps, see `span`; `positive`, whether every y_i > u_i at
+    every step; and what `Pairs` counted.
     """
-    step_size, pairs = time / windows**2, _Pairs(problem)
-    walk = _steps(problem, step_size)
+    step_size, pairs = time / windows**2, Pairs(problem)
+    walk = steps_of(problem, step_size)
     lengths, spans, unflipped, positive = [], [], 0.0, True
     for _ in range(windows):
         steps = list(islice(walk, windows))
@@ -165,7 +144,7 @@ def _follow(problem: Problem, time: float, windows: int) -> dict[str, float]:
             unflipped = max(unflipped, step.unflipped)
             positive = positive and bool((step.residual < 0).all())
             lengths.append([float(step.error.norm()), float(step.predicted.norm())])
-        spans.append(_window(problem, steps, step_size))
+        spans.append(span(problem, steps, step_size))
         pairs.close_window()
     missed, predicted = np.sum(lengths, axis=0)
     indicator, fraction, changed = np.sum(spans, axis=0)
@@ -179,131 +158,175 @@ def _follow(problem: Problem, time: float, windows: int) -> dict[str, float]:
     }
 
 
-def _window(problem: Problem, steps: list[_Step], step_size: float) -> list[float]:
-    """How far off a window's change of u is predicted, in two ways, and how large it is.
-
-    Of equal knowledge. With the indicators of every step: sum_k eta H(k) (y - u(k)). With
-    fractions: theta_ir, the share of the steps in which unit r is active at input i, takes the
-    indicator's place in H, and the mean residual that of the residual. A pair that keeps
-    switching is active at x_i in the very steps in which it moves off the kink on that side; the
-    first sum counts these moves, while theta has the two sides cancel.
-    """
-    theta = torch.stack([step.on for step in steps]).to(problem.x).mean(dim=0)
-    gram = (problem.x @ problem.x.T) * (theta @ theta.T) / theta.shape[1]
-    residual = torch.stack([step.residual for step in steps]).mean(dim=0)
-    change = torch.stack([step.change for step in steps]).sum(dim=0)
-    with_indicators = torch.stack([step.predicted for step in steps]).sum(dim=0)
-    with_fractions = -len(steps) * step_size * gram @ residual
-    parts = (change - with_indicators, change - with_fractions, change)
-    return [float(part.norm()) for part in parts]
-
-
-class _Pairs:
-    """Which (input, unit) pairs switched how often, and how they met their kink first."""
-
-    def __init__(self, problem: Problem) -> None:
-        shape = problem.count, len(problem.network.outputs)
-        self._problem = problem
-        self._switches = torch.zeros(shape, dtype=torch.int32, device=problem.x.device)
-        self._held = torch.zeros_like(self._switches, dtype=torch.bool)
-        self._early: list[int] = []
-
-    def take(self, step: _Step) -> None:
-        """Count the switches of a step."""
-        flips = step.on != step.after
-        inputs, units = (flips & (self._switches == 0)).nonzero(as_tuple=True)
-        speeds = _approach(self._problem, step.residual, step.on[:, units], inputs, units)
-        self._held[inputs, units] = torch.stack(speeds).amin(dim=0) > 0
-        self._switches += flips
-
-    def close_window(self) -> None:
-        """Note what was met in the first one."""
-        if not self._early:
-            self._early = [int((self._switches > 0).sum()), int(self._held.sum())]
-
-    def counts(self) -> dict[str, int]:
-        """How many pairs switched (`hits`), three times or more (`returned`); held at first.
-
-        `held` pairs are pushed to the kink from both sides when they meet it first;
-        `early_hits` and `early_held` are those of the first window.
-        """
-        hits, held = int((self._switches > 0).sum()), int(self._held.sum())
-        returned = int((self._switches >= 3).sum())
-        early, early_held = self._early
-        return {
-            "hits": hits, "returned": returned, "held": held,
-            "early_hits": early, "early_held": early_held,
-        }  # fmt: skip
-
-
-def _approach(
-    problem: Problem, residual: Tensor, on: Tensor, inputs: Tensor, units: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Speeds, times sqrt(m), at which w_r^T x_i comes to 0 from below and from above.
-
-    Args:
-        problem: with its inputs and output weights.
-        residual: u - y, shape (n,).
-        on: which inputs each of k pairs' unit is active at, shape (n, k).
-        inputs: i of each pair, shape (k,).
-        units: r of each pair, shape (k,).
-    """
-    signs = problem.network.outputs[units]
-    pull = (problem.x @ problem.x[inputs].T) * residual[:, None] * on
-    own = signs * residual[inputs]
-    pull[inputs, torch.arange(len(inputs), device=inputs.device)] = 0
-    below = -signs * pull.sum(dim=0)
-    return below, own - below
-
-
-def _meetings(problem: Problem) -> tuple[float, float]:
-    """At the start, how many pairs meet their kink per time so that they slide, and in any way.
-
-    Every pair is put on its kink, by taking w_r^T x_i x_i off w_r. From each side pairs come as
-    fast as they move there, as the density of w_r^T x_i is the same on both; in units of it.
-    """
-    (weights,) = problem.network.weights
-    gates, units = problem.x @ weights.T, torch.arange(len(weights), device=weights.device)
-    slide = meet = 0.0
-    for i, near in enumerate(problem.x @ problem.x.T):
-        on = gates - near[:, None] * gates[i] >= 0
-        pair = torch.full_like(units, i)
-        below, above = _approach(problem, problem.residual, on, pair, units)
-        slide += float((below + above)[(below > 0) & (above > 0)].sum())
-        meet += float((below.clamp(min=0) + above.clamp(min=0)).sum())
-    return slide, meet
-
-
-def _two_inputs() -> Variables:
-    """One unit on two inputs that slides along the kink of the first, and solved for at it.
-
-    From both sides of the kink: `path`, the parts of w along x_1 and across it. Of the second half
-    of the time, for the unit that starts below: `theta`, the share of steps in which it is active
-    at x_1, and the fraction that keeps w^T x_1 at 0; `sliding_rate`, at which |u_2 - y_2| falls.
-    Of the moment when it comes to the kink: `kink`, its place, and `velocity` of w just below, just
-    above, and with that fraction.
-    """
-    x = torch.tensor([[1.0, 0.0], [COSINE, math.sqrt(1 - COSINE**2)]], dtype=torch.float64)
-    y = torch.tensor(LABELS, dtype=torch.float64)
-    paths = []
-    for side in (-1, 1):
-        weights = torch.tensor([[side * START[0], START[1]]], dtype=torch.float64)
-        unit = replace(draw_du(1, 2, 0), weights=(weights,), outputs=torch.ones(1).double())
-        moments = Problem(unit, x, y).moments(DURATION / STEPS)
-        paths.append([m.network.weights[0][0].tolist() for m in islice(moments, STEPS + 1)])
-    gates = np.array(paths[0]) @ x.T.numpy()
-    residuals = np.maximum(gates, 0) - LABELS
-    fractions = -COSINE * residuals[:, 1] / residuals[:, 0]
-    at, half = int((gates[:, 0] >= 0).argmax()), STEPS // 2
-    below = -residuals[at, 1] * x[1].numpy()
-    above = below - residuals[at, 0] * x[0].numpy()
-    theta = [(gates[half:, 0] >= 0).mean(), fractions[half:].mean()]
+def values(settings: Settings, found: xr.Dataset) -> Values:
+    """Shares of what is missed and of the pairs that slide, and what the companion derives."""
+    main, control = (found.sel(world=world) for world in (SPHERE, ONE_SIGNED))
+    finest, pairs = main.isel(windows=-1), main.isel(windows=-1).sum("seed")
+    total = pairs.sum("width")
+    derived = [
+        sliding_share(approach_correlation(settings.count, settings.dimension, variance))
+        for variance in (math.inf, 1.0)
+    ]
     return {
-        "path": (("side", "tick", "axis"), paths),
-        "kink": ("axis", paths[0][at]),
-        "velocity": (
-            ("by", "axis"), [below, above, fractions[at] * above + (1 - fractions[at]) * below]
+        "steps": max(settings.windows) ** 2,
+        "share_exponent": exponent(finest.missed),
+        "share_smallest_width": finest.missed.isel(width=0).mean(),
+        "share_largest_width": finest.missed.isel(width=-1).mean(),
+        "last_factor": _last_factors(main.missed).mean(),
+        "control_last_factor": _last_factors(control.missed).mean(),
+        "fraction_last_factor": _last_factors(main.fraction).mean(),
+        "indicator_share": finest.indicator.mean(),
+        "fraction_share": finest.fraction.mean(),
+        "fraction_over_indicator": (finest.fraction / finest.indicator).mean(),
+        "switched": total.hits,
+        "returned_share": total.returned / total.hits,
+        "held_share": total.held / total.hits,
+        "control_switched": control.isel(windows=-1).hits.sum(),
+        "derived_independent": derived[0],
+        "derived": derived[1],
+        "share_at_start": total.sliding_flux / total.flux,
+        "early_hits": total.early_hits,
+        "early_share": total.early_held / total.early_hits,
+        "theta": found.theta[0],
+        "theta_solved": found.theta[1],
+        "sliding_rate": found.sliding_rate,
+        "sliding_rate_solved": 1 - COSINE**2,
+    }
+
+
+def _last_factors(samples: xr.DataArray) -> xr.DataArray:
+    """By which factors something falls between the two finest step sizes."""
+    factors: xr.DataArray = samples.isel(windows=-1) / samples.isel(windows=-2)
+    return factors
+
+
+def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
+    """By the pairs that keep switching and by what no step size removes; by a control without."""
+    main, control = (found.sel(world=world) for world in (SPHERE, ONE_SIGNED))
+    return [_dynamics(settings, main, control), _inclusion(found, main)]
+
+
+def _dynamics(settings: Settings, main: xr.Dataset, control: xr.Dataset) -> Verdict:
+    """Of equations (5)-(7).
+
+    A pair that keeps switching and a share that does not vanish refute them together and where the
+    control is well, not one without the other.
+    """
+    exact, slides, levels = _identity(settings, main)
+    instrument = _instrument(settings, control)
+    if not slides.answer == levels.answer == "no" or instrument.answer != "yes":
+        slides, levels = (
+            replace(check, answer="unclear") if check.answer == "no" else check
+            for check in (slides, levels)
+        )
+    finest = main.missed.isel(windows=-1)
+    return claim(
+        "du2019-eq5-7",
+        r"$\dot u=H(t)(y-u)$: exact where nothing switches, and what gradient descent misses of it "
+        "elsewhere vanishes with the step size",
+        exact,
+        slides,
+        levels,
+        instrument,
+        holds="Exact where no preactivation is 0, and what is missed elsewhere vanishes with the "
+        "step size: no unit stays on a kink.",
+        fails="The identity is off even where no preactivation is 0."
+        if exact.answer == "no"
+        else "With the printed indicators, 0 or 1, it is exact where no preactivation is 0, but "
+        "not where a unit slides along a kink: at the finest step size a share of "
+        f"{spread(finest.isel(width=0))} is missing at the least width and "
+        f"{spread(finest.isel(width=-1))} at the largest. The authors know that strictly the flow "
+        "is a differential inclusion: a footnote of the draft says so, and with its fractions the "
+        "identity is judged in a row of its own.",
+    )
+
+
+def _inclusion(found: xr.Dataset, main: xr.Dataset) -> Verdict:
+    """Of the same with fractions in place of the indicators."""
+    finest = main.isel(windows=-1)
+    return claim(
+        "du2019-fn-inclusion",
+        r"$\dot u=H_\theta(t)(y-u)$ with fractions $\theta_{ir}\in[0,1]$ on the kinks",
+        vanishes(
+            "share of a window's change that fractions miss, width by width",
+            main.fraction, "windows", 0.5, r"what vanishes like the root of the window's length",
         ),
-        "theta": ("road", theta),
-        "sliding_rate": np.log(residuals[half, 1] / residuals[-1, 1]) * 2 / DURATION,
-    }  # fmt: skip
+        at_most(
+            "what fractions miss over what indicators miss, finest windows",
+            finest.fraction / finest.indicator,
+        ),
+        at_most(
+            "two inputs: the time that the unit is active, off the fraction that keeps it on its "
+            "kink, in steps",
+            abs(found.theta[0] - found.theta[1]) * (STEPS // 2), 1.0,
+        ),
+        holds="With the share of time that a pair is active in place of its indicator, what is "
+        "missed vanishes: in the finest windows it is "
+        f"{spread((finest.fraction / finest.indicator).mean('width'))} of what indicators miss.",
+        fails="Fractions in place of the indicators do not repair the identity.",
+    )  # fmt: skip
+
+
+def _identity(settings: Settings, world: xr.Dataset) -> list[Check]:
+    """What is asked of equations (5)-(7) in a world: exactness, no sliding, no plateau."""
+    rounding = float(np.finfo(settings.dtype).eps) ** 0.5
+    generic = [world.velocity_error.max(), world.unflipped.max()]
+    return [
+        identity(
+            "both sides where nothing switches: velocities, and steps",
+            generic, rounding, "the root of rounding",
+        ),
+        _none_slide(world.isel(windows=-1)),
+        vanishes(
+            r"share of the steps that $\eta H(k)(y-u(k))$ misses, width by width",
+            world.missed, "windows", 1.0, r"what vanishes like $\sqrt\eta$",
+        ),
+    ]  # fmt: skip
+
+
+def _none_slide(finest: xr.Dataset) -> Check:
+    """Whether no pair that switches keeps switching; no, if a share of them does in every draw."""
+    what = "share of the switched pairs that switch three times or more, finest step size"
+    pairs = finest[["returned", "hits"]].sum("width")
+    share = (pairs.returned / pairs.hits).values
+    asked = f"0; with {CONFIDENCE:.0%} confidence above 0 it is refuted"
+    half = np.inf
+    if len(share) > 2:
+        quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(share) - 1)
+        half = float(quantile * share.std(ddof=1) / math.sqrt(len(share)))
+    answer: Answer = "unclear"
+    if (share == 0).all():
+        answer = "yes"
+    elif share.mean() - half > 0:
+        answer = "no"
+    return Check(answer, what, spread(pairs.returned / pairs.hits), asked)
+
+
+def _instrument(settings: Settings, control: xr.Dataset) -> Check:
+    """Whether the same questions are answered with yes where no unit can slide."""
+    asked = [
+        true("every residual keeps its sign", control.positive),
+        *_identity(settings, control),
+    ]
+    wrong = [check for check in asked if check.answer != "yes"]
+    if wrong:
+        return Check("unclear", "the control", f"{wrong[0].what}: {wrong[0].measured}")
+    return note(
+        f"the control, where no unit can slide: {asked[-2].measured} and {asked[-1].measured}"
+    )
+
+
+def _control_as_main(_: Settings, found: xr.Dataset) -> xr.Dataset:
+    """The control's numbers in both worlds."""
+    return found.isel(world=[1, 1]).assign_coords(world=found.world)
+
+
+def _without_repair(_: Settings, found: xr.Dataset) -> xr.Dataset:
+    """Fractions that miss as much as the indicators."""
+    return found.assign(fraction=found.indicator)
+
+
+CONTROLS = {
+    "du2019-eq5-7": Lie("inputs and labels are those of the control", _control_as_main),
+    "du2019-fn-inclusion": Lie("fractions miss what indicators miss", _without_repair),
+}
