@@ -46,6 +46,7 @@ class Step:
 
 
 def steps_of(problem: Problem, step_size: float) -> Iterator[Step]:
+    """Gradient descent, step by step and without end."""
     moments = problem.moments(step_size)
     now = next(moments)
     while True:
@@ -61,9 +62,9 @@ def span(problem: Problem, steps: list[Step], step_size: float) -> list[float]:
 
     Of equal knowledge. With the indicators of every step: sum_k eta H(k) (y - u(k)). With
     fractions: theta_ir, the share of the steps in which unit r is active at input i, takes the
-    indicator's place in H, and the mean residual that of the residual. A pair that keeps
-    switching is active at x_i in the very steps in which it moves off the kink on that side; the
-    first sum counts these moves, while theta has the two sides cancel.
+    indicator's place in H, and the mean residual that of the residual. A unit that slides moves
+    down to the kink while it is active and up to it while it is not; the indicators count the one
+    without the other, with fractions the two cancel.
     """
     theta = torch.stack([step.on for step in steps]).to(problem.x).mean(dim=0)
     gram = (problem.x @ problem.x.T) * (theta @ theta.T) / theta.shape[1]
@@ -154,11 +155,11 @@ def meetings(problem: Problem) -> tuple[float, float]:
 def two_inputs() -> Variables:
     """One unit on two inputs that slides along the kink of the first, and solved for at it.
 
-    From both sides of the kink: `path`, the parts of w along x_1 and across it. Of the second half
-    of the time, for the unit that starts below: `theta`, the share of steps in which it is active
-    at x_1, and the fraction that keeps w^T x_1 at 0; `sliding_rate`, at which |u_2 - y_2| falls.
-    Of the moment when it comes to the kink: `kink`, its place, and `velocity` of w just below, just
-    above, and with that fraction.
+    From both sides of the kink: `path`, the parts of w along x_1 and across it, at the times of
+    `clock`. Of the second half of the time, for the unit that starts below: `theta`, the share of
+    steps in which it is active at x_1, and the fraction that keeps w^T x_1 at 0; `sliding_rate`, at
+    which |u_2 - y_2| falls. Of the moment when it comes to the kink: `kink`, its place, and
+    `velocity` of w just below, just above, and with that fraction.
     """
     x = torch.tensor([[1.0, 0.0], [COSINE, math.sqrt(1 - COSINE**2)]], dtype=torch.float64)
     y = torch.tensor(LABELS, dtype=torch.float64)
@@ -176,6 +177,7 @@ def two_inputs() -> Variables:
     above = below - residuals[at, 0] * x[0].numpy()
     theta = [(gates[half:, 0] >= 0).mean(), fractions[half:].mean()]
     return {
+        "clock": ("tick", np.linspace(0, DURATION, STEPS + 1)),
         "path": (("side", "tick", "axis"), paths),
         "kink": ("axis", paths[0][at]),
         "velocity": (

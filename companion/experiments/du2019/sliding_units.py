@@ -52,7 +52,7 @@ class Settings(SphereSettings):
 
     seeds: Size = 6
     widths: SeveralSizes = (50, 200, 800)
-    windows: SeveralSizes = (6, 12, 24)
+    windows: SeveralSizes = (5, 10, 20)
     horizon: Positive = 1.0
 
     @property
@@ -62,7 +62,7 @@ class Settings(SphereSettings):
 
 
 QUICK = Settings()
-PAPER = Settings(seeds=10, widths=(50, 200, 800, 3200), windows=(6, 12, 24, 48))
+PAPER = Settings(seeds=10, widths=(50, 200, 800, 3200), windows=(5, 10, 20, 40))
 
 
 def cost(settings: Settings) -> Cost:
@@ -79,10 +79,10 @@ def summary(settings: Settings) -> str:
     s = settings
     steps = listed(windows**2 for windows in s.windows)
     return (
-        f"{s.data}, and a control on the absolute values of these inputs with labels $u(0)+1$; "
-        f"widths {listed(s.widths)}, {s.seeds} seeds; gradient descent with {steps} steps for the "
-        f"same time, ${s.horizon:g}/\\lambda_0$ and in the control "
-        f"${s.horizon:g}/\\lambda_{{\\max}}$"
+        f"Inputs {s.data}, and a control on the absolute values of these inputs with labels "
+        f"$u(0)+1$; widths {listed(s.widths)}, {s.seeds} seeds; gradient descent with {steps} "
+        f"steps for the same time, ${s.horizon:g}/\\lambda_0$ and in the control "
+        f"${s.horizon:g}/\\lambda_{{\\max}}$."
     )
 
 
