@@ -167,7 +167,7 @@ def vanishes(what: str, samples: xr.DataArray, along: str, power: float, law: st
     sizes = np.asarray(samples.indexes[along], dtype=float)[-2:]
     slowest = float(sizes[0] / sizes[-1]) ** power
     asked = (
-        f"a factor below {number(math.sqrt(slowest), '.2f')}, half way from the 1 of what levels "
+        f"below {number(math.sqrt(slowest), '.2f')}, half way from the 1 of what levels "
         f"off to the {number(slowest, '.2f')} of {law}, with all of the interval"
     )
     last = samples.isel({along: slice(-2, None)}).transpose(along, "seed", ...).values
@@ -181,7 +181,7 @@ def vanishes(what: str, samples: xr.DataArray, along: str, power: float, law: st
     edge = math.sqrt(slowest)
     answer: Answer = "yes" if (high < edge).all() else "no" if (low > edge).any() else "unclear"
     told = listed(f"{m:.3f} ({a:.3f} to {b:.3f})" for m, a, b in zip(mean, low, high, strict=True))
-    words = f"falls by {told} between the last two sizes"
+    words = f"at the last size {told} times what it is at the size before"
     return Check(answer, what, words, asked, factor(edge, float(high.max())))
 
 

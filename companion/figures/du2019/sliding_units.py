@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from companion.figures.panels import Canvas, Drawing, Panel
+from companion.figures.panels import AT_X, Canvas, Drawing, Panel
 from companion.figures.style import BLUE, FAINT, GREEN, INK, RED, by_size
 from companion.figures.words import said
 from companion.lab.results import Result
@@ -35,11 +35,11 @@ def one_unit(result: Result) -> Drawing:
         ("velocity on the kink", GREEN, speed[2], kink),
     ):
         left.arrow(name, base, base + _ARROW * velocity, color)
-    left.note("inactive,\n$w^\\top x_1<0$", (path[:, :, 0].min(), 1.7), BLUE)
-    left.note("active,\n$w^\\top x_1>0$", (0.12, 1.7), RED)
-    left.note("slides", (0, kink[1] + 0.5 * _ARROW * speed[2, 1]), GREEN, (8, 0))
-    right.note("starts active", (0, path[1, 0, 0]), INK, (12, 2))
-    right.note("starts inactive", (0, path[0, 0, 0]), INK, (12, -8))
+    left.note("inactive,\n$w^\\top x_1<0$", (path[0, 0, 0], 0.85), BLUE, (0, 0), xycoords=AT_X)
+    left.note("active,\n$w^\\top x_1>0$", (0.5 * path[1, 0, 0], 0.85), RED, (0, 0), xycoords=AT_X)
+    left.note("slides", kink, GREEN, (8, 24))
+    right.note("starts active", (0, path[1, 0, 0]), INK, (14, -6))
+    right.note("starts inactive", (0, path[0, 0, 0]), INK, (14, 0))
     return canvas.drawing(
         "One unit and two inputs; gradient descent with small steps. Left: the weight vector from "
         "both sides. The velocity points at the kink of $x_1$ where the unit is inactive (blue) "
@@ -58,8 +58,8 @@ def sliding_units(result: Result) -> Drawing:
     a, v = result.arrays, result.values
     windows, widths = np.array(result.settings["windows"]), result.settings["widths"]
     canvas = Canvas(2, sharey=True)
-    left = canvas.panel("steps", STEPS, MISSED, log="xy", title="of steps, with indicators")
-    right = canvas.panel("windows", STEPS, MISSED, log="xy", title="of windows")
+    left = canvas.panel("steps", STEPS, MISSED, log="xy", title="step by step, with indicators")
+    right = canvas.panel("windows", STEPS, MISSED, log="xy", title="window by window")
     main, control = a["missed"]
     _by_width(left, "inputs on the sphere", windows**2, widths, main, "-", named=True)
     _by_width(left, "control", windows**2, widths, control, "--")
@@ -73,17 +73,25 @@ def sliding_units(result: Result) -> Drawing:
     return canvas.drawing(
         "What is missed of the changes of $u$, mean and range over "
         f"{main.shape[0]} seeds. Left: by $\\eta H(k)(y-u(k))$, step by step; solid where units "
-        "slide, dashed in the control, where none can. Between the two largest numbers of steps "
-        f"the share falls by a factor {v['last_factor']:.3f}, in the control by "
-        f"{v['control_last_factor']:.2f}. "
+        "slide, dashed in the control, where none can. Between the two largest "
+        f"numbers of steps the share falls to {v['last_factor']:.2f} of itself, in the control "
+        f"to {v['control_last_factor']:.2f}. "
         + said(result, "No step size removes it.", "du2019-eq5-7", outcomes=("fails",))
         + " Right: of whole windows, as many as each has steps, by the indicators of every step "
         "(solid) and by the share of time that each pair is active (dotted). "
         + said(result, "With these fractions it vanishes.", "du2019-fn-inclusion"),
-        "Left, a level curve per width and, below, dashed ones that fall. Right, level curves per "
-        "width and dotted ones that fall; wider networks lie lower. "
-        f"The curves of the widest end at {main[:, -1, -1].mean():.1e} and "
-        f"{a['fraction'][0, :, -1, -1].mean():.1e}.",
+        "Left, a solid and below it a dashed curve per width. "
+        + said(
+            result,
+            "The solid ones level off, the dashed ones fall.",
+            "du2019-eq5-7",
+            outcomes=("fails",),
+        )
+        + " Right, a solid and below it a dotted curve per width. "
+        + said(result, "The dotted ones fall.", "du2019-fn-inclusion")
+        + " Wider networks lie lower. "
+        f"The curves of the widest end at {main[:, -1, -1].mean():.2g} and "
+        f"{a['fraction'][0, :, -1, -1].mean():.2g}.",
     )
 
 
