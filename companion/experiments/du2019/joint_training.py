@@ -19,6 +19,7 @@ from companion.bounds.du2019 import (
     lemma_a3_radii,
     lemma_a4_distance,
     lemma_a5_distance,
+    theorem_3_2,
     theorem_3_3_width,
 )
 from companion.experiments.du2019._balls import certified, perturbed
@@ -48,11 +49,13 @@ from companion.lab.checks import (
     identity,
     probability_at_least,
 )
+from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import exponent, spread
 from companion.lab.results import Outcome, Verdict
 from companion.lab.settings import Share, Size
 from companion.lab.sweep import Variables, sweep
+from companion.lab.words import listed
 from companion.linearised import changes
 from companion.monitors import Record, layer_lambda_mins, misfit, unit_distances
 
@@ -62,6 +65,33 @@ EXPECTED: dict[str, Outcome] = {
     "du2019-lemA.3": "holds",
     "du2019-lemA.4-5": "outside-regime",
     "du2019-lemA.6": "outside-regime",
+}
+CONTROLS = {
+    "du2019-thm3.3": Lie(
+        "at the last time the misfit of every run is 1 % above the bound",
+        lambda settings, found: _above_the_rate(found),
+    ),
+    "du2019-lemA.2": Lie(
+        "at the last time the misfit of every run is 1 % above the bound",
+        lambda settings, found: _above_the_rate(found),
+    ),
+    "du2019-lemA.3": Lie(
+        r"around every draw the weights may move $H$ by $0.126\,\lambda_0$, more than their half "
+        "of a quarter",
+        lambda settings, found: found.assign(weight_certified=0.126 * found.ball_lambda_0),
+    ),
+    "du2019-lemA.4-5": Lie(
+        "in every run the output weight that moves most is 1 % outside its ball",
+        lambda settings, found: found.assign(
+            output_distance=found.output_distance * 1.01 / _radius_shares(settings, found)[1]
+        ),
+    ),
+    "du2019-lemA.6": Lie(
+        r"at the last time $\lambda_{\min}(H)$ is $0.49\,\lambda_0$ in every run",
+        lambda settings, found: found.assign(
+            lambda_min=found.lambda_min.where(_before_the_end(found), 0.49 * found.lambda_0)
+        ),
+    ),
 }
 Multiple = Annotated[float, Field(ge=1)]
 
@@ -92,6 +122,17 @@ def cost(settings: Settings) -> Cost:
     balls = sum(2 * s.count * m * (s.dimension + 3 * s.count) for m in s.widths)
     size = 8 * max(s.widths) * (4 * s.count + (12 + s.points) * s.dimension)
     return Cost(s.seeds * flows + s.draws * balls, size)
+
+
+def summary(settings: Settings) -> str:
+    """The joint flow, and the balls of Lemma A.3."""
+    s = settings
+    return (
+        rf"Gradient flow of both layers, and of the first alone, to $t={s.horizon:g}/\lambda_0$ "
+        f"for networks of width $m$ = {listed(s.widths)} on {s.seeds} data sets of $n$ = {s.count} "
+        f"inputs uniform on the sphere in dimension $d$ = {s.dimension} with labels $N(0,1)$; the "
+        f"balls of Lemma A.3 around networks of these widths on {s.draws} data sets."
+    )
 
 
 def run(settings: Settings, device: str) -> xr.Dataset:
@@ -338,6 +379,19 @@ def _radius_shares(settings: Settings, found: xr.Dataset) -> tuple[xr.DataArray,
     far_w = xr.apply_ufunc(lemma_a4_distance, *known, vectorize=True)
     far_a = xr.apply_ufunc(lemma_a5_distance, *known, settings.delta, vectorize=True)
     return found.distance.max("time") / far_w, found.output_distance.max("time") / far_a
+
+
+def _before_the_end(found: xr.Dataset) -> xr.DataArray:
+    """Whether a recorded time is not the last."""
+    place = xr.DataArray(np.arange(found.sizes["time"]), dims="time")
+    before: xr.DataArray = place < found.sizes["time"] - 1
+    return before
+
+
+def _above_the_rate(found: xr.Dataset) -> xr.Dataset:
+    """A lie: at the last time every misfit is 1 % above the theorem's bound."""
+    rate = theorem_3_2(found.times, found.lambda_0, found.misfit.isel(time=0))
+    return found.assign(misfit=found.misfit.where(_before_the_end(found), 1.01 * rate))
 
 
 def _output_distances(found: xr.Dataset) -> xr.DataArray:
