@@ -19,7 +19,6 @@ from companion.bounds.du2019 import (
     lemma_a3_radii,
     lemma_a4_distance,
     lemma_a5_distance,
-    theorem_3_2,
     theorem_3_3_width,
 )
 from companion.experiments.du2019._balls import certified, perturbed
@@ -68,11 +67,13 @@ EXPECTED: dict[str, Outcome] = {
 }
 CONTROLS = {
     "du2019-thm3.3": Lie(
-        "at the last time the misfit of every run is 1 % above the bound",
+        "the misfits after time 0 are larger by the factor that brings each run 1 % above the "
+        "bound",
         lambda settings, found: _above_the_rate(found),
     ),
     "du2019-lemA.2": Lie(
-        "at the last time the misfit of every run is 1 % above the bound",
+        "the misfits after time 0 are larger by the factor that brings each run 1 % above the "
+        "bound",
         lambda settings, found: _above_the_rate(found),
     ),
     "du2019-lemA.3": Lie(
@@ -87,9 +88,9 @@ CONTROLS = {
         ),
     ),
     "du2019-lemA.6": Lie(
-        r"at the last time $\lambda_{\min}(H)$ is $0.49\,\lambda_0$ in every run",
+        r"the least $\lambda_{\min}(H(t))$ of every run is $0.49\,\lambda_0$",
         lambda settings, found: found.assign(
-            lambda_min=found.lambda_min.where(_before_the_end(found), 0.49 * found.lambda_0)
+            lambda_min=found.lambda_min * 0.49 / least_ratios(found)
         ),
     ),
 }
@@ -381,17 +382,10 @@ def _radius_shares(settings: Settings, found: xr.Dataset) -> tuple[xr.DataArray,
     return found.distance.max("time") / far_w, found.output_distance.max("time") / far_a
 
 
-def _before_the_end(found: xr.Dataset) -> xr.DataArray:
-    """Whether a recorded time is not the last."""
-    place = xr.DataArray(np.arange(found.sizes["time"]), dims="time")
-    before: xr.DataArray = place < found.sizes["time"] - 1
-    return before
-
-
 def _above_the_rate(found: xr.Dataset) -> xr.Dataset:
-    """A lie: at the last time every misfit is 1 % above the theorem's bound."""
-    rate = theorem_3_2(found.times, found.lambda_0, found.misfit.isel(time=0))
-    return found.assign(misfit=found.misfit.where(_before_the_end(found), 1.01 * rate))
+    """A lie: after time 0 the largest misfit of every run is 1 % above the theorem's bound."""
+    higher = found.misfit * 1.01 / bound_shares(found)
+    return found.assign(misfit=higher.where(found.times > 0, found.misfit))
 
 
 def _output_distances(found: xr.Dataset) -> xr.DataArray:
