@@ -206,7 +206,7 @@ def equal(what: str, means: Samples, errors: Samples, target: Samples, precision
     off = np.abs(mean - known) / np.maximum(error, _ROUNDING * np.abs(known))
     precise = bool((STANDARD_ERRORS * error <= precision * np.abs(known)).all())
     close = off.max() <= STANDARD_ERRORS
-    blind = float((np.abs(mean - known) + STANDARD_ERRORS * error).max() / np.abs(known).min())
+    blind = float(((np.abs(mean - known) + STANDARD_ERRORS * error) / np.abs(known)).max())
     return Check(
         "no" if not close else "yes" if precise else "unclear",
         what,

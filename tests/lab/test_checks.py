@@ -462,3 +462,9 @@ def test_a_claim_without_a_check_does_not_hold():
 
 def test_a_check_that_stands_anyway_is_otherwise_the_same():
     assert anyway(NO) == Check("no", NO.what, NO.measured, NO.tolerance, NO.slack, anyway=True)
+
+
+def test_slack_of_means_of_different_sizes_is_each_one_s_own():
+    """0.04 is known to 10 %, and 1 to 1 %: no value off by 40 % of anything could pass."""
+    slack = equal("share", [0.04, 1.0], [0.001, 0.0025], [0.04, 1.0], 0.2).slack
+    assert slack.startswith("a value off by 10.")
