@@ -22,11 +22,13 @@ from companion.experiments.du2019._problem import Problem, draw
 from companion.experiments.du2019._regime import needed_width, unmet
 from companion.kernels import lambda_min
 from companion.lab.checks import at_most, claim, exponent_near, note
+from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import contraction, exponent, spread
 from companion.lab.results import Outcome, Verdict
 from companion.lab.settings import Positive, Probability, SeveralSizes, Size, SphereSettings
 from companion.lab.sweep import Variables, sweep
+from companion.lab.words import listed
 from companion.linearised import changes
 from companion.monitors import Every, Record, misfit, unit_distances
 
@@ -63,6 +65,18 @@ PAPER = Settings(
     step_sizes=(0.25, 0.5, 1.0),
     steps=100,
 )
+
+
+def summary(settings: Settings) -> str:
+    """Steps, widths, step sizes, seeds and data."""
+    s = settings
+    multiples = listed([rf"${each:g}/\lambda_{{\max}}(H^\infty)$" for each in s.step_sizes])
+    return (
+        rf"Gradient descent for {s.steps} steps at $\eta=\lambda_0/n^2$, {multiples} on networks "
+        f"with $m$ = {listed(s.widths)} hidden units, from each of {s.seeds} seeds; every seed "
+        f"draws its own $n={s.count}$ inputs, uniform on the sphere in dimension "
+        f"$d={s.dimension}$, with labels from $N(0,1)$, and every width its own network."
+    )
 
 
 def cost(settings: Settings) -> Cost:
@@ -171,10 +185,7 @@ def _theorem(settings: Settings, found: xr.Dataset, ratios: xr.DataArray, outsid
 
 def _corollary(settings: Settings, found: xr.Dataset, hypothesis: bool) -> Verdict:
     """The bound, and the exponents: of the root mean square, and of the maximum over m units."""
-    start = found.misfit.isel(eta=-1, step=0)
-    radius = xr.apply_ufunc(
-        corollary_4_1_distance, settings.count, found.width, found.lambda_0, start, vectorize=True
-    )
+    start, radius = found.misfit.isel(eta=-1, step=0), _ball(settings, found)
     far = found.isel(eta=-1) / np.sqrt(start)  # the bound is proportional to ||y - u(0)||
     slack, frozen = _width_allowance(found), exponent(far.frozen_distance)
     return claim(
@@ -190,6 +201,36 @@ def _corollary(settings: Settings, found: xr.Dataset, hypothesis: bool) -> Verdi
         "ball.",
         fails="A weight leaves the ball, or the distance falls with another power of m.",
     )
+
+
+def _ball(settings: Settings, found: xr.Dataset) -> xr.DataArray:
+    """Right side of Corollary 4.1."""
+    start = found.misfit.isel(eta=-1, step=0)
+    radius: xr.DataArray = xr.apply_ufunc(
+        corollary_4_1_distance, settings.count, found.width, found.lambda_0, start, vectorize=True
+    )
+    return radius
+
+
+def _too_slow(settings: Settings, found: xr.Dataset) -> xr.Dataset:
+    share = 0.99 * found.step_size * found.lambda_0 / 2
+    bound = found.misfit.isel(step=0) * (1 - share) ** xr.DataArray(
+        np.arange(settings.steps + 1), dims="step"
+    )
+    return found.assign(misfit=bound.transpose(*found.misfit.dims))
+
+
+def _too_far(settings: Settings, found: xr.Dataset) -> xr.Dataset:
+    radius = _ball(settings, found)
+    return found.assign(distance=(1.01 * radius).broadcast_like(found.distance))
+
+
+SLOW = r"every step removes 1 % less of the squared residual than $\eta\lambda_0/2$"
+CONTROLS = {
+    "du2019-thm4.1": Lie(SLOW, _too_slow),
+    "du2019-cond4.1": Lie(SLOW, _too_slow),
+    "du2019-cor4.1": Lie("in every run one unit is 1 % outside the ball", _too_far),
+}
 
 
 def _ratios(settings: Settings, found: xr.Dataset) -> xr.DataArray:

@@ -16,6 +16,7 @@ from companion.experiments.du2019._problem import Problem, draw
 from companion.experiments.du2019._regime import needed_width
 from companion.kernels import empirical_gram, lambda_min, near_boundary
 from companion.lab.checks import at_least, at_most, claim, identity
+from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import exponent
 from companion.lab.results import Outcome, Verdict
@@ -29,6 +30,7 @@ from companion.lab.settings import (
     SphereSettings,
 )
 from companion.lab.sweep import Variables, sweep
+from companion.lab.words import listed
 from companion.monitors import unit_distances
 
 EXPECTED: dict[str, Outcome] = {"du2019-decomp": "holds"}
@@ -54,6 +56,18 @@ class Settings(SphereSettings):
 
 QUICK = Settings()
 PAPER = Settings(count=50, dimension=50, widths=(500, 2000, 8000, 32000), seeds=5, steps=100)
+
+
+def summary(settings: Settings) -> str:
+    """Steps, step sizes, widths, seeds and data."""
+    s = settings
+    return (
+        f"Each of {s.steps} steps of gradient descent taken apart, at "
+        rf"$\eta={s.multiple:g}\,\lambda_0/n^2$ and $1/\lambda_{{\max}}(H^\infty)$, for "
+        f"networks with $m$ = {listed(s.widths)} hidden units, from each of {s.seeds} seeds; every "
+        f"seed draws its own $n={s.count}$ inputs, uniform on the sphere in dimension "
+        f"$d={s.dimension}$, with labels from $N(0,1)$, and every width its own network."
+    )
 
 
 def cost(settings: Settings) -> Cost:
@@ -267,3 +281,12 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
             fails="A line of the proof is false at some step.",
         )
     ]
+
+
+def _heavier(settings: Settings, found: xr.Dataset) -> xr.Dataset:
+    return found.assign(perp_quotient=1.01 * found.perp_quotient / found.perp_quotient.max())
+
+
+CONTROLS = {
+    "du2019-decomp": Lie(r"at one step $\lVert H^\perp\rVert$ is 1 % above its bound", _heavier),
+}

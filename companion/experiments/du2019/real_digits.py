@@ -21,11 +21,13 @@ from companion.experiments.du2019._problem import on_data
 from companion.experiments.du2019._regime import unmet
 from companion.kernels import infinite_width_gram
 from companion.lab.checks import anyway, at_least, at_most, claim
+from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import contraction, spread
 from companion.lab.results import Outcome, Verdict
 from companion.lab.settings import Probability, SeededSettings, Size, Sizes
 from companion.lab.sweep import Variables, sweep
+from companion.lab.words import listed
 from companion.linearised import FrozenKernel
 from companion.monitors import misfit
 
@@ -62,6 +64,25 @@ class Settings(SeededSettings):
 
 QUICK = Settings()
 PAPER = Settings(widths=(500, 2000, 8000), seeds=3, steps=200)
+
+
+def summary(settings: Settings) -> str:
+    """Data, step size, steps, widths and networks."""
+    s = settings
+    if s.file is None:
+        plus, minus = s.classes
+        data = (
+            f"$n={2 * s.per_class}$ images of handwritten digits, {s.per_class} of {plus} "
+            f"(label $+1$) and {s.per_class} of {minus} (label $-1$), as $d={PIXELS}$ pixels "
+            "scaled to unit norm"
+        )
+    else:
+        data = f"the inputs and labels of the file {s.file.name}"
+    return (
+        rf"Gradient descent for {s.steps} steps at $\eta={s.step_size:g}/\lambda_{{\max}}"
+        rf"(H^\infty)$ on {data}, for networks with $m$ = {listed(s.widths)} hidden units, "
+        f"{s.seeds} of each width."
+    )
 
 
 def cost(settings: Settings) -> Cost:
@@ -184,6 +205,20 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
             r"$\lambda_0$ is zero to rounding.",
         )
     ]
+
+
+def _too_slow(settings: Settings, found: xr.Dataset) -> xr.Dataset:
+    share = 0.99 * found.step_size * found.eigenvalues.isel(rank=0) / 2
+    steps = xr.DataArray(np.arange(settings.steps + 1), dims="step")
+    bound = found.misfit.isel(step=0) * (1 - share) ** steps
+    return found.assign(misfit=bound.transpose(*found.misfit.dims))
+
+
+CONTROLS = {
+    "du2019-digits": Lie(
+        r"every step removes 1 % less of the squared residual than $\eta\lambda_0/2$", _too_slow
+    ),
+}
 
 
 def _needed_width(settings: Settings, found: xr.Dataset) -> float:

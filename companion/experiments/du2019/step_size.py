@@ -18,6 +18,7 @@ from companion.experiments.du2019._problem import Problem, on_data
 from companion.experiments.du2019._regime import unmet
 from companion.kernels import empirical_gram, lambda_max
 from companion.lab.checks import at_least, at_most, claim
+from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import PowerLaw, contraction, exponent, spread
 from companion.lab.results import Outcome, Verdict
@@ -30,6 +31,7 @@ from companion.lab.settings import (
     Share,
 )
 from companion.lab.sweep import Variables, sweep
+from companion.lab.words import listed
 from companion.monitors import misfit
 
 EXPECTED: dict[str, Outcome] = {"du2019-thm4.1-eta": "outside-regime"}
@@ -63,6 +65,19 @@ PAPER = Settings(
     steps=100,
     resolution=0.01,
 )
+
+
+def summary(settings: Settings) -> str:
+    """What is bisected for, counts, widths, seeds and data."""
+    s = settings
+    return (
+        "A bisection for the largest step size at which the squared residual falls at each of "
+        f"{s.steps} steps, to {s.resolution:g} of it, for $n$ = {listed(s.counts)} inputs at "
+        f"$m={s.widths[len(s.widths) // 2]}$ and for $m$ = {listed(s.widths)} hidden units at "
+        f"$n={s.counts[len(s.counts) // 2]}$, from each of {s.seeds} seeds; every seed draws its "
+        f"own inputs, uniform on the sphere in dimension $d={s.dimension}$, with labels from "
+        "$N(0,1)$."
+    )
 
 
 def cost(settings: Settings) -> Cost:
@@ -208,3 +223,16 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
             fails="The theorem's step size is not enough, or the stable range shrinks with width.",
         )
     ]
+
+
+def _too_slow(settings: Settings, found: xr.Dataset) -> xr.Dataset:
+    return found.assign(theorem_ratio=1 - 0.99 * found.theorem * found.lambda_0 / 2)
+
+
+CONTROLS = {
+    "du2019-thm4.1-eta": Lie(
+        r"at $\eta=\lambda_0/n^2$ a step removes 1 % less of the squared residual than "
+        r"$\eta\lambda_0/2$",
+        _too_slow,
+    ),
+}
