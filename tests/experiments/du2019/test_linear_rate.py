@@ -9,6 +9,7 @@ import torch
 
 from companion.bounds.du2019 import corollary_4_1_distance, theorem_4_1
 from companion.datasets import sphere
+from companion.draws import independent_seed
 from companion.errors import InputError
 from companion.experiments.du2019 import linear_rate
 from companion.experiments.du2019._problem import draw
@@ -48,7 +49,8 @@ def settled():
 
 
 def test_misfit_and_distance_are_those_of_autograd_descent(found):
-    data, network = sphere(6, 8, seed=1), draw_du(100, 8, seed=1, dtype=torch.float64)
+    own = independent_seed(1, 6, 8, 100)
+    data, network = sphere(6, 8, seed=1), draw_du(100, 8, seed=own, dtype=torch.float64)
     eta = 1 / lambda_max(infinite_width_gram(data.x))
     path = descent_by_autograd(network, data.x, data.y, eta, 12)
     misfits = [2 * half_sum_loss(net.weights, net.outputs, data.x, data.y) for net in path]

@@ -9,6 +9,7 @@ import torch
 from companion import datafiles
 from companion.datafiles import digits_source, read_digits
 from companion.datasets import sphere
+from companion.draws import independent_seed
 from companion.errors import InputError
 from companion.experiments.du2019 import real_digits
 from companion.experiments.du2019.real_digits import Settings, cost, run, values
@@ -59,7 +60,7 @@ def test_spectrum_is_that_of_the_closed_form(found):
 def test_misfit_and_coordinates_are_those_of_autograd_descent(found):
     """In float64, which the run is not."""
     x, y = (torch.from_numpy(each) for each in images())
-    network = draw_du(40, 784, 1, dtype=torch.float64)
+    network = draw_du(40, 784, independent_seed(1, 20, 784, 40), dtype=torch.float64)
     path = descent_by_autograd(network, x, y, float(found.step_size), 5)
     residuals = [predictions_by_loops(net, x) - y for net in path]
     one = found.sel(seed=1, width=40)

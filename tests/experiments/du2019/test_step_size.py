@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from companion.datasets import sphere
+from companion.draws import independent_seed
 from companion.errors import InputError
 from companion.experiments.du2019 import step_size
 from companion.experiments.du2019._problem import on_data
@@ -44,7 +45,8 @@ def test_bisection_finds_the_edge_of_a_quadratic(largest_eigenvalue):
 
 
 def test_worst_ratio_is_that_of_autograd_descent():
-    data, network = sphere(5, 6, seed=0), draw_du(60, 6, seed=0, dtype=torch.float64)
+    own = independent_seed(0, 5, 6, 60)
+    data, network = sphere(5, 6, seed=0), draw_du(60, 6, seed=own, dtype=torch.float64)
     path = descent_by_autograd(network, data.x, data.y, 1.1, 8)
     sizes = torch.stack([half_sum_loss(p.weights, p.outputs, data.x, data.y) for p in path])
     expected = float((sizes[1:] / sizes[:-1]).max())
@@ -71,7 +73,7 @@ def test_cells_are_their_networks(found):
     one = found.sel(seed=1).isel(cell=-1)
     assert (int(one.counts), int(one.widths)) == (6, 200)
     x, y = (getattr(sphere(6, 8, seed=1), name) for name in ("x", "y"))
-    network = draw_du(200, 8, seed=1, dtype=torch.float64)
+    network = draw_du(200, 8, seed=independent_seed(1, 6, 8, 200), dtype=torch.float64)
     eigenvalues = np.linalg.eigvalsh(infinite_width_gram(x))
     assert float(one.theorem) == pytest.approx(eigenvalues[0] / 36)
     assert float(one.limit_edge) == pytest.approx(2 / eigenvalues[-1])
