@@ -150,6 +150,11 @@ def test_a_step_contracts_by_one_less_half_of_eta_lambda_0(found, slack, outcome
     assert lied["du2019-digits"] == outcome
 
 
+def test_where_the_hypothesis_is_met_the_lie_refutes_the_claim(found):
+    lie = real_digits.CONTROLS["du2019-digits"].told(WIDE, found)
+    assert real_digits.judge(WIDE, lie)[0].outcome == "fails"
+
+
 @pytest.mark.parametrize("least", [0.0, 1e-15])
 def test_judge_sees_a_least_eigenvalue_of_zero_at_any_width(found, least):
     def flat(eigenvalues):
