@@ -140,7 +140,7 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
         "late_ratio": late.mean(),
         "late_prediction": ((1 - widest.step_size * widest.lambda_min) ** 2).mean(),
         "bound_ratio": (1 - widest.step_size * widest.lambda_0 / 2).mean(),
-        "least_speed": _speed(settings, found).min(),
+        "least_speed": _speed(_ratios(settings, found), found).min(),
         "max_over_rms_first": excess.isel(width=0),
         "max_over_rms_last": excess.isel(width=-1),
         "ball_share": (found.farthest / _ball(settings, found)).max(),
@@ -149,7 +149,7 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
 
 def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
     """The bound and the steps, step size by step size; what the companion adds, by exponents."""
-    speed = _speed(settings, found)
+    speed = _speed(_ratios(settings, found), found)
     outside = unmet(needed_width(theorem_4_1_width, settings, found), max(settings.widths))
     sampled = f"{settings.seeds} draws of inputs and networks at each of {len(found.width)} widths"
     return [
@@ -268,12 +268,17 @@ def _step_sizes(settings: Settings) -> list[str]:
     return [r"$\eta=\lambda_0/n^2$", *others]
 
 
-def _speed(settings: Settings, found: xr.Dataset) -> xr.DataArray:
+def _speed(ratios: xr.DataArray, found: xr.Dataset) -> xr.DataArray:
     """Fall of ln ||u(k) - y||^2 up to step k over that of the bound; at least 1 in the theorem.
 
-    Infinite where the residual is down at rounding, which is below every bound.
+    Args:
+        ratios: what every step leaves of ||u - y||^2, NaN where that is down at rounding.
+        found: by the run.
+
+    Returns:
+        Infinite where the residual is down at rounding, which is below every bound.
     """
-    left = _ratios(settings, found).cumprod("step", skipna=False)
+    left = ratios.cumprod("step", skipna=False)  # ||u(k) - y||^2 over its start
     steps = xr.DataArray(np.arange(1, left.sizes["step"] + 1), dims="step")
     asked = -steps * np.log1p(-found.step_size * found.lambda_0 / 2)
     speed: xr.DataArray = (-xr.ufuncs.log(left) / asked).fillna(np.inf)
