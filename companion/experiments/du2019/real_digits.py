@@ -194,7 +194,10 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
             r"$\eta\lambda_0/2$ of $\lVert u(k)-y\rVert^2$.",
             anyway(
                 at_least(
-                    r"$\lambda_0$, which rounding could feign", eigenvalues[0], rounding, ".2g"
+                    r"$\lambda_0$, which rounding could lift above 0",
+                    eigenvalues[0],
+                    rounding,
+                    ".2g",
                 )
             ),
             at_least(
