@@ -358,10 +358,7 @@ def _print_verdicts(result: Result) -> None:
         _say(f"  measured: {verdict.measured}")
         _say(f"  tolerance: {verdict.tolerance}")
         if verdict in unlike:
-            typer.echo(
-                f"  It is '{verdict.outcome}', which differs from what the profiles are expected "
-                f"to give: '{expected.get(verdict.claim)}'."
-            )
+            typer.echo(f"  expected of the profiles: {expected.get(verdict.claim)}")
     typer.echo()
 
 
