@@ -45,6 +45,7 @@ class Shown:
             "figure": self.identifier,
             "experiment": self.result.experiment,
             "fingerprint": self.result.fingerprint,
+            "summary": self.result.summary,
             "values": dict(self.result.values),
             "verdicts": [dataclasses.asdict(verdict) for verdict in self.result.verdicts],
             "profile": self.result.profile,

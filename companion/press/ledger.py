@@ -116,8 +116,8 @@ def found(mark: Mapping[str, Any]) -> Result:
         raise BuildError(
             f"the result {mark['fingerprint']} of {mark['experiment']} is gone; run again."
         )
-    verdicts = tuple(Verdict(**verdict) for verdict in mark["verdicts"])
-    return dataclasses.replace(result, values=mark["values"], verdicts=verdicts)
+    verdicts, summary = tuple(map(Verdict.of, mark["verdicts"])), mark["summary"]
+    return dataclasses.replace(result, summary=summary, values=mark["values"], verdicts=verdicts)
 
 
 def _is_custom(result: Result) -> bool:

@@ -13,6 +13,7 @@ import xarray as xr
 from pydantic import Field
 
 from companion.datasets import sphere
+from companion.draws import independent_seed
 from companion.experiments.du2019._problem import Problem
 from companion.kernels import lambda_max, layer_grams, spectral_norm
 from companion.lab.checks import at_least, claim, exponent_at_most, identity
@@ -79,7 +80,8 @@ def _train(settings: Settings, device: str, *, seed: int, width: int) -> Variabl
     """Gradient descent on all hidden layers, with the drift of each G^(h) along it."""
     s, dtype = settings, getattr(torch, settings.dtype)
     data = sphere(s.count, s.dimension, seed).to(dtype, device)
-    network = draw_du(width, s.dimension, seed, depth=s.depth, dtype=dtype, device=device)
+    own = independent_seed(seed, s.depth, width)
+    network = draw_du(width, s.dimension, own, depth=s.depth, dtype=dtype, device=device)
     problem = Problem(network, data.x, data.y)
     record: Record = {
         "misfit": misfit,

@@ -19,10 +19,10 @@ from companion.draws import cpu_generator
 from companion.experiments.du2019._problem import Problem, draw
 from companion.kernels import infinite_width_output_gram
 from companion.lab.catalog import published
-from companion.lab.checks import STANDARD_ERRORS, Check, claim, falls, note
+from companion.lab.checks import STANDARD_ERRORS, claim, falls, note
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import exponent, spread
-from companion.lab.results import Outcome, Verdict
+from companion.lab.results import Check, Outcome, Verdict
 from companion.lab.settings import Count, Dimension, Positive, Size, Sizes, SphereSettings
 from companion.lab.sweep import Variables, sweep
 from companion.linearised import FrozenKernel
@@ -215,9 +215,8 @@ def _reproduction(settings: Settings, found: xr.Dataset) -> Verdict:
     close = all(abs(gap) <= float(allowed.sel(width=width)) for width, gap in gaps.items())
     compared = Check(
         "unclear" if not gaps else "yes" if close else "no",
-        "from epoch 1 to the last the logarithm falls by "
-        + ", ".join(f"{gap:+.3f} (m={width})" for width, gap in gaps.items())
-        + " other than published",
+        "fall of the log training error from epoch 1 to the last, less the published one",
+        ", ".join(f"{gap:+.3f} ($m={width}$)" for width, gap in gaps.items()) or "not published",
         "three standard deviations of the difference of two runs, plus "
         f"{READING} for reading the figure: "
         + ", ".join(f"{float(allowed.sel(width=width)):.3f}" for width in gaps),
@@ -248,9 +247,10 @@ def _stated(found: xr.Dataset) -> Verdict:
         r"with one $\eta$ for all $m$, wider networks converge faster, as in Figure 1a",
         Check(
             "yes" if share - doubt >= 0.5 else "no" if share + doubt < 0.5 else "unclear",
-            f"drop of log error {spread(narrow)} at m={found.width.values[0]}, {spread(wide)} at "
-            f"m={found.width.values[-1]}: {share:.0%} of the difference that the width makes with "
-            "the inferred step size",
+            "fall of the log training error",
+            f"{spread(narrow)} at $m={found.width.values[0]}$, {spread(wide)} at "
+            f"$m={found.width.values[-1]}$: {share:.0%} of the difference that the width makes "
+            "with the inferred step size",
             f"at least half of that difference, beyond {STANDARD_ERRORS} standard errors "
             f"({doubt:.0%})",
         ),
@@ -294,6 +294,7 @@ def _explanation(settings: Settings, found: xr.Dataset) -> Verdict:
         r"the ratio of convergence speeds is that of the $\lambda_{\min}(H(k))$",
         Check(
             "yes" if share > 0.5 else "no",
+            "what the width changes",
             f"speed ratio {speed:.2f}, eigenvalue ratio {eigenvalue:.3f}, step size ratio "
             f"{told['step_ratio']:.2f}: the eigenvalue makes up {share:.1%} of the effect",
             "more than half of the effect, in logarithms",

@@ -34,18 +34,10 @@ from companion.kernels import (
     near_boundary,
     spectral_norm,
 )
-from companion.lab.checks import (
-    Check,
-    anyway,
-    at_most,
-    claim,
-    equal,
-    exponent_near,
-    probability_at_least,
-)
+from companion.lab.checks import anyway, at_most, claim, equal, exponent_near, probability_at_least
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import exponent, spread
-from companion.lab.results import Outcome, Verdict
+from companion.lab.results import Check, Outcome, Verdict
 from companion.lab.settings import Count, Dimension, Positive, Probability, Size, SphereSettings
 from companion.lab.sweep import Variables, sweep
 from companion.networks import ReLUNetwork

@@ -16,13 +16,13 @@ from pydantic import Field
 
 from companion.bounds.du2019 import initial_misfit, lemma_3_1_width, lemma_3_1_width_bernstein
 from companion.datasets import pair_at_angle, sphere
-from companion.draws import cpu_generator
+from companion.draws import cpu_generator, independent_seed
 from companion.experiments.du2019._problem import Problem, on_data
 from companion.kernels import infinite_width_gram, lambda_max, lambda_min, spectral_norm
-from companion.lab.checks import Check, claim, equal, exponent_near, probability_at_least
+from companion.lab.checks import claim, equal, exponent_near, probability_at_least
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import PowerLaw
-from companion.lab.results import Outcome, Verdict
+from companion.lab.results import Check, Outcome, Verdict
 from companion.lab.settings import Count, Probability, SeededSettings, SeveralSizes, Size
 from companion.lab.sweep import Variables, sweep
 
@@ -143,7 +143,7 @@ def _monte_carlo(settings: Settings, device: str, *, seed: int) -> Variables:
 
 def _trials(settings: Settings, device: str, *, count: int, width: int) -> Variables:
     """Distance of H(0) from its limit and Lemma 3.1's event, on data and networks drawn anew."""
-    seeds = [_seed(trial, count, width) for trial in settings.each_trial]
+    seeds = [independent_seed(trial, count, width) for trial in settings.each_trial]
     problems = (
         on_data(sphere(count, count, seed), settings, device, seed=seed, width=width)
         for seed in seeds
@@ -158,20 +158,12 @@ def _trials(settings: Settings, device: str, *, count: int, width: int) -> Varia
 
 def _explicit(settings: Settings, device: str, *, trial: int) -> Variables:
     """Lemma 3.1's event at the width with the explicit constant for the data that was drawn."""
-    count, seed = settings.counts[0], _seed(trial, settings.counts[0])
+    count, seed = settings.counts[0], independent_seed(trial, settings.counts[0])
     data = sphere(count, count, seed)
     lambda_0 = lambda_min(infinite_width_gram(data.x))
     width = math.ceil(lemma_3_1_width(count, lambda_0, settings.delta))
     _, good = _event(on_data(data, settings, device, seed=seed, width=width))
     return {"explicit_width": width, "explicit_good": good}
-
-
-def _seed(trial: int, *sizes: int) -> int:
-    """One of its own for a trial at every size.
-
-    Of one seed, a narrow network is the first units of a wide one; a fit takes independent draws.
-    """
-    return int(np.random.SeedSequence([trial, *sizes]).generate_state(1, np.uint64)[0])
 
 
 def _event(problem: Problem) -> tuple[float, bool]:
@@ -185,7 +177,7 @@ def _asked(settings: Settings, device: str, *, count: int) -> Variables:
     """lambda_0 and the widths that two proofs of Lemma 3.1 ask for, on average over data."""
     found = []
     for trial in settings.each_trial:
-        x = sphere(count, count, _seed(trial, count)).x.to(device)
+        x = sphere(count, count, independent_seed(trial, count)).x.to(device)
         limit = infinite_width_gram(x)
         asks = count, lambda_min(limit), settings.delta
         norms = lambda_max(x @ x.T), lambda_max(limit)

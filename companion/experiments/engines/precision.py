@@ -16,9 +16,9 @@ from pydantic import Field
 from scipy import stats
 
 from companion.datasets import DataSet, sphere
-from companion.lab.checks import CONFIDENCE, Answer, Check, claim
+from companion.lab.checks import CONFIDENCE, claim, factor
 from companion.lab.experiment import Cost, Values
-from companion.lab.results import Outcome, Verdict
+from companion.lab.results import Answer, Check, Outcome, Verdict
 from companion.lab.settings import Count, Dimension, Positive, SeededSettings, Size
 from companion.lab.sweep import Variables, sweep
 from companion.losses import CROSS_ENTROPY
@@ -164,8 +164,9 @@ def _within_share(most: np.ndarray, seeds: int) -> Check:
     pairs = ", ".join(f"{name} {size:.2g}" for name, size in zip(OBSERVABLES, most, strict=True))
     return Check(
         answer,
-        f"largest deviation from float64 over {seeds} seeds and all steps, in standard deviations: "
-        f"{pairs}",
-        f"{SHARE} standard deviations, which {seeds} seeds tell up to factors {least:.2f} to "
-        f"{largest:.2f} with {CONFIDENCE:.0%} confidence on either side",
+        f"deviation from float64 in standard deviations, largest of {seeds} seeds and all steps",
+        pairs,
+        f"at most {SHARE} standard deviations, which {seeds} seeds tell up to factors {least:.2f} "
+        f"to {largest:.2f} with {CONFIDENCE:.0%} confidence on either side",
+        factor(SHARE * least, float(most.max())),
     )
