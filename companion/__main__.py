@@ -347,28 +347,36 @@ def _draw(identifier: str, result: Result, file: Path) -> None:
 
 
 def _print_verdicts(result: Result) -> None:
-    """Each verdict, and where other settings than the profiles' made another of it."""
-    expected = catalog.expected(result.experiment)
-    unlike = unlike_expected(result)
+    """Each verdict, and where it is another than the profiles are expected to give."""
+    expected, unlike = catalog.expected(result.experiment), unlike_expected(result)
     for verdict in result.verdicts:
-        typer.echo()
-        typer.secho(f"{verdict.claim}: {verdict.outcome}", bold=True)
-        _say(f"  {verdict.sentence}")
-        _say(f"  predicted: {verdict.predicted}")
-        _say(f"  measured: {verdict.measured}")
-        _say(f"  tolerance: {verdict.tolerance}")
+        typer.secho(f"\n{verdict.claim}: {verdict.outcome}", bold=True)
+        _say("", verdict.sentence)
+        _say("predicted", verdict.predicted)
+        for check in verdict.checks:
+            _say("measured", f"{check.what}: {check.measured}" if check.what else check.measured)
+            _say("asked", check.tolerance)
+            _say("slack", check.slack)
+        if verdict.control is not None:
+            _say("control", f"{verdict.control.outcome}, if {verdict.control.lie}")
         if verdict in unlike:
-            typer.echo(f"  expected of the profiles: {expected.get(verdict.claim)}")
+            _say("expected", f"{expected.get(verdict.claim)}, with the settings of a profile")
     typer.echo()
 
 
+def _say(label: str, text: str) -> None:
+    """A line on a verdict, if there is something to say."""
+    if text:
+        typer.echo(f"  {label:11}{shown(text)}" if label else f"  {shown(text)}")
+
+
 def _print_origin(result: Result) -> None:
-    """What stands behind the verdicts, how far that is from the record, and where it is stored."""
+    """What was run, what stands behind it, how far it is from the record, where it is stored."""
     told = result.provenance
     typer.echo(
-        f"{result.experiment}, profile {result.profile}, {result.device}, fingerprint "
-        f"{result.fingerprint}; {result.data}; computed in {told['seconds']} s at commit "
-        f"{told['commit']}"
+        f"{result.experiment}, profile {result.profile}, {result.device}: {shown(result.summary)}\n"
+        f"data: {shown(result.data)}, {told['data']}\n"
+        f"computed in {told['seconds']} s at commit {told['commit']}"
     )
     record = record_of(result.experiment)
     same = record is not None and dict(record.settings) == dict(result.settings)
@@ -379,10 +387,6 @@ def _print_origin(result: Result) -> None:
             f"the array's largest value ({where or 'none'})"
         )
     typer.echo(f"stored as {Store().path(result.experiment, result.fingerprint)}")
-
-
-def _say(text: str) -> None:
-    typer.echo(shown(text))
 
 
 def _told(cost: Cost) -> str:
