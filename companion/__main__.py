@@ -37,6 +37,7 @@ try:  # imports take so long that they, too, are interrupted, and need what not 
     )
     from companion.lab.results import Result
     from companion.lab.store import Store
+    from companion.press.cards import outcome_words
     from companion.press.supervision import FOREIGN
     from companion.press.terminal import shown
 except KeyboardInterrupt:
@@ -348,9 +349,12 @@ def _draw(identifier: str, result: Result, file: Path) -> None:
 
 def _print_verdicts(result: Result) -> None:
     """Each verdict, and where it is another than the profiles are expected to give."""
-    expected, unlike = catalog.expected(result.experiment), unlike_expected(result)
+    expected, unlike = load(result.experiment).EXPECTED, unlike_expected(result)
     for verdict in result.verdicts:
-        typer.secho(f"\n{verdict.claim}: {verdict.outcome}", bold=True)
+        claim = catalog.claims()[verdict.claim]
+        outcome = outcome_words(claim, verdict.outcome)
+        typer.echo()
+        typer.secho(f"{claim.number}, {claim.name} ({claim.id}): {outcome}", bold=True)
         _say("", verdict.sentence)
         _say("predicted", verdict.predicted)
         for check in verdict.checks:
@@ -358,9 +362,11 @@ def _print_verdicts(result: Result) -> None:
             _say("asked", check.tolerance)
             _say("slack", check.slack)
         if verdict.control is not None:
-            _say("control", f"{verdict.control.outcome}, if {verdict.control.lie}")
+            judged = outcome_words(claim, verdict.control.outcome)
+            _say("control", f"{judged}, if {verdict.control.lie}")
         if verdict in unlike:
-            _say("expected", f"{expected.get(verdict.claim)}, with the settings of a profile")
+            wanted = outcome_words(claim, expected[claim.id])
+            _say("expected", f"{wanted}, with the settings of a profile")
     typer.echo()
 
 
