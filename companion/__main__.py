@@ -330,11 +330,11 @@ def _image(experiment: str, text: str) -> tuple[str, Path]:
     from companion.figures import check_image
 
     known = list(catalog.figures(experiment))
-    identifier, _, name = text.rpartition("=") if "=" in text else ("", "", text)
-    if not identifier and len(known) > 1:
+    identifier, _, name = text.rpartition("=")
+    if not identifier and len(known) != 1:
         raise InputError(
-            f"{experiment} has {len(known)} figures; say which as --figure {known[0]}={name}, from "
-            f"{', '.join(known)}."
+            f"{experiment} has {len(known)} figures; say which as --figure ID={name}, from "
+            f"{', '.join(known) or 'none'}."
         )
     file = check_image(Path(name))
     _check_file(file)

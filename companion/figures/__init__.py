@@ -24,7 +24,7 @@ from companion.lab.results import Result
 # The subsetter of PDF fonts remarks on the fixed dates in the fonts that matplotlib brings.
 logging.getLogger("fontTools").setLevel(logging.ERROR)
 
-# Kinds of files that show a figure. Without these, they carry the date and differ between two runs.
+# Kinds of images; without what stands here they carry the date and differ between two runs.
 _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
