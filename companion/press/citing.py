@@ -19,7 +19,7 @@ def cited(identifier: str, profile: str | None = None) -> Result:
     Args:
         identifier: as the gallery has it: a figure's id, e.g. `du2019-fig1a`, or, where that is
             drawn from a committed record, with the profile of this machine's run behind it.
-        profile: of the result to cite; None for what the gallery shows under that name.
+        profile: of the result to cite; None for the record, or else what is stored, `quick` first.
 
     Raises:
         InputError: no such figure or profile, two profiles at once, or nothing to cite yet.
@@ -34,14 +34,13 @@ def cited(identifier: str, profile: str | None = None) -> Result:
     experiment = figures()[figure]
     if asked is None and (record := record_of(experiment)):
         return record
-    chosen = check_profile(asked or "quick")
-    settings = settings_of(load(experiment), chosen, {}).model_dump(mode="json")
-    result = Store().latest(experiment, settings)
-    if result is None:
-        raise InputError(
-            f"nothing to cite yet: run 'companion run {experiment} --profile {chosen}' first."
-        )
-    return profiled(result, chosen)
+    for chosen in [check_profile(asked)] if asked is not None else PROFILES:
+        settings = settings_of(load(experiment), chosen, {}).model_dump(mode="json")
+        if result := Store().latest(experiment, settings):
+            return profiled(result, chosen)
+    raise InputError(
+        f"nothing to cite yet: run 'companion run {experiment} --profile {asked or 'quick'}' first."
+    )
 
 
 def bibtex(identifier: str, result: Result) -> str:
