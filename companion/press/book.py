@@ -340,7 +340,7 @@ def _figures(findings: Findings, kept: Path, target: Path) -> dict[str, dict[str
                 partial = folder.with_suffix(".part")
                 with only(f"figure {identifier}", shown_inputs(), _BELOW):
                     save(identifier, result, partial, stem)
-                cited = bibtex(identifier, result)
+                cited = bibtex(stem, result)
                 write_atomically(partial / f"{stem}.bib", cited.encode())
                 partial.rename(folder)
                 seal(folder)

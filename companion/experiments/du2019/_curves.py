@@ -12,6 +12,8 @@ from companion.lab.checks import factor
 from companion.lab.results import Check
 from companion.lab.words import number
 
+# Of the paper's figure.
+COUNT = DIMENSION = 1000
 # How far a value read off the published logarithms may be from the one drawn.
 READING = 0.014
 # Half of the last digit of what was read off the other two panels.
@@ -24,6 +26,12 @@ class FigureSettings(Protocol):
     """What decides whether a published curve is one of the same run."""
 
     @property
+    def count(self) -> int: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
     def widths(self) -> tuple[int, ...]: ...
 
     @property
@@ -31,9 +39,10 @@ class FigureSettings(Protocol):
 
 
 def published_curves(panel: str, settings: FigureSettings) -> dict[int, np.ndarray]:
-    """Width -> published curve, of the widths that were run, if as many epochs were."""
+    """Width -> published curve, of the widths that were run, if the rest is as in the paper."""
     curves = published(f"du2019_fig1{panel}")
-    if settings.steps != len(curves["epoch"]):
+    sizes = settings.count, settings.dimension, settings.steps
+    if sizes != (COUNT, DIMENSION, len(curves["epoch"])):
         return {}
     return {m: curves[f"width_{m}"] for m in settings.widths if f"width_{m}" in curves}
 
@@ -55,8 +64,8 @@ def beside_published(
     curves, first = published_curves(panel, settings), published_curves("a", settings)
     question = f"{what} over the published one"
     seeds, widths = found.sizes["seed"], found.sizes["width"]
-    if not curves or seeds < 2:
-        return Check("unclear", question, "not compared", "published widths, and two seeds")
+    if seeds < 2:
+        return Check("unclear", question, "not compared", "two seeds, which tell the spread")
     scaled = np.log(quantity.isel(step=slice(1, None)) / found.misfit.isel(step=1) ** power)
     ours = scaled.sel(convention="inferred")
     # Of one run, from all widths; the published one is a run more.
