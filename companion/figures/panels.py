@@ -16,12 +16,14 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 from numpy.typing import ArrayLike
 
-from companion.figures.style import FAINT, legible
+from companion.figures.style import FAINT, INK, legible
 
 COLUMNS = {
     "panel": "part of the figure; 'panels' lists them from left to right, with both axes",
@@ -141,15 +143,16 @@ class Canvas:
         self._panels.append(panel)
         return panel
 
-    def legend(self, entries: int) -> None:
-        """Explain the last panel's labelled curves below all panels, which have no room for it.
+    def legend(self, columns: int, handles: Sequence[Artist] = ()) -> None:
+        """Explain curves below all panels, where those have no room for it.
 
         Args:
-            entries: how many stand beside each other where the panels do.
+            columns: how many entries stand beside each other; on a phone one.
+            handles: what is explained, each with a label; else the last panel's labelled curves.
         """
-        handles, labels = self._panels[-1].axes.get_legend_handles_labels()
-        columns = 2 if self.stacked else entries
-        self.figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+        shown = handles or self._panels[-1].axes.get_legend_handles_labels()[0]
+        columns = 1 if self.stacked else columns
+        self.figure.legend(handles=list(shown), loc="outside lower center", ncols=columns)
 
     def drawing(self, caption: str, alt: str) -> Drawing:
         """What was drawn, with its table."""
@@ -365,6 +368,11 @@ class Panel:
         self.points_drawn += [
             dict(zip(columns, point, strict=True)) for point in zip(*columns.values(), strict=True)
         ]
+
+
+def entry(label: str, color: Any = INK, **style: Any) -> Line2D:
+    """What explains a marker or a line in a legend where no curve of one colour does."""
+    return Line2D([], [], color=color, label=label, **{"ls": "", **style})
 
 
 def _pair(quantity: Quantity) -> tuple[str, str]:

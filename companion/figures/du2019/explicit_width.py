@@ -1,6 +1,6 @@
 """Figures of the experiment du2019/explicit_width."""
 
-from companion.figures.panels import Canvas, Drawing
+from companion.figures.panels import Canvas, Drawing, entry
 from companion.figures.style import BLUE, FAINT, GREEN, INK, RED
 from companion.figures.words import ends, over_seeds, said
 from companion.lab.results import Result
@@ -27,10 +27,12 @@ def explicit_widths(result: Result) -> Drawing:
         width = a[f"table_{key}"]
         panel.curve(f"{name}, sphere", count[:-1], width[:-1], color, marker="o", ms=4)
         panel.points(f"{name}, digits", count[-1:], width[-1:], color, marker="s", mfc="none", ms=7)
-        panel.note(f"{name}, sphere", (count[-2], width[-2]), color, (9, below), va="center")
-        panel.note("digits", (count[-1], width[-1]), color, (9, below), va="center")
+        panel.note(name, (count[-2], width[-2]), color, (9, below), va="center")
     panel.strip("widths of Figure 1", *FIGURE_1, FAINT)
-    panel.note("widths of Figure 1", (count[0], FIGURE_1[1]), INK, (0, 3))
+    panel.note("widths of Figure 1", (count[-2], FIGURE_1[1]), INK, (0, 3), ha="right")
+    sphere, digits = {"ls": "-", "marker": "o", "ms": 4}, {"marker": "s", "mfc": "none", "ms": 7}
+    kinds = [entry("sphere, $n=d$", **sphere), entry("digits", **digits)]
+    panel.legend("upper left", handles=kinds)
     return canvas.drawing(
         "Widths that suffice by the constants of the proofs, with probability "
         f"$1-\\delta={1 - result.settings['table_delta']:g}$. The lines are for $n=d$ inputs on "
@@ -47,12 +49,12 @@ def explicit_widths(result: Result) -> Drawing:
 def inside_the_regime(result: Result) -> Drawing:
     """Misfit with its bound, and distance with R' and R, for runs at their explicit width."""
     a, s = result.arrays, result.settings
-    runs = [("flow", "Thm. 3.2", n, BLUE) for n in s["flow_counts"][-1:]]
-    runs += [("descent", "Thm. 4.1", n, RED) for n in s["descent_counts"][-1:]]
+    runs = [("flow", "Thm. 3.2", n, BLUE, "left") for n in s["flow_counts"][-1:]]
+    runs += [("descent", "Thm. 4.1", n, RED, "right") for n in s["descent_counts"][-1:]]
     canvas = Canvas(2)
     left = canvas.panel("misfit", TIME, MISFIT, log="y")
     right = canvas.panel("distance", TIME, DISTANCE)
-    for kind, theorem, count, color in runs:
+    for kind, theorem, count, color, side in runs:
         one = {name.split("_", 1)[1]: a[name] for name in a if name.startswith(f"{kind}{count}_")}
         name, start = f"{kind}, n = {count}", one["misfit"][:, :1]
         time, seldom = one["time"][0], one["sparse_time"][0]
@@ -65,15 +67,17 @@ def inside_the_regime(result: Result) -> Drawing:
         right.curve(name, seldom, share, color, lw=thick, end=name)
         edge = (one["radius"] / one["reach"]).min().repeat(len(seldom))
         right.curve(f"R/R', {name}", seldom, edge, color, ls=":")
-        right.note(f"$R/R'$, {kind}", (seldom[0], edge[0]), color, (0, 3), va="bottom")
+        at = (seldom[0 if side == "left" else -1], edge[0])
+        right.note(f"$R/R'$, {kind}", at, color, (0, 3), va="bottom", ha=side)
+    left.few_decades()
     left.legend("lower left")
     right.level("R'", 1, FAINT, ls="--", lw=1.2)
     right.note("$R'$", (seldom[-1], 1), FAINT, (0, -3), ha="right", va="top")
-    right.axes.set_ylim(bottom=0)
+    right.axes.set_ylim(0, 1.1 * right.axes.get_ylim()[1])
     names = {"flow": "gradient flow", "descent": "gradient descent"}
     widths = [
         f"{names[kind]} with $n={n}$ at $m=$ {number(a[f'{kind}{n}_width'][0], ',.0f')}"
-        for kind, _, n, _ in runs
+        for kind, _, n, *_ in runs
     ]
     return canvas.drawing(
         f"Runs as wide as the theorems ask for, {listed(widths)}, {over_seeds(one['misfit'])}. "

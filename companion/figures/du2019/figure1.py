@@ -39,7 +39,7 @@ def fig1a(result: Result) -> Drawing:
             "With a step size that grows with the width, wider networks fall faster, as published.",
             "du2019-fig1a",
         ),
-        legend="lower left",
+        together=True,
     )
 
 
@@ -122,9 +122,19 @@ def _as_published(
     y: Quantity,
     title: str,
     alt: str,
-    legend: str = "upper left",
+    together: bool = False,
 ) -> Drawing:
-    """One panel of the paper under both conventions, its own curves on top where they belong."""
+    """One panel of the paper under both conventions, its own curves on top where they belong.
+
+    Args:
+        result: judged.
+        samples: seeds, widths, conventions, epochs.
+        source: of the published curves.
+        y: what is drawn.
+        title: of the caption.
+        alt: what the verdicts say.
+        together: whether the curves of one step size end together, too near to be named there.
+    """
     s, curves = result.settings, published(source)
     widths, epochs = s["widths"], np.arange(samples.shape[-1])
     canvas = Canvas(2, sharey=True)
@@ -137,15 +147,16 @@ def _as_published(
     )
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
         name = f"m = {width}"
-        fixed.curve(name, epochs, samples[:, index, 0], color, label=name)
+        named = {"label": name} if together else {"end": name}
+        fixed.curve(name, epochs, samples[:, index, 0], color, **named)
         inferred.curve(name, epochs, samples[:, index, 1], color, end=name)
     shown = [width for width in widths if f"width_{width}" in curves]
     for width in shown:
         name, known = f"m = {width}, as published", curves[f"width_{width}"]
         label = "as published" if width == shown[0] else None
         inferred.curve(name, curves["epoch"], known, INK, **PUBLISHED, label=label)
-    for panel in (fixed, inferred):
-        panel.legend(legend)
+    for panel in (fixed, inferred) if together else (inferred,):
+        panel.legend("lower left" if together else "upper left")
     return canvas.drawing(
         f"{title} for networks of {listed(widths)} units, {over_seeds(samples)}. Left, every width "
         f"has the step size $\\eta={s['fixed_step_size']}$; right, "

@@ -18,7 +18,7 @@ def gradient_differences(result: Result) -> Drawing:
     panel = canvas.panel(
         "differences",
         ("step of the difference", "difference step h"),
-        "distance from eq. (4) over the gradient's norm",
+        ("distance from eq. (4) over the gradient's norm", "relative distance from eq. (4)"),
         log="xy",
     )
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
@@ -30,7 +30,8 @@ def gradient_differences(result: Result) -> Drawing:
     return canvas.drawing(
         "How far central differences of the loss with step $h$ are from the gradient of equation "
         f"(4), in the worst of {s['directions']} random directions: {over_seeds(gaps)}. The dashed "
-        "line is one rounding of the loss over $h$, which no difference can do without.",
+        "line is one rounding of the loss over $h$, which no difference can do without. All are "
+        "relative to the norm of the gradient.",
         "A curve per width on logarithmic axes, and a dashed line that falls as h grows. "
         + said(
             result,
@@ -51,7 +52,7 @@ def recursion_without_flips(result: Result) -> Drawing:
         "activations flipped in the step",
         (
             "distance from the recursion over the initial residual",
-            r"distance from the recursion over $\|u(0)-y\|$",
+            "relative distance from the recursion",
         ),
         log="y",
     )
@@ -65,7 +66,7 @@ def recursion_without_flips(result: Result) -> Drawing:
     return canvas.drawing(
         f"Every step of {gaps[..., 0].size} runs: how far it ends from the recursion with the Gram "
         "matrix $H(k)$ of that step, against how many pairs of an input and a unit changed side "
-        "in it.",
+        "in it. The distance is relative to $\\|u(0)-y\\|$.",
         "A point per step, with a colour and a marker for each width. "
         + said(
             result,

@@ -23,7 +23,10 @@ def gradient_flow(result: Result) -> Drawing:
     left.curve("H-infinity, linearised", clock, frozen, INK, band=False, ls=":", label=label)
     left.curve("Theorem 3.2", clock, np.exp(-clock), FAINT, ls="--", label="Theorem 3.2")
     left.legend("lower left")
-    relative = f"largest over time, relative to m = {widths[0]}"
+    relative = (
+        "largest over time over its mean at the least width",
+        f"relative to m = {widths[0]}",
+    )
     right = canvas.panel("motion", WIDTH, relative, log="xy")
     for name, label, key, color, mark in (
         ("distance of the farthest unit", r"$\max_r\|w_r-w_r(0)\|$", "distance", BLUE, "o"),

@@ -67,7 +67,7 @@ def gram_at_initialization(result: Result) -> Drawing:
     left.legend()
     needed = (
         "width at which Lemma 3.1 takes effect",
-        f"width m that suffices with probability {1 - s['delta']:g}",
+        f"width m, at probability {1 - s['delta']:g}",
     )
     right = canvas.panel("width", "number of inputs n = d", needed, log="xy")
     for name, key, color, dashes, mark in (

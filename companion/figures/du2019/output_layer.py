@@ -35,7 +35,7 @@ def output_layer(result: Result) -> Drawing:
     for at, name in ((s["count"], "m = n"), (s["count"] / s["dimension"], "md = n")):
         left.upright(name, at, FAINT, ls=":")
         left.note(name, (at, 1), FAINT, (3, 2), xycoords=AT_X)
-    left.legend("center right")
+    left.legend("center right", handlelength=1.2, borderaxespad=0)
     right = canvas.panel("predictions", BY_FIRST, BY_OUTPUT)
     one, other = a["by_first"][0, -1], a["by_output"][0, -1]
     ends = [min(one.min(), other.min()), max(one.max(), other.max())]

@@ -45,9 +45,9 @@ def proof_budget(result: Result) -> Drawing:
         panel.upright("left over by the theorem", 1 / 2, INK, lw=1, ls="--")
         if index == 0:
             panel.axes.set_ylim(len(TERMS) - 0.5, -0.8)
-            panel.note("measured", (measured[1], 1), BLUE, (0, 7), ha="center")
-            panel.note("in the proof", (proof[1], 1), RED, (0, 7))
-        panel.note("1/2", (1 / 2, 0), INK, (3, 3), xycoords=AT_X, va="bottom")
+        panel.note("measured", (measured[1], 1), BLUE, (0, 7), ha="center")
+        panel.note("in the proof", (proof[1], 1), RED, (0, 7), ha="center")
+        panel.note("1/2", (1 / 2, 1), INK, (3, -2), xycoords=AT_X, va="top")
     return canvas.drawing(
         "The proof of Theorem 4.1 as a budget, at "
         f"$m=$ {result.values['largest_width']}: what a step earns, what four terms cost, and what "

@@ -79,14 +79,14 @@ def digits_spectrum(result: Result) -> Drawing:
     canvas = Canvas()
     spectrum = ("eigenvalue of H-infinity", r"eigenvalue of $H^\infty$")
     panel = canvas.panel("spectrum", ("rank from the largest", "rank j"), spectrum, log="xy")
-    panel.curve("eigenvalues", np.arange(1, len(values) + 1), values, INK, marker=".", ms=5)
+    panel.curve("eigenvalues", np.arange(1, len(values) + 1), values, INK, marker="o", ms=2.5, lw=1)
     for name, label, level, color, above in (
         ("bound by the closest pair", "bound by the closest pair", pair, RED, 3),
         ("lambda_0", r"$\lambda_0$", lambda_0, INK, -12),
     ):
         panel.level(name, level, color, ls="--", lw=1.2)
         panel.note(label, (1, level), color, (2, above))
-    panel.axes.set_ylim(bottom=lambda_0 / 2)
+    panel.axes.set_ylim(bottom=lambda_0 / 3)
     return canvas.drawing(
         f"The eigenvalues of $H^\\infty$ on {result.data}. They fall from "
         f"$\\lambda_{{\\max}}=$ {number(values[0], '.0f')} to $\\lambda_0=$ "

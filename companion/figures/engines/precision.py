@@ -14,6 +14,7 @@ OBSERVED = {
     "frobenius": "distance, Frobenius norm",
     "spectral": "distance, spectral norm",
 }
+DEVIATION = ("deviation, standard deviations over seeds", "deviation over spread of seeds")
 DASHES = ("-", "--", "-.", ":")
 
 
@@ -23,19 +24,15 @@ def precision(result: Result) -> Drawing:
     precisions, observables = (result.arrays[n].tolist() for n in ("precisions", "observables"))
     steps, allowed = np.arange(1, deviation.shape[-1]), float(result.values["allowed"])
     canvas = Canvas(len(precisions), sharey=True)
-    panels = [
-        canvas.panel(name, "step", "deviation, standard deviations over seeds", log="y", title=name)
-        for name in precisions
-    ]
+    panels = [canvas.panel(name, "step", DEVIATION, log="y", title=name) for name in precisions]
     for panel, curves in zip(panels, deviation[:, :, 1:], strict=True):
         for index, (name, curve) in enumerate(zip(observables, curves, strict=True)):
             color, dashes = CYCLE[index % len(CYCLE)], DASHES[index % len(DASHES)]
             # What agrees to the last digit has no place on a logarithmic axis.
             curve, label = np.where(curve > 0, curve, np.nan), OBSERVED.get(name, name)
             panel.curve(name, steps, curve, color, ls=dashes, label=label)
-        panel.level("allowed", allowed, INK, lw=1)
-        panel.note(f"{allowed:g}, allowed", (steps[-1], allowed), INK, (0, 2), ha="right")
-    canvas.legend(len(observables))
+        panel.level("allowed", allowed, INK, lw=1, label=f"{allowed:g}, allowed")
+    canvas.legend(3)
     return canvas.drawing(
         f"How far {result.settings['seeds']} runs with products in {listed(precisions)} are from "
         "the same runs in float64: the largest deviation of each observable, in standard "

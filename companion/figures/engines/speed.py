@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from companion.experiments.engines.speed import rows_of
-from companion.figures.panels import Canvas, Drawing
+from companion.figures.panels import Canvas, Drawing, entry
 from companion.figures.style import BLUE, FAINT, INK, RED
 from companion.figures.words import spoken
 from companion.lab.results import Result
@@ -43,9 +43,8 @@ def benchmark(result: Result) -> Drawing:
     panel.by_row("measured", measured, colors, since=1, stem=stem, filled=kept, columns=also, s=34)
     panel.by_row("promised", promised, [INK] * len(rows), marker="|", s=150, lw=1.8)
     for place, (speed, color) in enumerate(zip(measured, colors, strict=True)):
-        panel.note(
-            f"{speed:.3g}", (max(speed, 1, promised[place]), place), color, (8, 0), va="center"
-        )
+        told, end = f"{speed:#.3g}".rstrip("."), max(speed, 1, promised[place])
+        panel.note(told, (end, place), color, (8, 0), va="center")
     panel.axes.margins(x=0.12, y=0.02)
     decades = [10.0**k for k in range(4)]
     panel.axes.set_xticks(decades, [f"{at:g}" for at in decades])
@@ -54,6 +53,13 @@ def benchmark(result: Result) -> Drawing:
     panel.axes.tick_params(axis="y", labelsize=8, length=0)
     panel.axes.grid(visible=False, axis="y")
     panel.axes.spines["left"].set_visible(False)
+    dot = {"marker": "o", "ms": 6, "mew": 1.8}
+    kinds = (
+        entry("measured, promise kept", BLUE, **dot),
+        entry("measured, not kept", RED, **dot, mfc="white"),
+        entry("promised", marker="|", ms=12, mew=1.8),
+    )
+    canvas.legend(3, kinds)
     best = max(range(len(rows)), key=lambda place: measured[place])
     return canvas.drawing(
         "How many times as fast as its peer the package does each work (circles), on a logarithmic "
