@@ -8,7 +8,7 @@ import xarray as xr
 from scipy import stats
 
 from companion.lab.catalog import published
-from companion.lab.checks import factor
+from companion.lab.checks import slack_factor
 from companion.lab.results import Check
 from companion.lab.words import number
 
@@ -88,5 +88,5 @@ def beside_published(
         + " in the root mean square of the logarithm",
         f"at most {number(most, '.3f')}, of which {number(noise, '.3f')} is what two runs differ "
         "by and the rest reading",
-        factor(most, farthest),
+        slack_factor(most, farthest),
     )

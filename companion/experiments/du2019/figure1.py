@@ -20,7 +20,7 @@ from companion.draws import cpu_generator
 from companion.experiments.du2019._curves import READING, beside_published, published_curves
 from companion.experiments.du2019._problem import Problem, draw
 from companion.kernels import infinite_width_output_gram
-from companion.lab.checks import STANDARD_ERRORS, claim, factor, falls
+from companion.lab.checks import STANDARD_ERRORS, claim, falls, slack_factor
 from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import exponent, spread
@@ -268,7 +268,7 @@ def _reproduction(settings: Settings, found: xr.Dataset) -> Verdict:
         "three standard deviations of the difference of two runs, plus "
         f"{READING} for reading the figure: "
         + ", ".join(f"{float(allowed.sel(width=width)):.3f}" for width in gaps),
-        factor(min(float(allowed.sel(width=m)) / abs(gap) for m, gap in gaps.items()), 1),
+        slack_factor(min(float(allowed.sel(width=m)) / abs(gap) for m, gap in gaps.items()), 1),
     )
     return claim(
         "du2019-fig1a",

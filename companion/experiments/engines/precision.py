@@ -16,7 +16,7 @@ from pydantic import Field
 from scipy import stats
 
 from companion.datasets import DataSet, sphere
-from companion.lab.checks import CONFIDENCE, claim, factor
+from companion.lab.checks import CONFIDENCE, claim, slack_factor
 from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.results import Answer, Check, Outcome, Verdict
@@ -182,7 +182,7 @@ def _within_share(most: np.ndarray, seeds: int) -> Check:
         pairs,
         f"at most {SHARE} standard deviations, which {seeds} seeds tell up to factors {least:.2f} "
         f"to {largest:.2f} with {CONFIDENCE:.0%} confidence on either side",
-        factor(SHARE * least, float(most.max())),
+        slack_factor(SHARE * least, float(most.max())),
     )
 
 

@@ -17,7 +17,7 @@ from pydantic import FilePath
 from companion.base.files import read_checked
 from companion.base.inputs import book_file, input_file
 from companion.errors import InputError
-from companion.lab.checks import claim, factor
+from companion.lab.checks import claim, slack_factor
 from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.results import Check, Outcome, Verdict
@@ -236,7 +236,7 @@ def _judge(promise: str, rows: list[dict[str, Any]]) -> Verdict:
             ", ".join(f"{worded(row, row['ratio'])} at {sizes_of(row)}" for row in rows)
             + "".join(peaks),
             "the target at every size, in the median of one run in which the sides take turns",
-            factor(min(map(_reach, rows)), 1),
+            slack_factor(min(map(_reach, rows)), 1),
         ),
         holds=f"{beside} kept at every size.",
         fails=f"{beside} not kept at {', '.join(missed)}.{roof}",
