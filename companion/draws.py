@@ -29,6 +29,23 @@ def cpu_generator(purpose: str, seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7]))
 
 
+def independent_seed(seed: int, *sizes: int) -> int:
+    """A seed of its own for every size.
+
+    Of one seed, a narrow network is the first units of a wide one. A power law is fitted to draws
+    that know nothing of each other.
+
+    Args:
+        seed: any integer.
+        *sizes: what the draw is made for, such as n, d and m.
+
+    Raises:
+        InputError: one of them is no integer.
+    """
+    told = ":".join(str(whole("seed and size", each)) for each in (seed, *sizes))
+    return int.from_bytes(hashlib.sha256(told.encode()).digest()[:7])
+
+
 @dataclass(frozen=True)
 class Batches:
     """Which examples a step of SGD uses. A step's batch depends on nothing but seed and step.

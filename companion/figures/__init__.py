@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from companion.base.files import write_atomically
+from companion.errors import InputError
 from companion.figures.panels import COLUMNS, Drawing, narrow
 from companion.figures.style import house_style
 from companion.lab.catalog import check_figure, figures
@@ -31,7 +32,7 @@ NARROW = "-narrow"
 # other places show a PNG or a PDF as it is.
 _GROUND = {"svg": "none", "pdf": "white", "png": "white"}
 
-# Without these, files carry the date and differ between two runs.
+# Kinds of images; without what stands here they carry the date and differ between two runs.
 _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
@@ -52,6 +53,7 @@ class Shown:
             "figure": self.identifier,
             "experiment": self.result.experiment,
             "fingerprint": self.result.fingerprint,
+            "summary": self.result.summary,
             "values": dict(self.result.values),
             "verdicts": [dataclasses.asdict(verdict) for verdict in self.result.verdicts],
             "profile": self.result.profile,
@@ -97,6 +99,23 @@ def save(identifier: str, result: Result, folder: Path, stem: str | None = None)
     write_atomically(base.with_suffix(".csv"), _csv(drawing))
     write_atomically(base.with_suffix(".json"), _json(identifier, drawing, result))
     return drawing
+
+
+def check_image(path: Path) -> Path:
+    """Return `path` if its suffix is that of a kind of image that figures are written as.
+
+    Raises:
+        InputError: it is not.
+    """
+    if path.suffix[1:] not in _METADATA:
+        known = ", ".join(f".{kind}" for kind in _METADATA)
+        raise InputError(f"cannot draw {path}: its name must end in one of {known}.")
+    return path
+
+
+def save_image(identifier: str, result: Result, path: Path) -> None:
+    """Write one figure to one file, as the kind of image that its suffix names."""
+    write_atomically(path, _render(draw(identifier, result), check_image(path).suffix[1:]))
 
 
 def _render(drawing: Drawing, kind: str) -> bytes:

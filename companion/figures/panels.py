@@ -239,6 +239,14 @@ class Panel:
         x = np.asarray(x, dtype=float)
         return self.curve(name, x, start * (x / x[0]) ** power, color, ls="--", **style)
 
+    def arrow(
+        self, name: str, base: tuple[float, float], tip: tuple[float, float], color: Any
+    ) -> None:
+        """Draw an arrow between two places in the panel, which are recorded."""
+        style = {"arrowstyle": "-|>", "color": color, "lw": 2.2, "shrinkA": 0, "shrinkB": 0}
+        self.axes.annotate("", tip, base, arrowprops={**style, "mutation_scale": 14})
+        self._record(name, *zip(base, tip, strict=True))
+
     def points(self, name: str, x: ArrayLike, y: ArrayLike, color: Any, **style: Any) -> None:
         """Draw single points; x and y are broadcast against each other."""
         x, y = (array.ravel() for array in np.broadcast_arrays(x, y))

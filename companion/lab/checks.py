@@ -2,11 +2,13 @@
 
 Noise never decides. A bound is judged at every measured value; an exponent, a mean and a
 probability by their confidence interval: all inside the tolerance is yes, all outside no, and
-anything between unclear. What is not a number makes a check unclear.
+anything between unclear. What is not a number makes a check unclear. Every check tells its slack:
+how wrong the claim could be and still pass.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -14,9 +16,9 @@ import xarray as xr
 from scipy import stats
 
 from companion.lab.fits import PowerLaw, spread
-from companion.lab.results import Outcome, Verdict
+from companion.lab.results import Answer, Check, Outcome, Verdict
+from companion.lab.words import listed, number
 
-Answer = Literal["yes", "no", "unclear"]
 Samples = xr.DataArray | np.ndarray | Sequence[float] | float
 # Standard errors beyond which two means are told apart: some tens of comparisons at once then
 # mistake equal ones in less than one run of a hundred.
@@ -27,23 +29,6 @@ CONFIDENCE = 0.95
 _ROUNDING = 16 * np.finfo(float).eps
 
 
-@dataclass(frozen=True)
-class Check:
-    """One question to a measurement, with the words for its answer.
-
-    Attributes:
-        answer: `yes`, `no` or `unclear`.
-        measured: what was found, with its spread.
-        tolerance: what was asked for.
-        anyway: whether it is true or false whatever the hypothesis of the claim, as an identity.
-    """
-
-    answer: Answer
-    measured: str
-    tolerance: str
-    anyway: bool = False
-
-
 def anyway(check: Check) -> Check:
     """The check as one that does not rest on the hypothesis of its claim."""
     return replace(check, anyway=True)
@@ -51,7 +36,7 @@ def anyway(check: Check) -> Check:
 
 def note(measured: str) -> Check:
     """What a reader of the verdict should know, and nothing is asked of."""
-    return Check("yes", measured, "")
+    return Check("yes", "", measured)
 
 
 def at_most(what: str, samples: Samples, bound: float = 1.0, form: str = ".3g") -> Check:
@@ -81,9 +66,13 @@ def identity(what: str, gaps: Samples, rounding: float, why: str = "rounding") -
         why: where `rounding` comes from.
     """
     size = np.abs(_flat(gaps))
-    words = f"{what} off by {size.max():.1e}" if size.size else f"{what}: nothing compared"
-    kept = bool((size <= rounding).all())
-    return Check(_answer(size, kept, rounding), words, f"{rounding:.0e} ({why})")
+    tolerance = f"at most {number(rounding, '.0e')}, which is {why}"
+    if size.size == 0:
+        return Check("unclear", what, "nothing was compared", tolerance)
+    largest, kept = float(size.max()), bool((size <= rounding).all())
+    told = f"apart by at most {number(largest, '.1e', 'up')}"
+    answer = _answer(size, kept, rounding)
+    return Check(answer, what, told, tolerance, slack_factor(rounding, largest))
 
 
 def true(what: str, flags: Samples, otherwise: str = "") -> Check:
@@ -94,12 +83,12 @@ def true(what: str, flags: Samples, otherwise: str = "") -> Check:
         flags: of any shape, booleans; where one is NaN, nothing is known of it.
         otherwise: what is measured where one is not; without it, in how many cases it is not.
     """
-    every = _flat(flags)
+    every, asked = _flat(flags), "true in every case"
     if every.size == 0 or np.isnan(every).any():
-        return Check("unclear", f"{what}: not known in {_cases(np.isnan(every))}", "always")
+        return Check("unclear", what, f"not known in {_cases(np.isnan(every))}", asked)
     if every.all():
-        return Check("yes", what, "always")
-    return Check("no", otherwise or f"{what}: not in {_cases(every == 0)}", "always")
+        return Check("yes", what, f"true in all {every.size}" if every.size > 1 else "true", asked)
+    return Check("no", what, otherwise or f"not true in {_cases(every == 0)}", asked)
 
 
 def falls(what: str, samples: xr.DataArray, along: str, form: str = ".3g") -> Check:
@@ -113,14 +102,17 @@ def falls(what: str, samples: xr.DataArray, along: str, form: str = ".3g") -> Ch
     """
     tolerance = "falls from each to the next, in every seed"
     if samples.size == 0 or samples.sizes[along] < 2:
-        return Check("unclear", f"{what}: fewer than two sizes", tolerance)
+        return Check("unclear", what, "fewer than two sizes", tolerance)
     ordered = samples.sortby(along)
     first, last = (
         f"{spread(ordered.isel({along: end}), form)} at {float(ordered.indexes[along][end]):g}"
         for end in (0, -1)
     )
-    kept = bool((ordered.diff(along) < 0).all())
-    return Check(_answer(_flat(samples), kept), f"{what} {first}, {last}", tolerance)
+    steps = ordered.diff(along)
+    least = -float(steps.max())
+    answer = _answer(_flat(samples), bool((steps < 0).all()))
+    slack = f"the least fall of all is {number(least, form)}" if answer == "yes" else ""
+    return Check(answer, what, f"{first}, {last}", tolerance, slack)
 
 
 def exponent_near(
@@ -139,7 +131,10 @@ def exponent_near(
     law = PowerLaw.through(samples, along)
     inside = exponent - within <= law.low and law.high <= exponent + within
     outside = law.high < exponent - within or law.low > exponent + within
-    return _exponent(what, law, inside, outside, f"{exponent:.3g} within {within:.2g}")
+    asked = f"{exponent:.3g} within {within:.2g}, with all of the interval"
+    least, most = law.high - within, law.low + within
+    would_pass = f"{least:.2f} to {most:.2f}" if least <= most else ""
+    return _exponent(what, law, inside, outside, asked, would_pass)
 
 
 def exponent_at_most(
@@ -148,9 +143,46 @@ def exponent_at_most(
     """Whether a power law's exponent is at most a given one; arguments as of `exponent_near`."""
     law = PowerLaw.through(samples, along)
     most = exponent + within
+    asked = f"at most {exponent:.3g}, within {within:.2g}, with all of the interval"
     return _exponent(
-        what, law, law.high <= most, law.low > most, f"at most {exponent:.3g}, within {within:.2g}"
+        what, law, law.high <= most, law.low > most, asked, f"{law.high - within:.2f} and more"
     )
+
+
+def vanishes(what: str, samples: xr.DataArray, along: str, power: float, law: str) -> Check:
+    """Whether a quantity goes on vanishing as sizes grow, or levels off.
+
+    By the two largest sizes. What vanishes at least like size^-power falls between them by a factor
+    that is known, what levels off keeps its value; half way between the two, on a logarithmic
+    scale, is the edge. In every other dimension but `seed` each place is judged by itself, by the
+    confidence interval of the mean over seeds: all below the edge is yes, one above it no.
+
+    Args:
+        what: is measured.
+        samples: positive, with the dimensions `seed` and `along`.
+        along: the dimension of the sizes, which are its coordinate, in increasing order.
+        power: of the slowest law that counts as vanishing.
+        law: that one in words, such as `sqrt(eta)`.
+    """
+    sizes = np.asarray(samples.indexes[along], dtype=float)[-2:]
+    slowest = float(sizes[0] / sizes[-1]) ** power
+    asked = (
+        f"below {number(math.sqrt(slowest), '.2f')}, half way from the 1 of what levels "
+        f"off to the {number(slowest, '.2f')} of {law}, with all of the interval"
+    )
+    last = samples.isel({along: slice(-2, None)}).transpose(along, "seed", ...).values
+    seeds = samples.sizes["seed"]
+    if len(sizes) < 2 or seeds < 3 or not ((last > 0) & np.isfinite(last)).all():
+        return Check("unclear", what, "too few sizes, seeds or positive numbers", asked)
+    logs = np.log(last[1] / last[0]).reshape(seeds, -1)
+    error = logs.std(axis=0, ddof=1) / math.sqrt(seeds)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, seeds - 1)) * error
+    mean, low, high = (np.exp(logs.mean(axis=0) + side * half) for side in (0, -1, 1))
+    edge = math.sqrt(slowest)
+    answer: Answer = "yes" if (high < edge).all() else "no" if (low > edge).any() else "unclear"
+    told = listed(f"{m:.3f} ({a:.3f} to {b:.3f})" for m, a, b in zip(mean, low, high, strict=True))
+    words = f"at the last size {told} times what it is at the size before"
+    return Check(answer, what, words, asked, slack_factor(edge, float(high.max())))
 
 
 def equal(what: str, means: Samples, errors: Samples, target: Samples, precision: float) -> Check:
@@ -169,16 +201,19 @@ def equal(what: str, means: Samples, errors: Samples, target: Samples, precision
     tolerance = f"{STANDARD_ERRORS} standard errors, which may be {precision:.0%} of the value"
     mean, error, known = np.broadcast_arrays(*(_array(each) for each in (means, errors, target)))
     if mean.size == 0 or not np.isfinite([mean, error, known]).all() or (known == 0).any():
-        return Check("unclear", f"{what}: not every mean and target is a number", tolerance)
+        return Check("unclear", what, "not every mean and target is a number", tolerance)
     # Samples that do not scatter still have been rounded.
     off = np.abs(mean - known) / np.maximum(error, _ROUNDING * np.abs(known))
     precise = bool((STANDARD_ERRORS * error <= precision * np.abs(known)).all())
     close = off.max() <= STANDARD_ERRORS
+    blind = float(((np.abs(mean - known) + STANDARD_ERRORS * error) / np.abs(known)).max())
     return Check(
         "no" if not close else "yes" if precise else "unclear",
-        f"{what} off by at most {off.max():.1f} standard errors, mean ratio "
-        f"{float(np.mean(mean / known)):.3f}",
+        what,
+        f"off by at most {off.max():.1f} standard errors; measured over claimed "
+        f"{float(np.mean(mean / known)):.3f} on average",
         tolerance,
+        f"a value off by {number(blind, '.2%', 'up')} could pass" if close else "",
     )
 
 
@@ -192,14 +227,16 @@ def probability_at_least(what: str, good: Samples, least: float) -> Check:
     """
     trials = _flat(good)
     size = trials.size
-    tolerance = f"probability {least:g}, with {CONFIDENCE:.0%} confidence"
+    tolerance = f"a probability of at least {least:g}, with {CONFIDENCE:.0%} confidence"
     if size == 0 or np.isnan(trials).any():
-        return Check("unclear", f"{what}: not known in {_cases(np.isnan(trials))}", tolerance)
+        return Check("unclear", what, f"not known in {_cases(np.isnan(trials))}", tolerance)
     count = int(np.count_nonzero(trials))
     low = stats.binomtest(count, size, alternative="greater").proportion_ci(CONFIDENCE).low
     high = stats.binomtest(count, size, alternative="less").proportion_ci(CONFIDENCE).high
     answer: Answer = "yes" if low >= least else "no" if high < least else "unclear"
-    return Check(answer, f"{what} in {count} of {size}", tolerance)
+    slack = f"probabilities up to {number(low, '.2f', 'down')} would pass"
+    told = f"in {count} of {size}"
+    return Check(answer, what, told, tolerance, slack if answer == "yes" else "")
 
 
 def claim(
@@ -243,44 +280,79 @@ def claim(
         sentence = f"The conclusion was not seen, of which nothing follows: {outside}."
     elif doubtful := those("unclear"):
         outcome = "inconclusive"
-        sentence = unclear or f"The measurement cannot tell: {doubtful[0].measured}."
+        sentence = unclear or (
+            f"The measurement cannot tell: {doubtful[0].what}, {doubtful[0].measured}."
+        )
     elif outside:
         outcome, sentence = "outside-regime", f"{holds.rstrip('.')}, but {outside}."
     else:
         outcome, sentence = "holds", holds
-    return Verdict(
-        claim,
-        outcome,
-        predicted,
-        "; ".join(check.measured for check in checks),
-        "; ".join(dict.fromkeys(check.tolerance for check in checks if check.tolerance)),
-        sentence,
-    )
+    return Verdict(claim, outcome, predicted, sentence, checks)
 
 
 def _one_sided(
     what: str, samples: Samples, bound: float, form: str, side: Literal["most", "least"]
 ) -> Check:
-    every, tolerance = _array(samples), f"{bound:{form}}, exactly"
+    every, tolerance = _array(samples), f"at {side} {number(bound, form)}"
     if every.size == 0:
-        return Check("unclear", f"{what}: none", tolerance)
+        return Check("unclear", what, "nothing was measured", tolerance)
     if isinstance(samples, xr.DataArray) and "seed" in samples.dims:
         rest = [name for name in samples.dims if name != "seed"]
         reduce = samples.max if side == "most" else samples.min
         told = reduce(rest, skipna=False)
     else:
         told = every.max() if side == "most" else every.min()
-    kept = bool((every <= bound).all() if side == "most" else (every >= bound).all())
-    words = f"{what} at {side} {spread(told, form)}"
-    return Check(_answer(every, kept, bound), words, tolerance)
+    if side == "most":
+        kept, slack = bool((every <= bound).all()), slack_factor(bound, float(every.max()))
+    else:
+        kept, slack = bool((every >= bound).all()), slack_factor(float(every.min()), bound)
+    words = f"at {side} {_extreme(told, form, side)}"
+    return Check(_answer(every, kept, bound), what, words, tolerance, slack)
 
 
-def _exponent(what: str, law: PowerLaw, inside: bool, outside: bool, tolerance: str) -> Check:
+def _extreme(told: xr.DataArray | np.ndarray, form: str, side: Literal["most", "least"]) -> str:
+    """The extreme of all runs, rounded to the side on which it is true, and the seeds' mean."""
+    values = np.asarray(told, dtype=float).ravel()
+    if side == "most":
+        extreme = number(values.max(), form, "up")
+    else:
+        extreme = number(values.min(), form, "down")
+    if values.size == 1:
+        return extreme
+    return f"{extreme}, the worst of {values.size} seeds, {number(values.mean(), form)} on average"
+
+
+def slack_factor(large: float, small: float) -> str:
+    """By which factor a bound is kept to or missed; by how much where factors say nothing.
+
+    Args:
+        large: the bound of something that may be at most that, or what must reach a bound.
+        small: the other one of both.
+    """
+    if not np.isfinite([large, small]).all():
+        return ""
+    if large > 0 and small > 0:
+        factor = large / small
+        if factor >= 1:
+            return f"a factor {number(factor, '.3g', 'down')}"
+        return f"missed by a factor {number(1 / factor, '.3g', 'up')}"
+    if large >= small:
+        return f"{number(large - small, '.2g', 'down')} in value"
+    return f"missed by {number(small - large, '.2g', 'up')} in value"
+
+
+def _exponent(
+    what: str, law: PowerLaw, inside: bool, outside: bool, tolerance: str, would_pass: str
+) -> Check:
     answer: Answer = "yes" if inside else "no" if outside else "unclear"
+    told = f"{law.exponent:.3f} ({law.low:.3f} to {law.high:.3f})"
+    known = bool(np.isfinite(law.error)) and law.sizes >= 3
     return Check(
-        answer if law.sizes >= 3 else "unclear",
-        f"exponent of {what} {law.exponent:.3f} ({law.low:.3f} to {law.high:.3f})",
+        answer if known else "unclear",
+        f"exponent of {what}",
+        told if known else "not known, for want of sizes or positive numbers",
         tolerance,
+        f"claimed exponents of {would_pass} would pass" if known and would_pass else "",
     )
 
 

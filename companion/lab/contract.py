@@ -13,12 +13,14 @@ import xarray as xr
 
 from companion.errors import ContractError, InputError
 from companion.lab.catalog import claims
+from companion.lab.controls import Lie
 from companion.lab.results import Outcome, Verdict
 from companion.lab.settings import Settings
 
 OUTCOMES = get_args(Outcome)
 # What a module declares as a function, and the names of its arguments.
 FUNCTIONS = {
+    "summary": ["settings"],
     "run": ["settings", "device"],
     "values": ["settings", "found"],
     "judge": ["settings", "found"],
@@ -44,6 +46,7 @@ def check_declared(name: str, module: ModuleType) -> None:
                 f"has {', '.join(FUNCTIONS)}."
             )
     check_expected(where, getattr(module, "EXPECTED", None))
+    check_controls(where, module.EXPECTED, getattr(module, "CONTROLS", None))
 
 
 def check_expected(where: str, expected: object) -> None:
@@ -64,6 +67,24 @@ def check_expected(where: str, expected: object) -> None:
             raise ContractError(
                 f"{where} expects '{outcome}' of {claim}; an outcome is {_listed(OUTCOMES)}."
             )
+
+
+def check_controls(where: str, expected: Iterable[str], controls: object) -> None:
+    """Refuse controls that are not one lie for every claim.
+
+    Raises:
+        ContractError: naming the claim.
+    """
+    known = controls if isinstance(controls, Mapping) else {}
+    for claim in expected:
+        if not isinstance(known.get(claim), Lie):
+            raise ContractError(
+                f"{where} has no control for {claim}; write CONTROLS = {{claim: Lie(words, "
+                "doctored)}, a result for which its judge answers otherwise."
+            )
+    for claim in known:
+        if claim not in expected:
+            raise ContractError(f"{where} has a control for '{claim}', which is not in EXPECTED.")
 
 
 def check_found(name: str, found: object, may_be_missing: Container[str]) -> None:
@@ -124,9 +145,9 @@ def _check_words(where: str, verdict: Verdict) -> None:
             f"{where} gives {verdict.claim} the outcome '{verdict.outcome}'; an outcome is "
             f"{_listed(OUTCOMES)}."
         )
-    for part in ("predicted", "measured", "tolerance", "sentence"):
+    for part in ("predicted", "measured", "tolerance", "slack", "sentence"):
         text = getattr(verdict, part)
-        if not isinstance(text, str) or not text.strip():
+        if part != "slack" and not text.strip():
             raise ContractError(f"{where} says nothing as '{part}' of {verdict.claim}.")
         if "|" in text or "\n" in text:
             raise ContractError(

@@ -12,6 +12,7 @@ import xarray as xr
 from companion.errors import InputError
 from companion.lab.catalog import check_experiment
 from companion.lab.contract import check_declared
+from companion.lab.controls import Lie
 from companion.lab.results import Outcome, Result, Verdict
 from companion.lab.settings import Settings
 
@@ -29,9 +30,13 @@ class Experiment(Protocol):
     QUICK: Settings
     PAPER: Settings
     EXPECTED: dict[str, Outcome]
+    CONTROLS: dict[str, Lie]
 
     def run(self, settings: Any, device: str) -> xr.Dataset:
         """Compute; all that the fingerprint covers. Says what it computed on in `attrs`, `data`."""
+
+    def summary(self, settings: Any) -> str:
+        """What is run, in one sentence: data, labels, widths, seeds, how long."""
 
     def values(self, settings: Any, found: xr.Dataset) -> Values:
         """Numbers and words for prose and captions, from what `run` found."""

@@ -1,11 +1,14 @@
 """Exponents and spreads: how measured series are summarised in verdicts and captions."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 from scipy import stats
+
+from companion.lab.words import number
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,17 @@ class PowerLaw:
     ) -> "PowerLaw":
         """The law through positive samples at every size.
 
+        Sample by sample the law may have a factor of its own, as where every seed has data of its
+        own that all sizes share; the exponent is one for all.
+
         Args:
-            samples: with a dimension `along`; all others are samples of their own, independent
-                of each other.
+            samples: with a dimension `along`; all others are samples of their own.
             along: the dimension of the sizes, which are its coordinate.
             confidence: of the interval.
 
         Returns:
             The law; one that nothing is known of, with an interval that holds every number, where
-            there are fewer than two sizes or three samples, or one that is not positive or finite.
+            there are too few sizes or samples to tell its error, or one is not positive or finite.
 
         Raises:
             KeyError: the sizes are not told.
@@ -48,15 +53,19 @@ class PowerLaw:
         sizes = np.asarray(samples.indexes[along], dtype=float)
         count = len(set(sizes))
         unknown = cls(np.nan, np.nan, -np.inf, np.inf, count)
-        if count < 2 or samples.size < 3:
+        if count < 2:
             return unknown
         values = samples.transpose(along, ...).values.reshape(len(sizes), -1)
         if not ((values > 0) & np.isfinite(values)).all():
             return unknown
-        x = np.repeat(np.log(sizes), values.shape[1])
-        fit = stats.linregress(x, np.log(values).ravel())
-        slope, error = float(fit.slope), float(np.nan_to_num(fit.stderr))  # of a constant, NaN
-        half = float(stats.t.ppf((1 + confidence) / 2, len(x) - 2)) * error
+        x, y = np.log(sizes) - np.log(sizes).mean(), np.log(values)
+        y, free = y - y.mean(axis=0), y.size - y.shape[1] - 1  # a level for every sample, a slope
+        if free < 1:
+            return unknown
+        square = values.shape[1] * float(x @ x)
+        slope = float((x @ y).sum()) / square
+        error = math.sqrt(float(np.square(y - slope * x[:, None]).sum()) / free / square)
+        half = float(stats.t.ppf((1 + confidence) / 2, free)) * error
         return cls(slope, error, slope - half, slope + half, count)
 
 
@@ -73,12 +82,10 @@ def spread(
     """`mean (least to largest over k seeds)`, or the number alone where there is one."""
     values = np.asarray(samples, dtype=float)
     if values.size == 1:
-        return f"{values.item():{form}}"
+        return number(values.item(), form)
     kind = kind if getattr(samples, "dims", ("seed",)) == ("seed",) else "runs"
-    return (
-        f"{values.mean():{form}} ({values.min():{form}} to {values.max():{form}} over "
-        f"{values.size} {kind})"
-    )
+    mean, least, largest = (number(f(), form) for f in (values.mean, values.min, values.max))
+    return f"{mean} ({least} to {largest} over {values.size} {kind})"
 
 
 def contraction(misfits: xr.DataArray, widths: xr.DataArray | int, dtype: str) -> xr.DataArray:

@@ -18,6 +18,7 @@ from companion.base.paths import BOOK
 from companion.errors import InputError
 from companion.lab.catalog import check_experiment
 from companion.lab.contract import check_found, check_verdicts, reported
+from companion.lab.controls import with_controls
 from companion.lab.experiment import (
     Experiment,
     check_device,
@@ -123,14 +124,18 @@ def judged(result: Result) -> Result:
             values = {k: told(v) for k, v in experiment.values(settings, result.found).items()}
         with reported(name, "judge"):
             verdicts = experiment.judge(settings, result.found)
-    check_verdicts(name, experiment.EXPECTED, verdicts)
+        check_verdicts(name, experiment.EXPECTED, verdicts)
+        with reported(name, "CONTROLS"):
+            lies, judge = experiment.CONTROLS, experiment.judge
+            verdicts = with_controls(verdicts, lies, settings, result.found, judge)
     for quantity, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(
                 f"with these settings {quantity} of {name} comes out as {value}; choose settings "
                 "nearer to the profile's."
             )
-    return dataclasses.replace(result, values=values, verdicts=tuple(verdicts))
+    summary = experiment.summary(settings)
+    return dataclasses.replace(result, summary=summary, values=values, verdicts=tuple(verdicts))
 
 
 def told(value: Any) -> float | int | str | bool:

@@ -14,6 +14,42 @@ from companion.base.files import decode, encode, read_checked, write_checked
 from companion.errors import DamagedError
 
 Outcome = Literal["holds", "fails", "outside-regime", "inconclusive"]
+Answer = Literal["yes", "no", "unclear"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question to a measurement, with the words for its answer.
+
+    Attributes:
+        answer: `yes`, `no` or `unclear`.
+        what: was measured.
+        measured: what was found, with its spread.
+        tolerance: what was asked for; nothing where nothing is asked, as of a note.
+        slack: how wrong the claim could be and still pass, or by how much it is missed; nothing
+            where there is only yes and no.
+        anyway: whether it is true or false whatever the hypothesis of the claim, as an identity.
+    """
+
+    answer: Answer
+    what: str
+    measured: str
+    tolerance: str = ""
+    slack: str = ""
+    anyway: bool = False
+
+
+@dataclass(frozen=True)
+class Control:
+    """A lie about a result, which the judge of a claim has to see.
+
+    Attributes:
+        lie: in words, what is written into the result.
+        outcome: what the judge makes of it.
+    """
+
+    lie: str
+    outcome: Outcome
 
 
 @dataclass(frozen=True)
@@ -25,17 +61,47 @@ class Verdict:
         outcome: `holds` (seen where the statement applies), `outside-regime` (its conclusion was
             seen, at sizes its hypothesis does not reach), `fails`, or `inconclusive`.
         predicted: what the statement says, with its number.
-        measured: what was found, with the spread over seeds.
-        tolerance: how far apart the two may be.
         sentence: the verdict in one sentence.
+        checks: what was measured, what was asked of it, and with which slack.
+        control: what would have come out of a doctored result.
     """
 
     claim: str
     outcome: Outcome
     predicted: str
-    measured: str
-    tolerance: str
     sentence: str
+    checks: tuple[Check, ...]
+    control: Control | None = None
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Verdict":
+        """The verdict that `dataclasses.asdict` wrote.
+
+        Raises:
+            TypeError: it was written by another version.
+        """
+        checks = tuple(Check(**check) for check in told["checks"])
+        control = told["control"] and Control(**told["control"])
+        return cls(**{**told, "checks": checks, "control": control})
+
+    @property
+    def measured(self) -> str:
+        """What was found, check by check."""
+        return "; ".join(f"{c.what}: {c.measured}" if c.what else c.measured for c in self.checks)
+
+    @property
+    def tolerance(self) -> str:
+        """What was asked for, each thing once."""
+        return self._once("tolerance")
+
+    @property
+    def slack(self) -> str:
+        """How wrong the claim could be and still pass, check by check."""
+        return self._once("slack")
+
+    def _once(self, part: str) -> str:
+        told = (getattr(check, part) for check in self.checks)
+        return "; ".join(dict.fromkeys(words for words in told if words))
 
 
 @dataclass(frozen=True)
@@ -52,6 +118,7 @@ class Result:
         fingerprint: of everything that decides the numbers.
         basis: what that is, part by part; empty in results of versions that did not keep it.
         provenance: commit, versions, machine, threads, date, seconds.
+        summary: what was run, in one sentence.
         values: named numbers and words for prose, computed from `found`.
         verdicts: what `judge` made of it.
     """
@@ -64,6 +131,7 @@ class Result:
     fingerprint: str = ""
     basis: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str | float | int] = field(default_factory=dict)
+    summary: str = ""
     values: Mapping[str, float | int | str | bool] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
 
@@ -87,10 +155,11 @@ class Result:
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         """In a notebook a result shows its verdicts; the mark lets the site place them."""
         rows = [
-            "| claim | outcome | predicted | measured | tolerance |",
-            "|---|---|---|---|---|",
+            "| claim | outcome | predicted | measured | tolerance | slack |",
+            "|---|---|---|---|---|---|",
             *(
-                f"| {v.claim} | **{v.outcome}** | {v.predicted} | {v.measured} | {v.tolerance} |"
+                f"| {v.claim} | **{v.outcome}** | {v.predicted} | {v.measured} | {v.tolerance} | "
+                f"{v.slack} |"
                 for v in self.verdicts
             ),
         ]
@@ -98,6 +167,7 @@ class Result:
             "experiment": self.experiment,
             "fingerprint": self.fingerprint,
             "profile": self.profile,
+            "summary": self.summary,
             "values": dict(self.values),
             "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
         }
@@ -157,7 +227,10 @@ def write_result(path: Path, result: Result) -> None:
 
 
 def read_result(path: Path) -> Result:
-    """Read a result back; its profile is left to `companion.lab.experiment.profiled`.
+    """Read a result back, without what code takes from it: today's may take something else.
+
+    Values, verdicts and the summary are left to `companion.lab.reproduce.judged`, and the profile
+    to `companion.lab.experiment.profiled`.
 
     Raises:
         DamagedError: the file is damaged.
@@ -166,7 +239,8 @@ def read_result(path: Path) -> Result:
     payload = read_checked(path)
     with as_written(path):
         payload["found"] = decode_dataset(payload["found"])
-        payload["verdicts"] = tuple(Verdict(**verdict) for verdict in payload["verdicts"])
+        for taken in ("summary", "values", "verdicts"):
+            payload.pop(taken, None)
         if not {"commit", "created", "seconds"} <= payload["provenance"].keys():
             raise KeyError
         return Result(**payload)

@@ -40,7 +40,7 @@ _CALLS = ("reproduce", "recorded")
 _EXAMPLES = re.compile(r"^(`{4,})(?!\{code-cell\}).*?^\1$", re.MULTILINE | re.DOTALL)
 RESULT_MARK = "application/vnd.companion.result+json"
 # Of the marks in the outputs; pages of another layout run anew.
-_LAYOUT = "2"
+_LAYOUT = "3"
 FIGURE_MARK = "application/vnd.companion.figure+json"
 
 
@@ -147,7 +147,7 @@ class Chapter:
         cells = {str(n): _short(cell.source) for n, cell in enumerate(self.code, start=1)}
         sources: dict[str, str] = {}
         for name in self.experiments:
-            roots = ("run", "values", "judge", "Settings", "QUICK", "PAPER")
+            roots = ("run", "summary", "values", "judge", "CONTROLS", "Settings", "QUICK", "PAPER")
             for part, known in sources_of(name, roots).items():
                 sources[part] = sources.get(part, "") + known  # two experiments share much
         packages = ("torch", "numpy", "scipy", "matplotlib")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from companion.datasets import DataSet, sphere
+from companion.draws import independent_seed
 from companion.kernels import empirical_gram, infinite_width_gram, lambda_max, lambda_min
 from companion.lab.settings import Settings, SphereSettings
 from companion.linearised import FrozenKernel, Prediction
@@ -134,7 +135,8 @@ def draw(
     Args:
         settings: n, d and the precision.
         device: where to compute.
-        seed: of the data and of the network.
+        seed: of the data and, with all sizes, of the network: over widths the data stay, and the
+            networks are independent.
         width: m, the units of the hidden layer.
         trained: which layers.
         count: n, if it is not that of the settings.
@@ -155,5 +157,7 @@ def on_data(
     """A network on given data; arguments as of `draw`."""
     dtype: torch.dtype = getattr(torch, settings.dtype)
     near = data.to(dtype, device)
-    network = draw_du(width, near.x.shape[1], seed, trained=trained, dtype=dtype, device=device)
+    count, dimension = near.x.shape
+    own = independent_seed(seed, count, dimension, width)
+    network = draw_du(width, dimension, own, trained=trained, dtype=dtype, device=device)
     return Problem(network, near.x, near.y)

@@ -1,16 +1,12 @@
 """Figures of the experiment du2019/gradient_flow."""
 
 import numpy as np
-from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from companion.figures.panels import Canvas, Drawing
 from companion.figures.quantities import MISFIT_IN_TIME, TIME, WIDTH
 from companion.figures.style import BLUE, FAINT, INK, RED, by_size
 from companion.figures.words import over_seeds, powers, said, spoken
 from companion.lab.results import Result
-
-STEP_SIZE = ("step size", r"step size $\eta$")
-MISSED = ("share of the steps missed", r"share of the steps missed by $\eta H(k)(y-u(k))$")
 
 
 def gradient_flow(result: Result) -> Drawing:
@@ -57,43 +53,4 @@ def gradient_flow(result: Result) -> Drawing:
         + said(result, "The curves lie below the dashed line.", "du2019-thm3.2")
         + " Right, two curves against the width, beside a dashed line of slope minus one half. "
         + said(result, "They fall about parallel to it.", "du2019-rem3.1b"),
-    )
-
-
-def sliding_units(result: Result) -> Drawing:
-    """The share of each step that H (y - u) misses, against the step size, for every width."""
-    a, widths = result.arrays, result.settings["widths"]
-    quarter = a["times"].shape[-1] // 4
-    step_sizes = a["times"][:, 0, quarter].mean() / np.array(result.settings["euler_steps"])
-    canvas = Canvas()
-    panel = canvas.panel("missing share", STEP_SIZE, MISSED, log="xy")
-    for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
-        line = panel.curve(f"m = {width}", step_sizes, a["share"][:, index], color, marker="o")
-        panel.note(f"m = {width}", (step_sizes[0], line[0]), color, (7, 0), va="center")
-    start = a["share"][:, 0, 0].mean()
-    guide = panel.guide("proportional to the step size", step_sizes, start, 1)
-    between = (step_sizes[-2:].prod() ** 0.5, guide[-2:].prod() ** 0.5)
-    panel.note("proportional to $\\eta$", between, FAINT, (8, -10))
-    panel.axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panel.axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    panel.sizes([float(f"{size:.2g}") for size in step_sizes])
-    return canvas.drawing(
-        "The part of the steps that $\\eta H(k)(y-u(k))$ misses, up to a quarter of the time. Were "
-        "$\\dot u=H(t)(y-u)$ exact along the flow, it would fall like $\\eta$ (dashed), or like "
-        "$\\sqrt\\eta$ at least, where many units cross in one step. "
-        + said(
-            result,
-            "It levels off, lower in wider networks (exponent "
-            f"{result.values['share_exponent']:.2f} in $m$).",
-            "du2019-eq5-7",
-            outcomes=("fails",),
-        ),
-        "A curve per width on logarithmic axes, with a dashed line of slope one. "
-        + said(
-            result,
-            "The curves flatten towards small step sizes, above the dashed line; the wider the "
-            "network the lower the curve.",
-            "du2019-eq5-7",
-            outcomes=("fails",),
-        ),
     )
