@@ -243,9 +243,9 @@ class Panel:
         self, name: str, base: tuple[float, float], tip: tuple[float, float], color: Any
     ) -> None:
         """Draw an arrow between two places in the panel, which are recorded."""
-        style = {"arrowstyle": "-|>", "color": color, "lw": 2.2, "shrinkA": 0, "shrinkB": 0}
-        self.axes.annotate("", tip, base, arrowprops={**style, "mutation_scale": 14})
-        self._record(name, *zip(base, tip, strict=True))
+        self.curve(name, *zip(base, tip, strict=True), color=color, lw=2.2)
+        head = {"arrowstyle": "-|>", "color": color, "lw": 2.2, "shrinkA": 0, "shrinkB": 0}
+        self.axes.annotate("", tip, base, arrowprops={**head, "mutation_scale": 14})
 
     def points(self, name: str, x: ArrayLike, y: ArrayLike, color: Any, **style: Any) -> None:
         """Draw single points; x and y are broadcast against each other."""
