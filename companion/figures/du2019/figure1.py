@@ -147,7 +147,7 @@ def _as_published(
     )
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
         name = f"m = {width}"
-        named = {"label": name} if together else {"end": name}
+        named: dict[str, Any] = {"label": name} if together else {"end": name}
         fixed.curve(name, epochs, samples[:, index, 0], color, **named)
         inferred.curve(name, epochs, samples[:, index, 1], color, end=name)
     shown = [width for width in widths if f"width_{width}" in curves]
