@@ -148,3 +148,13 @@ def test_columns_of_unequal_length_are_refused(panel: Panel) -> None:
 def test_ends() -> None:
     assert ends([0.5, math.nan, 0.012]) == "from 0.5 to 0.012"
     assert ends([10, 80], "g") == "from 10 to 80"
+
+
+def test_a_legend_explains_what_has_a_label_and_is_left_out_where_nothing_has(panel: Panel) -> None:
+    """matplotlib would warn."""
+    panel.curve("c", [1, 2, 3], SAMPLES[:, 0], "red")
+    panel.legend()
+    assert panel.axes.get_legend() is None
+    panel.curve("d", [1, 2, 3], SAMPLES[:, 1], "red", label="named")
+    panel.legend()
+    assert [text.get_text() for text in panel.axes.get_legend().get_texts()] == ["named"]
