@@ -316,8 +316,9 @@ class Panel:
         self.axes.annotate(text, at, xytext=shift, textcoords="offset points", **style)
 
     def legend(self, place: str = "best", **style: Any) -> None:
-        """Explain the curves that were drawn with a `label`."""
-        self.axes.legend(**{"loc": place, **style})
+        """Explain the curves that were drawn with a `label`, if any was."""
+        if "handles" in style or self.axes.get_legend_handles_labels()[0]:
+            self.axes.legend(**{"loc": place, **style})
 
     def sizes(self, sizes: ArrayLike) -> None:
         """Mark these sizes on a logarithmic horizontal axis, and nothing between them."""
