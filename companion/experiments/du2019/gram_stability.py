@@ -35,17 +35,33 @@ from companion.kernels import (
     spectral_norm,
 )
 from companion.lab.checks import anyway, at_most, claim, equal, exponent_near, probability_at_least
+from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import exponent, spread
 from companion.lab.results import Check, Outcome, Verdict
 from companion.lab.settings import Count, Dimension, Positive, Probability, Size, SphereSettings
 from companion.lab.sweep import Variables, sweep
+from companion.lab.words import listed
 from companion.networks import ReLUNetwork
 
 EXPECTED: dict[str, Outcome] = {
     "du2019-lem3.2": "holds",
     "du2019-lem3.2-prob": "holds",
     "du2019-lem4.1": "holds",
+}
+CONTROLS = {
+    "du2019-lem3.2": Lie(
+        r"around every draw some weights in the ball move $H$ by $0.26\,\lambda_0$",
+        lambda settings, found: found.assign(draw_change=0.26 + 0 * found.draw_change),
+    ),
+    "du2019-lem3.2-prob": Lie(
+        "1 % more pairs lie within $R$ of the boundary",
+        lambda settings, found: found.assign(fraction=1.01 * found.fraction),
+    ),
+    "du2019-lem4.1": Lie(
+        "1 % more pairs lie within $R$ of the boundary",
+        lambda settings, found: found.assign(fraction=1.01 * found.fraction),
+    ),
 }
 _BISECTIONS = 14
 
@@ -80,6 +96,18 @@ def cost(settings: Settings) -> Cost:
     per_gram = 2 * s.width * s.count * (s.dimension + s.count)
     grams = s.seeds * (6 * len(s.radii) + 3 * _BISECTIONS + 6) + 5 * s.draws
     return Cost(grams * per_gram, 8 * s.width * (6 * s.count + 4 * s.dimension))
+
+
+def summary(settings: Settings) -> str:
+    """Draws, radii and what is tried at them."""
+    s = settings
+    return (
+        f"{s.draws} draws of $n$ = {s.count} inputs uniform on the sphere in dimension $d$ = "
+        f"{s.dimension} and of a network of width $m$ = {s.width}, of which the whole ball of the "
+        f"lemma's radius is certified; around {s.seeds} of them also balls of radius $R$ = "
+        f"{listed(s.radii)}, with two adversaries and one random direction. Nothing is trained, "
+        "and labels play no part."
+    )
 
 
 def run(settings: Settings, device: str) -> xr.Dataset:

@@ -20,11 +20,13 @@ from companion.draws import cpu_generator, independent_seed
 from companion.experiments.du2019._problem import Problem, on_data
 from companion.kernels import infinite_width_gram, lambda_max, lambda_min, spectral_norm
 from companion.lab.checks import claim, equal, exponent_near, probability_at_least
+from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import PowerLaw
 from companion.lab.results import Check, Outcome, Verdict
 from companion.lab.settings import Count, Probability, SeededSettings, SeveralSizes, Size
 from companion.lab.sweep import Variables, sweep
+from companion.lab.words import listed, number
 
 MAY_BE_MISSING = ("sufficient",)  # where no width suffices
 EXPECTED: dict[str, Outcome] = {
@@ -32,6 +34,27 @@ EXPECTED: dict[str, Outcome] = {
     "du2019-rem3.1a": "holds",
     "du2019-lem3.1": "holds",
     "du2019-init-misfit": "fails",
+}
+CONTROLS = {
+    "du2019-def-Hinf": Lie(
+        "every average over drawn $w$ is 1 % larger",
+        lambda settings, found: found.assign(estimate=1.01 * found.estimate),
+    ),
+    "du2019-rem3.1a": Lie(
+        r"every distance is multiplied by $m^{0.1}$, so that it falls like $m^{-0.4}$",
+        lambda settings, found: found.assign(distance=found.distance * found.width**0.1),
+    ),
+    "du2019-lem3.1": Lie(
+        "the event is missed in every third draw",
+        lambda settings, found: found.assign(
+            explicit_good=found.explicit_good & (found.trial % 3 > 0)
+        ),
+    ),
+    "du2019-init-misfit": Lie(
+        r"every squared residual is larger by the factor by which the printed mean exceeds the "
+        "derived one",
+        lambda settings, found: found.assign(misfit=found.misfit * found.printed / found.exact),
+    ),
 }
 WIDTHS = tuple(round(32 * 2 ** (power / 2)) for power in range(16))
 CHUNK = 100_000
@@ -90,6 +113,20 @@ def cost(settings: Settings) -> Cost:
     flops += s.seeds * s.misfit_networks * 2 * s.counts[-1] ** 2 * s.misfit_width
     peak = max(4 * max(s.counts) * max(s.widths), 4 * largest * explicit, 4 * s.angles * CHUNK)
     return Cost(flops, 8 * peak)
+
+
+def summary(settings: Settings) -> str:
+    """Averages of the definition, Gram matrices at initialisation, first residuals."""
+    s = settings
+    return (
+        f"$H(0)$ of {s.trials} networks, each with inputs of its own on the sphere, for every "
+        f"$n=d$ of {listed(s.counts)} and {len(s.widths)} widths $m$ from {s.widths[0]} to "
+        f"{s.widths[-1]}, and at the explicit width for $n=d$ = {s.counts[0]}; $H^\\infty$ of "
+        f"unit vectors at {s.angles} angles from up to {number(s.samples[-1], ',')} drawn $w$, "
+        f"{s.seeds} times; and the first residual of {s.misfit_networks} networks of width "
+        f"{s.misfit_width} on each of {s.seeds} data sets with $n=d$ = {s.counts[-1]} and labels "
+        "$N(0,1)$. Nothing is trained."
+    )
 
 
 def run(settings: Settings, device: str) -> xr.Dataset:
@@ -198,8 +235,8 @@ def _misfits(settings: Settings, device: str, *, seed: int) -> Variables:
     data = sphere(count, count, seed)
     labels = float(data.y.square().sum())
     found = []
-    for number in range(s.misfit_networks):
-        own = 1_000_000 * seed + number
+    for index in range(s.misfit_networks):
+        own = 1_000_000 * seed + index
         problem = on_data(data, s, device, seed=own, width=s.misfit_width)
         found.append(float(problem.residual.square().sum()))
     return {

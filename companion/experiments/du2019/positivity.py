@@ -20,16 +20,38 @@ from companion.datasets import digits, pair_at_angle, sphere, with_antipodes
 from companion.draws import cpu_generator
 from companion.kernels import infinite_width_gram, lambda_min
 from companion.lab.checks import at_least, at_most, claim, identity
+from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.results import Outcome, Verdict
 from companion.lab.settings import Count, SeededSettings, Size, Sizes
 from companion.lab.sweep import Variables, sweep
+from companion.lab.words import listed
 
 DATA = "digits"
 EXPECTED: dict[str, Outcome] = {
     "du2019-ass3.1": "holds",
     "du2019-thm3.1": "holds",
     "du2019-lemA.1": "holds",
+}
+CONTROLS = {
+    "du2019-ass3.1": Lie(
+        r"$\lambda_0=0$ for the largest set of digits, the smaller ones as they are",
+        lambda settings, found: found.assign(
+            digits_lambda=found.digits_lambda.where(found.k < max(settings.per_class), 0.0)
+        ),
+    ),
+    "du2019-thm3.1": Lie(
+        r"$\lambda_0=0$ on the spheres with the most inputs, although no two of them are parallel",
+        lambda settings, found: found.assign(
+            sphere_lambda=found.sphere_lambda.where(found.n < max(settings.counts), 0.0)
+        ),
+    ),
+    "du2019-lemA.1": Lie(
+        "on the spheres with the most inputs the point drawn in a $D_i$ lies in another $D_j$ too",
+        lambda settings, found: found.assign(
+            sphere_clearance=found.sphere_clearance.where(found.n < max(settings.counts), 0.0)
+        ),
+    ),
 }
 ANGLES = tuple(10.0 ** (power / 2) for power in range(-12, 1))
 
@@ -67,6 +89,19 @@ def cost(settings: Settings) -> Cost:
     images = sum(2 * n**2 * 784 + 2 * n**3 for n in (2 * k for k in s.per_class))
     largest = max(max(s.counts), 2 * max(s.per_class))
     return Cost(spheres + images, 8 * largest * (6 * largest + max(784, *s.dimensions)))
+
+
+def summary(settings: Settings) -> str:
+    """Spheres, digits, close pairs and antipodes."""
+    s = settings
+    return (
+        rf"$\lambda_0$ and one point of every $D_i$, for $n$ = {listed(s.counts)} inputs uniform "
+        f"on the sphere in dimension $d$ = {listed(s.dimensions)}, {s.seeds} draws each; for "
+        f"{2 * s.per_class[0]} to {2 * max(s.per_class)} MNIST images of the digits 3 and 8; for a "
+        f"pair at {len(s.angles)} angles, alone and among {s.pair_count} others; and in dimension "
+        f"{s.antipodal_dimension} with 0 to {s.antipodal_dimension + 2} antipodal pairs, or a "
+        "duplicate. There are no labels and no network."
+    )
 
 
 def run(settings: Settings, device: str) -> xr.Dataset:

@@ -17,6 +17,7 @@ from companion.bounds.du2019 import (
     near_boundary_probability,
 )
 from companion.datasets import sphere
+from companion.draws import independent_seed
 from companion.experiments.du2019 import gram_stability
 from companion.kernels import (
     empirical_gram,
@@ -33,6 +34,11 @@ SMALL = gram_stability.QUICK.override(
 )
 judged = partial(outcomes, gram_stability, SMALL)
 draw = partial(draw_du, dtype=torch.float64)
+
+
+def drawn(width, *, seed):
+    """The network of that seed on 4 inputs in dimension 12."""
+    return draw(width, 12, independent_seed(seed, 4, 12, width))
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +115,7 @@ def test_adversaries_stay_in_the_ball_and_push_one_way():
 
 
 def test_event_is_that_of_the_lemma_on_a_draw_of_its_own(found):
-    data, network = sphere(4, 12, seed=7), draw(30000, 12, seed=7)
+    data, network = sphere(4, 12, seed=7), drawn(30000, seed=7)
     limit = infinite_width_gram(data.x)
     lambda_0 = float(np.linalg.eigvalsh(limit)[0])
     radius = math.sqrt(2 * math.pi) * 0.1 * lambda_0 / (16 * 4**2)
@@ -126,7 +132,7 @@ def test_event_is_that_of_the_lemma_on_a_draw_of_its_own(found):
 
 
 def test_certified_radius_is_where_the_certified_change_reaches_its_limit(found):
-    data, network = sphere(4, 12, seed=1), draw(30000, 12, seed=1)
+    data, network = sphere(4, 12, seed=1), drawn(30000, seed=1)
     z, one = data.x @ network.weights[0].T, found.sel(seed=1)
     changes = [
         float(np.linalg.norm(gram_change_bound(data.x, z, r * float(one.certified_radius)), 2))
@@ -142,7 +148,7 @@ def test_changes_at_a_radius_are_those_of_moved_networks(found):
     """By loops over the units, for the largest R of the sweep."""
     settings = SMALL.override({"width": 40, "seeds": 1, "draws": 1})
     one = gram_stability.run(settings, "cpu").isel(seed=0, radius=-1)
-    data, network = sphere(4, 12, seed=0), draw(40, 12, seed=0)
+    data, network = sphere(4, 12, seed=0), drawn(40, seed=0)
     start = gram_by_loops(network, data.x)
     for kind, moved in gram_stability.adversaries(network, data.x, 0.1).items():
         change = np.linalg.norm(gram_by_loops(moved, data.x) - start, 2)
