@@ -6,7 +6,6 @@ counts the units that some choice in the ball can switch. Perturbations show how
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 import xarray as xr
@@ -15,7 +14,7 @@ from torch import Tensor
 from companion.draws import cpu_generator
 from companion.experiments.du2019._problem import Problem
 from companion.kernels import empirical_gram, gram_change_bound, near_boundary, spectral_norm
-from companion.lab.checks import factor, probability_at_least
+from companion.lab.checks import factor, probability_at_least, with_room
 from companion.lab.results import Check
 from companion.lab.words import number
 from companion.networks import ReLUNetwork
@@ -66,12 +65,6 @@ def certificate(what: str, change: xr.DataArray, least: xr.DataArray, delta: flo
         rf"at least {number(least.min(), '.3f', 'down')} $\lambda_0$"
     )
     return with_room(check, told, f"the change has room for {factor(1 / 4, most)}")
-
-
-def with_room(check: Check, told: str, room: str) -> Check:
-    """A check of a probability that also tells how far its event is from its limit."""
-    slack = f"{check.slack}; {room}" if check.slack else ""
-    return replace(check, measured=f"{check.measured}; {told}", slack=slack)
 
 
 def at_random(problem: Problem, far_w: float, far_a: float, seed: int) -> list[Tensor]:

@@ -29,7 +29,6 @@ from companion.experiments.du2019._balls import (
     certificate,
     largest,
     random_directions,
-    with_room,
 )
 from companion.experiments.du2019._problem import Problem, draw
 from companion.experiments.du2019._regime import unmet
@@ -48,6 +47,7 @@ from companion.lab.checks import (
     exponent_near,
     factor,
     probability_at_least,
+    with_room,
 )
 from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
