@@ -239,6 +239,18 @@ def probability_at_least(what: str, good: Samples, least: float) -> Check:
     return Check(answer, what, told, tolerance, slack if answer == "yes" else "")
 
 
+def with_room(check: Check, told: str, room: str) -> Check:
+    """A check of a probability that also tells how far its event is from its limit.
+
+    Args:
+        check: by `probability_at_least`.
+        told: how far the event's quantity went.
+        room: which factor it has left.
+    """
+    slack = f"{check.slack}; {room}" if check.slack else ""
+    return replace(check, measured=f"{check.measured}; {told}", slack=slack)
+
+
 def claim(
     claim: str,
     predicted: str,
