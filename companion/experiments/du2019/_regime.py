@@ -6,6 +6,7 @@ from typing import Protocol
 import xarray as xr
 
 from companion.bounds.du2019 import explicit_width
+from companion.lab.words import number
 
 
 class _Settings(Protocol):
@@ -28,4 +29,7 @@ def unmet(needed: float, widest: int) -> str:
     """The words for a width that the theorem asks for and no run has; nothing where one has it."""
     if widest >= needed:
         return ""
-    return f"the explicit width is {needed:.1g}, at most {widest} was run"
+    return (
+        f"with the constants of its proof the theorem needs a width of {number(needed, '.1g')}, "
+        f"and at most {widest} was run"
+    )
