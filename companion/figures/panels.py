@@ -243,7 +243,8 @@ class Panel:
         self, name: str, base: tuple[float, float], tip: tuple[float, float], color: Any
     ) -> None:
         """Draw an arrow between two places in the panel, which are recorded."""
-        self.curve(name, *zip(base, tip, strict=True), color=color, lw=2.2)
+        x, y = zip(base, tip, strict=True)
+        self.curve(name, x, y, color, lw=2.2)
         head = {"arrowstyle": "-|>", "color": color, "lw": 2.2, "shrinkA": 0, "shrinkB": 0}
         self.axes.annotate("", tip, base, arrowprops={**head, "mutation_scale": 14})
 

@@ -10,6 +10,12 @@ from companion.figures.words import ends, over_seeds, said
 from companion.kernels import infinite_width_gram
 from companion.lab.results import Result
 
+SHOWS = {
+    "du2019-def-Hinf": "du2019-closed-form-by-sampling",
+    "du2019-rem3.1a": "du2019-gram-at-initialization",
+    "du2019-lem3.1": "du2019-gram-at-initialization",
+}
+
 ANGLE = ("angle of two inputs", r"angle $\arccos\rho$")
 QUARTERS = ("0", r"$\pi/4$", r"$\pi/2$", r"$3\pi/4$", r"$\pi$")
 FINE = 181  # points of a curve that is a formula

@@ -8,6 +8,12 @@ from companion.figures.style import BLUE, FAINT, INK, RED
 from companion.figures.words import over_seeds, said
 from companion.lab.results import Result
 
+SHOWS = {
+    "du2019-thm3.3": "du2019-joint-training",
+    "du2019-lemA.4-5": "du2019-joint-training",
+    "du2019-lemA.4-5-order": "du2019-joint-training",
+}
+
 DISTANCE = ("distance, largest over time", "distance, largest over time")
 
 

@@ -8,6 +8,10 @@ from companion.figures.style import BLUE, FAINT, GREEN, INK, RED, by_size
 from companion.figures.words import said
 from companion.lab.results import Result
 
+SHOWS = {
+    "du2019-eq5-7": "du2019-sliding-units",
+}
+
 ALONG = ("w.x_1", r"$w^\top x_1$")
 ACROSS = ("part of w across x_1", r"part of $w$ across $x_1$")
 TIME = ("time", "time $t$")
