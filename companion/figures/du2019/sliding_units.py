@@ -10,6 +10,7 @@ from companion.lab.results import Result
 
 SHOWS = {
     "du2019-eq5-7": "du2019-sliding-units",
+    "du2019-fn-inclusion": "du2019-sliding-units",
 }
 
 ALONG = ("w.x_1", r"$w^\top x_1$")
