@@ -214,3 +214,50 @@ def lemma_a5_distance(
     """R_a', 8 sqrt(n) ||y - u(0)|| sqrt(log(m n / delta)) / (sqrt(m) lambda_0)."""
     logarithm = math.log(width * count / delta)
     return 8 * math.sqrt(count * initial_misfit * logarithm) / (math.sqrt(width) * lambda_0)
+
+
+def approach_correlation(
+    count: int, dimension: int, labels_variance: float = math.inf, predictions_variance: float = 0.5
+) -> float:
+    """Correlation of the speeds at which a unit meets its kink from its two sides (derived).
+
+    At the kink of x_i, let s = -a sum_{j != i} rho_j x_i.x_j 1_j, with rho = u - y, be the speed of
+    w.x_i off the active side, over 1/sqrt(m), and g = a rho_i what the input itself takes away on
+    the active side. The two speeds of approach are s and g - s. Over uniform inputs on the sphere,
+    with nu = n/(2d) and in units of Var g = V + v:
+
+    * Var s = nu + e nu^2 and Cov(s, g) = -e nu, with e = (v/2) / (V + v);
+    * v is the variance 1/2 of u(0), V that of the labels. Half of v is the part of u(0) that is
+      linear in x, which half the inputs at a time repeat; the constant part averages out, and what
+      is left is small in high dimension.
+
+    Labels that outweigh u(0), or residuals that know nothing of the network, have e = 0, and the
+    correlation is -tau / sqrt(1 + tau^2) with tau^2 = nu.
+
+    Args:
+        count: n, of inputs.
+        dimension: d, of an input.
+        labels_variance: V.
+        predictions_variance: v; 1/2 at initialisation.
+    """
+    nu = count / (2 * dimension)
+    linear = predictions_variance / 2 / (labels_variance + predictions_variance)
+    drive, shared = nu + linear * nu**2, -linear * nu
+    return (shared - drive) / math.sqrt(drive * (1 + drive - 2 * shared))
+
+
+def sliding_share(correlation: float) -> float:
+    """Share of the pairs met at a kink first that slide along it: (1 + r)/2 (derived).
+
+    Around a kink the density of w.x_i is flat, so pairs arrive from a side in proportion to their
+    speed of approach there, s or t: E[s^+] and E[t^+] of them. A pair slides if both are positive,
+    so the share is E[(s + t) 1{s > 0, t > 0}] / (E[s^+] + E[t^+]). For centred Gaussian s and t
+    with correlation r, E[s 1{s > 0, t > 0}] is (1 + r)/2 times E[s^+], and so it is for t.
+
+    With independent Gaussian residuals, where r = -tau / sqrt(1 + tau^2), it is
+    1 / (2 sqrt(1 + tau^2) (tau + sqrt(1 + tau^2))).
+
+    Args:
+        correlation: r, such as `approach_correlation`.
+    """
+    return (1 + correlation) / 2

@@ -69,7 +69,20 @@ def check_experiment(name: str) -> str:
 
 def constant(experiment: str, name: str, default: object = None) -> object:
     """A literal constant of an experiment module, read without importing it."""
-    for node in _tree(EXPERIMENTS / f"{experiment}.py").body:
+    return _constant(EXPERIMENTS / f"{experiment}.py", name, default)
+
+
+def shown_in(claim: str) -> str:
+    """The figure that shows a claim: `SHOWS` of a figure module says so; or nothing."""
+    for path in sorted(FIGURES.glob("*/*.py")):
+        shows = _constant(path, "SHOWS", {})
+        if isinstance(shows, dict) and claim in shows:
+            return str(shows[claim])
+    return ""
+
+
+def _constant(path: Path, name: str, default: object) -> object:
+    for node in _tree(path).body:
         match node:
             case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
                 return ast.literal_eval(value)

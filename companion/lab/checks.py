@@ -6,6 +6,7 @@ anything between unclear. What is not a number makes a check unclear. Every chec
 how wrong the claim could be and still pass.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -16,7 +17,7 @@ from scipy import stats
 
 from companion.lab.fits import PowerLaw, spread
 from companion.lab.results import Answer, Check, Outcome, Verdict
-from companion.lab.words import number
+from companion.lab.words import listed, number
 
 Samples = xr.DataArray | np.ndarray | Sequence[float] | float
 # Standard errors beyond which two means are told apart: some tens of comparisons at once then
@@ -71,7 +72,7 @@ def identity(what: str, gaps: Samples, rounding: float, why: str = "rounding") -
     largest, kept = float(size.max()), bool((size <= rounding).all())
     told = f"apart by at most {number(largest, '.1e', 'up')}"
     answer = _answer(size, kept, rounding)
-    return Check(answer, what, told, tolerance, factor(rounding, largest))
+    return Check(answer, what, told, tolerance, slack_factor(rounding, largest))
 
 
 def true(what: str, flags: Samples, otherwise: str = "") -> Check:
@@ -146,6 +147,42 @@ def exponent_at_most(
     return _exponent(
         what, law, law.high <= most, law.low > most, asked, f"{law.high - within:.2f} and more"
     )
+
+
+def vanishes(what: str, samples: xr.DataArray, along: str, power: float, law: str) -> Check:
+    """Whether a quantity goes on vanishing as sizes grow, or levels off.
+
+    By the two largest sizes. What vanishes at least like size^-power falls between them by a factor
+    that is known, what levels off keeps its value; half way between the two, on a logarithmic
+    scale, is the edge. In every other dimension but `seed` each place is judged by itself, by the
+    confidence interval of the mean over seeds: all below the edge is yes, one above it no.
+
+    Args:
+        what: is measured.
+        samples: positive, with the dimensions `seed` and `along`.
+        along: the dimension of the sizes, which are its coordinate, in increasing order.
+        power: of the slowest law that counts as vanishing.
+        law: that one in words, such as `sqrt(eta)`.
+    """
+    sizes = np.asarray(samples.indexes[along], dtype=float)[-2:]
+    slowest = float(sizes[0] / sizes[-1]) ** power
+    asked = (
+        f"below {number(math.sqrt(slowest), '.2f')}, half way from the 1 of what levels "
+        f"off to the {number(slowest, '.2f')} of {law}, with all of the interval"
+    )
+    last = samples.isel({along: slice(-2, None)}).transpose(along, "seed", ...).values
+    seeds = samples.sizes["seed"]
+    if len(sizes) < 2 or seeds < 3 or not ((last > 0) & np.isfinite(last)).all():
+        return Check("unclear", what, "too few sizes, seeds or positive numbers", asked)
+    logs = np.log(last[1] / last[0]).reshape(seeds, -1)
+    error = logs.std(axis=0, ddof=1) / math.sqrt(seeds)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, seeds - 1)) * error
+    mean, low, high = (np.exp(logs.mean(axis=0) + side * half) for side in (0, -1, 1))
+    edge = math.sqrt(slowest)
+    answer: Answer = "yes" if (high < edge).all() else "no" if (low > edge).any() else "unclear"
+    told = listed(f"{m:.3f} ({a:.3f} to {b:.3f})" for m, a, b in zip(mean, low, high, strict=True))
+    words = f"at the last size {told} times what it is at the size before"
+    return Check(answer, what, words, asked, slack_factor(edge, float(high.max())))
 
 
 def equal(what: str, means: Samples, errors: Samples, target: Samples, precision: float) -> Check:
@@ -278,9 +315,9 @@ def _one_sided(
     else:
         told = every.max() if side == "most" else every.min()
     if side == "most":
-        kept, slack = bool((every <= bound).all()), factor(bound, float(every.max()))
+        kept, slack = bool((every <= bound).all()), slack_factor(bound, float(every.max()))
     else:
-        kept, slack = bool((every >= bound).all()), factor(float(every.min()), bound)
+        kept, slack = bool((every >= bound).all()), slack_factor(float(every.min()), bound)
     words = f"at {side} {_extreme(told, form, side)}"
     return Check(_answer(every, kept, bound), what, words, tolerance, slack)
 
@@ -297,7 +334,7 @@ def _extreme(told: xr.DataArray | np.ndarray, form: str, side: Literal["most", "
     return f"{extreme}, the worst of {values.size} seeds, {number(values.mean(), form)} on average"
 
 
-def factor(large: float, small: float) -> str:
+def slack_factor(large: float, small: float) -> str:
     """By which factor a bound is kept to or missed; by how much where factors say nothing.
 
     Args:

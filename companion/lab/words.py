@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any, Literal
 
 Side = Literal["", "down", "up"]
@@ -35,6 +35,8 @@ def number(value: Any, form: str = ".3g", rounded: Side = "") -> str:
     if not match:
         return told
     minus, digits, sign, power = match.groups()
+    if power == "0" or not float(digits):
+        return f"{minus}{digits}" if float(digits) else "0"
     factor = "" if digits == "1" else rf"{digits}\times"
     return rf"${minus}{factor}10^{{{'-' if sign == '-' else ''}{power}}}$"
 
@@ -50,6 +52,19 @@ def listed(parts: Iterable[Any], last: str = "and") -> str:
     return f"{', '.join(most)} {last} {end}" if most else end
 
 
+def on_sphere(count: int, dimension: int) -> str:
+    """Training data as most experiments draw them, in words.
+
+    Args:
+        count: n, inputs.
+        dimension: d.
+    """
+    return (
+        rf"$n={count}$ inputs uniform on the unit sphere of $\mathbb R^{{{dimension}}}$ with "
+        "labels $N(0,1)$"
+    )
+
+
 def _rounded(value: float, form: str, told: str, side: Side) -> str:
     """`told`, or its neighbour in the last digit shown if it lies on the wrong side of `value`."""
     if not math.isfinite(value) or form.endswith("d"):
@@ -58,9 +73,9 @@ def _rounded(value: float, form: str, told: str, side: Side) -> str:
         return _rounded(100 * value, f"{form[:-1]}f", f"{100 * value:{form[:-1]}f}", side) + "%"
     # '#' keeps the zeros that 'g' drops, and with them the place of the last digit.
     shown, exact = Decimal(f"{value:#{form}}".replace(",", "")), Decimal(repr(value))
-    unit = Decimal(1).scaleb(int(shown.as_tuple().exponent))
-    if side == "down" and shown > exact:
-        return f"{float(shown - unit):{form}}"
-    if side == "up" and shown < exact:
-        return f"{float(shown + unit):{form}}"
-    return told
+    place = int(shown.as_tuple().exponent)
+    if form[-1] in "eg" and shown.adjusted() > exact.adjusted():
+        place -= 1  # rounding reached the next power of ten, below which digits are finer
+    towards = ROUND_FLOOR if side == "down" else ROUND_CEILING
+    near = exact.quantize(Decimal(1).scaleb(place), towards, Context(prec=400))
+    return f"{float(near):{form}}"

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from companion.errors import BuildError
-from companion.lab.catalog import claims, expected
+from companion.lab.catalog import claims, expected, shown_in
+from companion.lab.controls import unseen
 from companion.lab.results import Result, Verdict
 from companion.press.chapters import FIGURE_MARK, RESULT_MARK, Executed, result_of
 
@@ -42,9 +43,9 @@ class Findings:
         alone = result.fingerprint == first.fingerprint
         return identifier if alone else f"{identifier}-{result.profile}"
 
-    def rows(self) -> list[dict[str, str]]:
+    def rows(self) -> list[dict[str, Any]]:
         """One row per claim, in the order of the papers; from the record where there is one."""
-        rows: dict[str, dict[str, str]] = {}
+        rows: dict[str, dict[str, Any]] = {}
         for page, results in self.results.items():
             for result in results:
                 for verdict in self.verdicts[result.fingerprint]:
@@ -52,11 +53,29 @@ class Findings:
         known = list(claims())
         return sorted(rows.values(), key=lambda row: known.index(row["id"]))
 
+    def verdict(self, row: Mapping[str, Any]) -> Verdict:
+        """The verdict that a row tells."""
+        return next(v for v in self.verdicts[row["fingerprint"]] if v.claim == row["id"])
+
     def check(self) -> None:
-        """Raise `BuildError` on a verdict other than its experiment expects of its profiles."""
+        """Refuse verdicts that no profile is expected to give, and those that nothing refutes.
+
+        Raises:
+            BuildError: a verdict is another than its experiment expects of its profiles, or that
+                of a doctored result as well.
+        """
         surprises = [told for told, custom in self._surprises() if not custom]
         if surprises:
             raise BuildError("unexpected verdicts: " + "; ".join(surprises))
+        blind = [
+            f"{v.claim} is '{v.outcome}' of {result.experiment} and stays so if told that "
+            f"{v.control.lie}"
+            for result in self._all_results()
+            for v in unseen(self.verdicts[result.fingerprint])
+            if v.control and not _is_custom(result)
+        ]
+        if blind:
+            raise BuildError("judges that do not see their control: " + "; ".join(blind))
 
     def outcomes(self, claim: str) -> set[str]:
         """What the verdicts on a claim say, one where a record and this build's run agree."""
@@ -82,10 +101,12 @@ class Findings:
     def _all_results(self) -> Iterable[Result]:
         return (result for results in self.results.values() for result in results)
 
-    def _row(self, verdict: Verdict, result: Result, page: str) -> dict[str, str]:
+    def _row(self, verdict: Verdict, result: Result, page: str) -> dict[str, Any]:
         claim = claims()[verdict.claim]
         own = verdict.claim.replace(".", "-").lower()
         drawn = [i for i, r in self.figures[page] if r.fingerprint == result.fingerprint]
+        shown = [i for i in (own, shown_in(verdict.claim)) if i in drawn]
+        control = verdict.control
         return {
             "id": claim.id,
             "paper": claim.paper,
@@ -98,10 +119,14 @@ class Findings:
             "tolerance": verdict.tolerance,
             "sentence": verdict.sentence,
             "experiment": result.experiment,
-            "figure": own if own in drawn else next(iter(drawn), ""),
+            "slack": verdict.slack,
+            "control": control.lie if control else "",
+            "control_outcome": control.outcome if control else "",
+            "figure": next(iter(shown), ""),
             "page": f"{page}.html",
             "profile": result.profile,
             "fingerprint": result.fingerprint,
+            "checks": [dataclasses.asdict(check) for check in verdict.checks],
         }
 
 

@@ -1,33 +1,47 @@
 """Pages: everything that was computed, written into MyST before Sphinx sees it."""
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import nbformat
+from nbformat import NotebookNode
 
 from companion.errors import BuildError
 from companion.lab.catalog import claims
 from companion.lab.papers import in_words, papers
 from companion.lab.results import Result, Verdict
+from companion.lab.words import Side, number
+from companion.press.cards import (
+    OUTCOMES,
+    again_card,
+    check_line,
+    control_line,
+    figure_block,
+    figure_links,
+    marked,
+    run_box,
+    run_line,
+    slug,
+    verdict_card,
+)
 from companion.press.chapters import FIGURE_MARK, RESULT_MARK
+from companion.press.landing import count_links, picture
 from companion.press.ledger import Findings, found
 
-OUTCOMES = {
-    "holds": "holds",
-    "outside-regime": "seen outside its regime",
-    "fails": "fails",
-    "inconclusive": "inconclusive",
-}
-FILES = ("svg", "pdf", "png", "csv", "json", "bib")
-# {value}`lambda_0:.3f`, or {value}`du2019/figure1 lambda_0:.3f` from another page's experiment.
+_MARKS = {RESULT_MARK, FIGURE_MARK}
+# {value}`lambda_0:.3f`, or {value}`du2019/figure1 lambda_0:.3f` from another page's experiment,
+# or {value}`lambda_0:.3f down`, rounded to the side on which a floor stays true.
 _NUMBER = re.compile(r"\{(value|record)\}`(?:(\w+/\w+) )?([\w.]+):([^`]*)`")
 # {outcome}`du2019-thm4.1:outside-regime`, after a sentence that is true with this outcome only.
 _OUTCOME = re.compile(r"\{outcome\}`([^`:]*):?([^`]*)`")
-# A ledger or a gallery of one paper, or without an argument of all; the table of the papers.
-_BLOCK = re.compile(r"```\{(ledger|gallery|papers)\} ?(\w*)\n```")
+# A ledger or a gallery of one paper, or without an argument of all; the table of the papers; the
+# state of a ledger, which the argument is the address of; a figure of another page.
+_BLOCK = re.compile(r"```\{(ledger|gallery|papers|counts|picture)\} ?([\w./-]*)\n```")
+# After a format: the side on which "at least" and "at most" stay true.
+_ROUNDED: dict[str, Side] = {"": "", "down": "down", "up": "up"}
 # How many papers there are, in words: {papers}`count`, at the start of a sentence {papers}`Count`.
 _PAPERS = re.compile(r"\{papers\}`(count|Count)`")
 
@@ -45,18 +59,44 @@ class PageWriter:
         self._labelled: set[str] = set()
 
     def notebook(self, page: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-        """A grafted chapter with its marked outputs replaced by Markdown cells."""
+        """A grafted chapter in the order of a reader: what is run, its figure, verdicts, the code.
+
+        Code cells that follow each other are one block, whatever order they have.
+        """
+        blocks = itertools.groupby(notebook.cells, key=lambda cell: str(cell.cell_type))
         cells = []
-        for cell in notebook.cells:
-            if cell.cell_type == "markdown":
-                cell.source = self.text(page, cell.source)
-            cells.append(cell)
-            if cell.cell_type == "code":
-                placed = [self._place(page, output) for output in cell.outputs]
-                cell.outputs = [o for o, p in zip(cell.outputs, placed, strict=True) if p is None]
-                cells += [nbformat.v4.new_markdown_cell(p) for p in placed if p]
+        for kind, block in blocks:
+            cells += self._block(page, list(block)) if kind == "code" else self._prose(page, block)
         notebook.cells = cells
         return notebook
+
+    def _prose(self, page: str, cells: Iterable[NotebookNode]) -> list[NotebookNode]:
+        found = list(cells)
+        for cell in found:
+            cell.source = self.text(page, cell.source)
+        return found
+
+    def _block(self, page: str, cells: Sequence[NotebookNode]) -> list[NotebookNode]:
+        """Code cells with their marked outputs in front of them, as Markdown."""
+        results, figures = [], []
+        for cell in cells:
+            for output in cell.outputs:
+                data = output.get("data", {})
+                if RESULT_MARK in data:
+                    results.append(found(data[RESULT_MARK]))
+                elif FIGURE_MARK in data:
+                    figures.append((data[FIGURE_MARK]["figure"], found(data[FIGURE_MARK])))
+            cell.outputs = [o for o in cell.outputs if not _MARKS & o.get("data", {}).keys()]
+        if not results and not figures:
+            return list(cells)
+        shown = [
+            *(run_line(result) for result in results),
+            *(self._figure(page, *figure) for figure in figures),
+            *(self._verdicts(page, result) for result in results),
+        ]
+        behind = [run_box(result) for result in results]
+        markdown = [[nbformat.v4.new_markdown_cell(p) for p in ps if p] for ps in (shown, behind)]
+        return [*markdown[0], *_code(cells), *markdown[1]]
 
     def text(self, page: str, text: str) -> str:
         """Page text with {value}, {record}, {ledger} and {gallery} filled in, {outcome} checked.
@@ -68,7 +108,13 @@ class PageWriter:
         text = "\n".join(self._checked(page, line) for line in text.split("\n"))
         text = _NUMBER.sub(lambda match: self._number(page, *match.groups()), text)
         text = _PAPERS.sub(lambda match: _count_of_papers(match[1]), text)
-        blocks = {"ledger": self._ledger, "gallery": self._gallery, "papers": self._papers}
+        blocks = {
+            "ledger": self._ledger,
+            "gallery": self._gallery,
+            "papers": self._papers,
+            "counts": self._counts,
+            "picture": self._picture,
+        }
         return _BLOCK.sub(lambda match: blocks[match[1]](match[2], page), text)
 
     def _checked(self, page: str, sentence: str) -> str:
@@ -97,21 +143,13 @@ class PageWriter:
         if chosen is None or name not in chosen.values:
             raise BuildError(f"{page} quotes {name}, which no result it can see holds.")
         value = chosen.values[name]
+        form, _, side = form.partition(" ")
         try:
-            return _typeset(format(value, form))
-        except ValueError:
+            return number(value, form, _ROUNDED[side])
+        except (ValueError, KeyError):
             raise BuildError(
                 f"{page} quotes {name} as '{form}', which {value!r} refuses."
             ) from None
-
-    def _place(self, page: str, output: Mapping[str, Any]) -> str | None:
-        """Markdown in place of a marked output; None for an output that stays."""
-        data = output.get("data", {})
-        if RESULT_MARK in data:
-            return self._verdicts(page, found(data[RESULT_MARK]))
-        if FIGURE_MARK in data:
-            return self._figure(page, data[FIGURE_MARK]["figure"], found(data[FIGURE_MARK]))
-        return None
 
     def _first(self, label: str) -> bool:
         """Whether `label` is met for the first time; a label may stand once in a book."""
@@ -120,11 +158,15 @@ class PageWriter:
         return fresh
 
     def _verdicts(self, page: str, result: Result) -> str:
-        boxes = []
-        for verdict in self._findings.verdicts[result.fingerprint]:
-            label = f"verdict-{_slug(verdict.claim)}"
-            boxes.append((f"({label})=\n" if self._first(label) else "") + verdict_box(verdict))
-        return "\n\n".join([*boxes, run_box(result)])
+        """A card for every verdict, in a card of their own where they say nothing new."""
+        cards = []
+        verdicts = self._findings.verdicts[result.fingerprint]
+        labels = [f"verdict-{slug(verdict.claim)}" for verdict in verdicts]
+        new = [self._first(label) for label in labels]
+        for verdict, label, first in zip(verdicts, labels, new, strict=True):
+            cards.append((f"({label})=\n" if first else "") + verdict_card(verdict))
+        same = all(len(self._findings.outcomes(verdict.claim)) == 1 for verdict in verdicts)
+        return again_card(cards, result) if same and not any(new) else "\n\n".join(cards)
 
     def _figure(self, page: str, identifier: str, result: Result) -> str:
         stem = self._findings.stem(page, identifier, result)
@@ -152,6 +194,12 @@ class PageWriter:
             if paper.chapters and (shown := part(paper.id, page))
         )
 
+    def _counts(self, ledger: str, _: str) -> str:
+        return count_links(self._findings.rows(), ledger)
+
+    def _picture(self, stem: str, page: str) -> str:
+        return picture(self._findings, self._captions, stem, page)
+
     def _ledger(self, paper: str, page: str) -> str:
         if not paper:
             return self._sections(self._ledger, page)
@@ -160,14 +208,14 @@ class PageWriter:
             return ""
         counts = Counter(row["outcome"] for row in rows)
         told = ", ".join(
-            f"{counts[outcome]} [{words}]{{.verdict-{outcome}}}"
-            for outcome, words in OUTCOMES.items()
+            f"{counts[outcome]} {marked(claims()[rows[0]['id']], outcome)}"
+            for outcome in OUTCOMES
             if counts[outcome]
         )
         table = [
-            "| claim | outcome | statement, predicted | measured, tolerance |",
+            "| claim | outcome | statement, predicted | measured, asked for, slack, control |",
             "|---|---|---|---|",
-            *(_ledger_line(row) for row in rows),
+            *(_ledger_line(row, self._findings.verdict(row)) for row in rows),
         ]
         return "\n".join(
             [
@@ -198,84 +246,13 @@ def _count_of_papers(word: str) -> str:
     return count.capitalize() if word == "Count" else count
 
 
-def figure_block(page: str, stem: str, result: Result, words: Mapping[str, str]) -> str:
-    """A numbered MyST figure with caption, alt text, provenance and links to its files."""
-    told = f"Profile {result.profile}, {result.device}, commit {result.provenance['commit']}."
-    return "\n".join(
-        [
-            f"````{{figure}} /extra/figures/{stem}.svg",
-            f":name: fig-{_slug(stem)}",
-            ":class: companion-figure",
-            f":alt: {words['alt']}",
-            "",
-            f"{words['caption']} {told}",
-            "",
-            _links(page, stem, result),
-            "````",
-        ]
+def _code(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
+    """One hidden cell with the code of those that show nothing themselves, then the others."""
+    quiet = [cell for cell in cells if not cell.outputs]
+    code = nbformat.v4.new_code_cell(
+        "\n\n".join(cell.source for cell in quiet), metadata={"tags": ["hide-input"]}
     )
-
-
-def verdict_box(verdict: Verdict) -> str:
-    """A verdict as an admonition whose class and title say the outcome."""
-    claim = claims()[verdict.claim]
-    return "\n".join(
-        [
-            f"````{{admonition}} {claim.number}, {claim.name}: {OUTCOMES[verdict.outcome]}",
-            f":class: verdict-{verdict.outcome}",
-            "",
-            verdict.sentence,
-            "",
-            f"Predicted\n: {verdict.predicted}",
-            "",
-            f"Measured\n: {verdict.measured}",
-            "",
-            f"Tolerance\n: {verdict.tolerance}",
-            "````",
-        ]
-    )
-
-
-def run_box(result: Result) -> str:
-    """What stands behind a page's numbers, and the command that computes them again."""
-    told, name = result.provenance, Path(result.experiment)
-    products = f", products by {told['product']}" if "product" in told else ""
-    return "\n".join(
-        [
-            f"````{{admonition}} Behind these numbers: profile {result.profile}, {result.device}",
-            ":class: dropdown run-box",
-            "",
-            f"Computed in {told['seconds']} s ({told['machine']}, {told['threads']} threads, "
-            f"torch {told['torch']}{products}) at commit `{told['commit']}`, "
-            f"{str(told['created'])[:10]}; fingerprint `{result.fingerprint}`.",
-            f"Data: {result.data}; {told['data']}.",
-            "",
-            f"Module `companion/experiments/{name}.py`, "
-            f"test `tests/experiments/{name.parent}/test_{name.name}.py`.",
-            "To run it again, with other settings if you like:",
-            "",
-            "```bash",
-            f"companion run {name} --profile {_profile(result)}",
-            "```",
-            "````",
-        ]
-    )
-
-
-def _profile(result: Result) -> str:
-    return "quick" if result.profile == "custom" else result.profile
-
-
-def _links(page: str, stem: str, result: Result) -> str:
-    up = "../" * page.count("/")
-    files = " · ".join(
-        f'<a href="{up}figures/{stem}.{kind}" download>{kind.upper()}</a>' for kind in FILES
-    )
-    return (
-        f'```{{raw}} html\n<p class="figure-links">{files}<br>drawn by '
-        f"<code>companion/figures/{result.experiment}.py</code>, computed by "
-        f"<code>companion run {result.experiment} --profile {_profile(result)}</code></p>\n```"
-    )
+    return [*([code] if quiet else []), *(cell for cell in cells if cell.outputs)]
 
 
 def _gallery_block(
@@ -291,37 +268,25 @@ def _gallery_block(
             words["caption"],
             f"It belongs to {{doc}}`/{where}`.",
             "",
-            _links(page, stem, result),
+            figure_links(page, stem, result),
         ]
     )
 
 
-def _ledger_line(row: Mapping[str, str]) -> str:
+def _ledger_line(row: Mapping[str, Any], verdict: Verdict) -> str:
     claim, page = claims()[row["id"]], row["page"].removesuffix(".html")
-    evidence = [f"{{ref}}`verdict <verdict-{_slug(row['id'])}>`"]
+    evidence = [f"{{ref}}`verdict <verdict-{slug(row['id'])}>`"]
     if row["figure"]:
-        evidence.append(f"{{ref}}`figure <fig-{_slug(row['figure'])}>`")
+        evidence.append(f"{{ref}}`figure <fig-{slug(row['figure'])}>`")
     command = f"companion run {row['experiment']}"
     if row["profile"] == "paper":
         command += " --profile paper"
     cells = [
         f"**{claim.number}**<br>{claim.name}<br>{', '.join(evidence)} on {{doc}}`/{page}`<br>"
         f"`{command}`",
-        f"[{OUTCOMES[row['outcome']]}]{{.verdict-{row['outcome']}}}",
-        f"{claim.statement}<br>*Predicted:* {row['predicted']}",
-        f"{row['measured']}<br>*Tolerance:* {row['tolerance']}",
+        marked(claim, verdict.outcome),
+        f"{claim.statement}<br>*Predicted:* {verdict.predicted}",
+        "<br>".join(check_line(check) for check in verdict.checks)
+        + f"<br>*Control:* {control_line(verdict)}",
     ]
     return "| " + " | ".join(cell.replace("|", r"\vert ") for cell in cells) + " |"
-
-
-def _typeset(number: str) -> str:
-    """Scientific notation as TeX; anything else as it is."""
-    match = re.fullmatch(r"(-?[\d.]+)e([+-])0*(\d+)", number)
-    if not match:
-        return number
-    sign = "-" if match[2] == "-" else ""
-    return rf"${match[1]}\times10^{{{sign}{match[3]}}}$"
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower())

@@ -120,3 +120,55 @@ def test_joint_training_radii():
         4 * flow * math.sqrt(math.log(100 * 20 / 0.1))
     )
     assert bounds.theorem_4_1_step_size(20, 0.2) == pytest.approx(0.0005)
+
+
+@given(st.floats(1e-3, 10))
+def test_sliding_share_of_independent_residuals(tau):
+    """1 / (2 sqrt(1 + tau^2) (tau + sqrt(1 + tau^2))), for labels that outweigh u(0)."""
+    root = math.sqrt(1 + tau**2)
+    correlation = bounds.approach_correlation(1000, 500, math.inf)
+    assert correlation == pytest.approx(-1 / math.sqrt(2))  # n = 2d: tau = 1
+    share = bounds.sliding_share(-tau / root)
+    assert share == pytest.approx(1 / (2 * root * (tau + root)), rel=1e-9)
+
+
+@pytest.mark.parametrize("correlation", [-0.9, -0.65, 0.0, 0.8])
+def test_sliding_share_by_sampling(correlation):
+    """Of arrivals, each weighted by its speed, those that are pushed back from the other side."""
+    normal = np.random.default_rng(0).normal(size=(2, 400_000))
+    below = 0.7 * normal[0]
+    above = 1.3 * (correlation * normal[0] + math.sqrt(1 - correlation**2) * normal[1])
+    arrivals = np.maximum(below, 0).sum() + np.maximum(above, 0).sum()
+    both = (below > 0) & (above > 0)
+    share = (below + above)[both].sum() / arrivals
+    assert share == pytest.approx(bounds.sliding_share(correlation), abs=0.004)
+
+
+@pytest.mark.parametrize(
+    ("count", "dimension", "labels", "known"),
+    [(60, 60, 1.0, True), (100, 25, 1.0, True), (60, 60, 1.0, False)],
+)
+def test_approach_correlation_in_networks(count, dimension, labels, known):
+    """Speeds of networks whose units are put on the kink of x_i, with and without u(0).
+
+    `known`: the residuals are u(0) - y, not fresh Gaussians.
+    """
+    below, above = [], []
+    for seed in range(60):
+        data = sphere(count, dimension, seed)
+        network = draw_du(200, dimension, seed, dtype=torch.float64)
+        generator = cpu_generator("residuals", seed)
+        residual = torch.randn(count, generator=generator, dtype=torch.float64)
+        if known:
+            residual = network.predict(data.x) - data.y
+        (weights,) = network.weights
+        for i in range(0, count, 10):
+            flat = weights - (weights @ data.x[i])[:, None] * data.x[i]
+            on = (data.x @ flat.T >= 0).double()
+            on[i] = 0
+            drive = -network.outputs * ((data.x @ data.x[i] * residual) @ on)
+            below.append(drive)
+            above.append(network.outputs * residual[i] - drive)
+    pair = torch.stack([torch.cat(below), torch.cat(above)])
+    derived = bounds.approach_correlation(count, dimension, labels if known else math.inf)
+    assert float(torch.corrcoef(pair)[0, 1]) == pytest.approx(derived, abs=0.035)

@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, object]] = {
     "du2019/positivity": {"seeds": 1, "counts": [10, 32, 100], "dimensions": [1000, 3000, 9000]},
     "du2019/proof_budget": {"seeds": 1, "widths": [500, 1000, 2000], "steps": 20},
     "du2019/real_digits": {"seeds": 1, "per_class": 50, "widths": [250, 500, 1000], "steps": 20},
+    "du2019/sliding_units": {"seeds": 1, "widths": [100, 200, 400], "windows": [3, 6, 12]},
     "du2019/step_size": {"seeds": 1, "widths": [250, 500, 1000]},
     "engines/precision": {"seeds": 3, "steps": 10},
 }

@@ -181,17 +181,38 @@ def gradient_flow(result: Result) -> Curves:
     }  # fmt: skip
 
 
+def one_unit(result: Result) -> Curves:
+    a = result.arrays
+    (x, y), sides = a["kink"].tolist(), a["path"].tolist()
+    curves: Curves = {
+        ("the weights", "kink of x_1"): upright(0),
+        ("in time", "kink of x_1"): level(0),
+    }
+    for name, side in zip(("inactive", "active"), sides, strict=True):
+        along, across = (list(part) for part in zip(*side, strict=True))
+        curves["the weights", f"starts {name} at x_1"] = (along, across)
+        curves["in time", f"starts {name} at x_1"] = (a["clock"].tolist(), along)
+    starts = {"where inactive": -0.35, "where active": -0.35, "on the kink": 0}
+    for (name, start), (v, w) in zip(starts.items(), a["velocity"].tolist(), strict=True):
+        ends = (start, start + 0.35)
+        curves["the weights", f"velocity {name}"] = (
+            [x + t * v for t in ends], [y + t * w for t in ends],
+        )  # fmt: skip
+    return curves
+
+
 def sliding_units(result: Result) -> Curves:
     a, s = result.arrays, result.settings
-    covered = fmean(float(seed[0][s["points"] // 4]) for seed in a["times"])
-    sizes = [covered / steps for steps in s["euler_steps"]]
-    start = fmean(float(seed[0][0]) for seed in a["share"])
+    steps = [number**2 for number in s["windows"]]
     return {
-        **{
-            ("missing share", f"m = {m}"): (sizes, *summed_up(a["share"][:, index]))
-            for index, m in enumerate(s["widths"])
-        },
-        ("missing share", "proportional to the step size"): power(sizes, start, 1),
+        (panel, f"{kind}, m = {m}"): (steps, *summed_up(a[name][world][:, index]))
+        for panel, kind, name, world in (
+            ("steps", "inputs on the sphere", "missed", 0),
+            ("steps", "control", "missed", 1),
+            ("windows", "indicators", "indicator", 0),
+            ("windows", "fractions", "fraction", 0),
+        )
+        for index, m in enumerate(s["widths"])
     }
 
 
@@ -476,6 +497,7 @@ CURVES = {
     "du2019-output-layer": output_layer,
     "du2019-proof-budget": proof_budget,
     "du2019-recursion-without-flips": recursion_without_flips,
+    "du2019-one-unit": one_unit,
     "du2019-sliding-units": sliding_units,
     "du2019-step-size": step_size,
     "engines-benchmark": benchmark,

@@ -8,7 +8,6 @@ import pytest
 import xarray as xr
 
 from companion.lab.checks import (
-    Check,
     anyway,
     at_least,
     at_most,
@@ -18,9 +17,13 @@ from companion.lab.checks import (
     exponent_near,
     falls,
     identity,
+    note,
     probability_at_least,
+    slack_factor,
     true,
 )
+from companion.lab.results import Check
+from companion.lab.words import number
 
 NAN, INF = math.nan, math.inf
 SIZES = [10, 40, 160, 640]
@@ -42,46 +45,84 @@ def by_seed(values):
 
 
 @pytest.mark.parametrize(
-    ("samples", "answer", "words"),
+    ("samples", "answer", "words", "slack"),
     [
-        ([0.5, 1.0], "yes", "share at most 1"),
-        ([0.5, 1.0 + 1e-15], "no", "share at most 1"),
-        (0.25, "yes", "share at most 0.25"),
-        ([[0.5], [2.0]], "no", "share at most 2"),
-        (by_seed([0.25, 0.75]), "yes", "share at most 0.5 (0.25 to 0.75 over 2 seeds)"),
-        (by_seed([0.25]), "yes", "share at most 0.25"),
-        (by_seed([3.0, 3.0]), "no", "share at most 3 (3 to 3 over 2 seeds)"),
-        (over([[0.5, 1, 0, 0], [2, 0, 0, 0]]), "no", "share at most 1.5 (1 to 2 over 2 seeds)"),
-        ([0.5, NAN], "unclear", "share at most nan"),
-        ([2.0, NAN], "unclear", "share at most nan"),
-        (by_seed([0.5, NAN]), "unclear", "share at most nan (nan to nan over 2 seeds)"),
-        (over(np.full((1, 4), NAN)), "unclear", "share at most nan"),
-        ([INF], "no", "share at most inf"),
-        ([], "unclear", "share: none"),
-        (by_seed([]), "unclear", "share: none"),
-        (over(np.zeros((0, 4))), "unclear", "share: none"),
+        ([0.5, 1.0], "yes", "at most 1", "a factor 1"),
+        ([0.5, 1.0 + 1e-15], "no", "at most 1.01", "missed by a factor 1.01"),
+        (0.25, "yes", "at most 0.25", "a factor 4"),
+        ([[0.5], [2.0]], "no", "at most 2", "missed by a factor 2"),
+        (
+            by_seed([0.25, 0.75]), "yes", "at most 0.75, the worst of 2 seeds, 0.5 on average",
+            "a factor 1.33",
+        ),
+        (by_seed([0.25]), "yes", "at most 0.25", "a factor 4"),
+        (
+            by_seed([3.0, 3.0]), "no", "at most 3, the worst of 2 seeds, 3 on average",
+            "missed by a factor 3",
+        ),
+        (
+            over([[0.5, 1, 0, 0], [2, 0, 0, 0]]), "no",
+            "at most 2, the worst of 2 seeds, 1.5 on average", "missed by a factor 2",
+        ),
+        ([-0.5, -2.0], "yes", "at most -0.5", "1.5 in value"),
+        ([0.5, NAN], "unclear", "at most nan", ""),
+        ([2.0, NAN], "unclear", "at most nan", ""),
+        (
+            by_seed([0.5, NAN]), "unclear", "at most nan, the worst of 2 seeds, nan on average",
+            "",
+        ),
+        (over(np.full((1, 4), NAN)), "unclear", "at most nan", ""),
+        ([INF], "no", "at most inf", ""),
+        ([], "unclear", "nothing was measured", ""),
+        (by_seed([]), "unclear", "nothing was measured", ""),
+        (over(np.zeros((0, 4))), "unclear", "nothing was measured", ""),
     ],
-)
-def test_at_most(samples, answer, words):
+)  # fmt: skip
+def test_at_most(samples, answer, words, slack):
     found = at_most("share", samples)
-    assert found == Check(answer, words, "1, exactly")
+    assert found == Check(answer, "share", words, "at most 1", slack)
     mirrored = -np.asarray(samples) if not isinstance(samples, xr.DataArray) else -samples
     assert at_least("share", mirrored, -1).answer == answer
 
 
 @pytest.mark.parametrize(
-    ("samples", "answer", "words"),
+    ("samples", "answer", "words", "slack"),
     [
-        ([2.0, 3.0], "yes", "rate at least 2"),
-        ([1.999, 3.0], "no", "rate at least 2"),
-        (over([[5, 4, 3, 9], [6, 5, 4, 9]]), "yes", "rate at least 3.5 (3 to 4 over 2 seeds)"),
-        ([NAN], "unclear", "rate at least nan"),
-        ([-INF], "no", "rate at least -inf"),
-        ([], "unclear", "rate: none"),
+        ([2.0, 3.0], "yes", "at least 2", "a factor 1"),
+        ([1.999, 3.0], "no", "at least 1.99", "missed by a factor 1.01"),
+        ([8.0, 5.0], "yes", "at least 5", "a factor 2.5"),
+        (
+            over([[5, 4, 3, 9], [6, 5, 4, 9]]), "yes",
+            "at least 3, the worst of 2 seeds, 3.5 on average", "a factor 1.5",
+        ),
+        ([-1.0], "no", "at least -1", "missed by 3 in value"),
+        ([NAN], "unclear", "at least nan", ""),
+        ([-INF], "no", "at least -inf", ""),
+        ([], "unclear", "nothing was measured", ""),
     ],
-)
-def test_at_least(samples, answer, words):
-    assert at_least("rate", samples, 2) == Check(answer, words, "2, exactly")
+)  # fmt: skip
+def test_at_least(samples, answer, words, slack):
+    assert at_least("rate", samples, 2) == Check(answer, "rate", words, "at least 2", slack)
+
+
+@pytest.mark.parametrize("share", [0.999, 1.001])
+@pytest.mark.parametrize("samples", [[0.2, 0.4], by_seed([0.3, 0.05]), 0.7])
+def test_a_claim_wrong_by_its_slack_passes_and_by_more_does_not(samples, share):
+    """The slack is told rounded, so a thousandth decides."""
+    slack = 1 / float(np.max(samples))
+    assert at_most("it", samples).slack == f"a factor {number(slack, '.3g', 'down')}"
+    wrong = share * slack * np.asarray(samples)
+    assert at_most("it", wrong).answer == ("yes" if share < 1 else "no")
+
+
+def test_slacks_are_rounded_to_the_side_on_which_they_are_true():
+    assert slack_factor(2, 3) == "missed by a factor 1.5"
+    assert slack_factor(1, 1.0001) == "missed by a factor 1.01"
+    assert slack_factor(1.999, 1) == "a factor 1.99"
+    assert slack_factor(0, -0.129) == "0.12 in value"
+    assert slack_factor(-1, 0.001) == "missed by 1.1 in value"
+    assert slack_factor(1, 0) == "1 in value"
+    assert slack_factor(INF, 1) == slack_factor(1, NAN) == ""
 
 
 def test_a_bound_that_is_no_number_is_not_kept_to():
@@ -90,48 +131,55 @@ def test_a_bound_that_is_no_number_is_not_kept_to():
     assert identity("sides", [0.5], NAN).answer == "unclear"
 
 
-def test_numbers_have_the_form_asked_for():
-    assert at_most("share", [0.123456], 0.5, ".4f") == Check(
-        "yes", "share at most 0.1235", "0.5000, exactly"
-    )
+def test_numbers_have_the_form_asked_for_and_extremes_are_not_rounded_inwards():
+    found = at_most("share", [0.123412], 0.5, ".4f")
+    assert (found.measured, found.tolerance) == ("at most 0.1235", "at most 0.5000")
+    found = at_least("share", [0.9499], 0.5, ".2f")
+    assert (found.measured, found.tolerance) == ("at least 0.94", "at least 0.50")
+    assert at_most("share", [2.5e-14], 1e-12, ".0e").measured == r"at most $3\times10^{-14}$"
 
 
 @pytest.mark.parametrize(
-    ("gaps", "answer", "words"),
+    ("gaps", "answer", "words", "slack"),
     [
-        ([0.0, 1e-13, -1e-13], "yes", "sides off by 1.0e-13"),
-        ([1e-12], "yes", "sides off by 1.0e-12"),
-        ([1e-13, -2e-12], "no", "sides off by 2.0e-12"),
-        (by_seed([0.0, 0.0]), "yes", "sides off by 0.0e+00"),
-        ([0.0, NAN], "unclear", "sides off by nan"),
-        ([INF], "no", "sides off by inf"),
-        ([], "unclear", "sides: nothing compared"),
+        ([0.0, 1e-13, -1e-13], "yes", "apart by at most $1.0\\times10^{-13}$", "a factor 10"),
+        ([1e-12], "yes", "apart by at most $1.0\\times10^{-12}$", "a factor 1"),
+        (
+            [1e-13, -2e-12], "no", "apart by at most $2.0\\times10^{-12}$",
+            "missed by a factor 2",
+        ),
+        (by_seed([0.0, 0.0]), "yes", "apart by at most 0", "$10^{-12}$ in value"),
+        ([0.0, NAN], "unclear", "apart by at most nan", ""),
+        ([INF], "no", "apart by at most inf", ""),
+        ([], "unclear", "nothing was compared", ""),
     ],
-)
-def test_identity(gaps, answer, words):
-    assert identity("sides", gaps, 1e-12, "64 eps") == Check(answer, words, "1e-12 (64 eps)")
+)  # fmt: skip
+def test_identity(gaps, answer, words, slack):
+    found = identity("sides", gaps, 1e-12, "64 eps")
+    asked = "at most $10^{-12}$, which is 64 eps"
+    assert found == Check(answer, "sides", words, asked, slack)
 
 
 @pytest.mark.parametrize(
     ("flags", "answer", "words"),
     [
-        ([True, True], "yes", "positive"),
-        (True, "yes", "positive"),
-        ([True, False, False], "no", "positive: not in 2 of 3"),
-        (by_seed([1, 1]), "yes", "positive"),
-        (by_seed([1, 0]), "no", "positive: not in 1 of 2"),
-        ([1.0, NAN], "unclear", "positive: not known in 1 of 2"),
-        ([0.0, NAN], "unclear", "positive: not known in 1 of 2"),
-        ([], "unclear", "positive: not known in any case, as there is none"),
+        ([True, True], "yes", "true in all 2"),
+        (True, "yes", "true"),
+        ([True, False, False], "no", "not true in 2 of 3"),
+        (by_seed([1, 1]), "yes", "true in all 2"),
+        (by_seed([1, 0]), "no", "not true in 1 of 2"),
+        ([1.0, NAN], "unclear", "not known in 1 of 2"),
+        ([0.0, NAN], "unclear", "not known in 1 of 2"),
+        ([], "unclear", "not known in any case, as there is none"),
     ],
 )
 def test_true(flags, answer, words):
-    assert true("positive", flags) == Check(answer, words, "always")
+    assert true("positive", flags) == Check(answer, "positive", words, "true in every case")
 
 
 def test_true_may_say_what_is_measured_otherwise():
     assert true("positive", [False], "negative at n = 3").measured == "negative at n = 3"
-    assert true("positive", [True], "negative at n = 3").measured == "positive"
+    assert true("positive", [True], "negative at n = 3").measured == "true"
 
 
 @pytest.mark.parametrize(
@@ -161,10 +209,11 @@ def test_falls(samples, answer):
 
 def test_falls_tells_both_ends():
     found = falls("drift", over([[4, 3, 2, 1], [8, 4, 2, 1]]), "width")
-    assert found.measured == "drift 6 (4 to 8 over 2 seeds) at 10, 1 (1 to 1 over 2 seeds) at 640"
-    assert falls("drift", over([[4, 3, 2, 1]], SIZES[::-1]), "width").measured == (
-        "drift 1 at 10, 4 at 640"
-    )
+    assert found.what == "drift"
+    assert found.measured == "6 (4 to 8 over 2 seeds) at 10, 1 (1 to 1 over 2 seeds) at 640"
+    assert found.slack == "the least fall of all is 1"
+    rising = falls("drift", over([[4, 3, 2, 1]], SIZES[::-1]), "width")
+    assert (rising.measured, rising.slack) == ("1 at 10, 4 at 640", "")
 
 
 EXPONENTS = [
@@ -201,18 +250,39 @@ EXPONENTS = [
 def test_exponents_are_judged_by_their_interval(samples, near, most):
     found = exponent_near("drift in m", samples, -0.5, 0.1)
     assert found.answer == near
-    assert found.tolerance == "-0.5 within 0.1"
-    assert found.measured.startswith("exponent of drift in m ")
+    assert found.tolerance == "-0.5 within 0.1, with all of the interval"
+    assert found.what == "exponent of drift in m"
     found = exponent_at_most("drift in m", samples, -0.5, 0.1)
     assert found.answer == most
-    assert found.tolerance == "at most -0.5, within 0.1"
+    assert found.tolerance == "at most -0.5, within 0.1, with all of the interval"
 
 
 def test_an_exponent_is_told_with_its_interval():
     found = exponent_near("drift in n", power(2.0).rename(width="n"), 2, 0.1, along="n")
-    assert found.measured == "exponent of drift in n 2.000 (2.000 to 2.000)"
+    assert (found.what, found.measured) == ("exponent of drift in n", "2.000 (2.000 to 2.000)")
     assert exponent_near("it", power(2.0), NAN, 0.1).answer == "unclear"
     assert exponent_at_most("it", power(2.0), 2, NAN).answer == "unclear"
+
+
+def test_an_exponent_tells_which_claims_would_pass():
+    near = exponent_near("it", power(-0.52), -0.5, 0.1)
+    assert near.slack == "claimed exponents of -0.62 to -0.42 would pass"
+    assert exponent_near("it", power(-0.52), -0.61, 0.1).answer == "yes"
+    assert exponent_near("it", power(-0.52), -0.63, 0.1).answer == "no"
+    most = exponent_at_most("it", power(-0.52), -0.5, 0.1)
+    assert most.slack == "claimed exponents of -0.62 and more would pass"
+    assert exponent_near("it", power(-0.5, 3.0), -0.5, 0.1).slack == ""  # none would
+    unknown = exponent_near("it", power(-0.5, sizes=[10, 20]), -0.5, 0.1)
+    assert unknown.measured == "not known, for want of sizes or positive numbers"
+    assert unknown.slack == ""
+
+
+def test_a_level_that_differs_from_seed_to_seed_blurs_no_exponent():
+    """Data drawn with a seed are the same at all widths, and may move all its samples alike."""
+    levels = np.exp(np.array([-2.0, 0.5, 0.0, 1.0, 0.5]))[:, None]
+    for exponent, answer in ((-0.5, "yes"), (-0.2, "no")):
+        samples = power(exponent, 0.05) * levels
+        assert exponent_near("it", samples, -0.5, 0.1).answer == answer
 
 
 def test_noise_does_not_decide_an_exponent():
@@ -257,11 +327,15 @@ def test_equal(means, errors, target, answer):
 
 
 def test_equal_tells_how_far_off():
-    found = equal("square", [1.03, 1.0], [0.01, 0.01], 1.0, 0.2)
-    assert found.measured == "square off by at most 3.0 standard errors, mean ratio 1.015"
-    assert equal("square", NAN, 1, 1, 0.2).measured == (
-        "square: not every mean and target is a number"
+    found = equal("square", [1 + 3 / 128, 1.0], [1 / 128, 1 / 128], 1.0, 0.2)
+    assert found.what == "square"
+    assert found.measured == (
+        "off by at most 3.0 standard errors; measured over claimed 1.012 on average"
     )
+    assert found.slack == "a value off by 5.47% could pass"
+    unknown = equal("square", NAN, 1, 1, 0.2)
+    assert (unknown.measured, unknown.slack) == ("not every mean and target is a number", "")
+    assert equal("square", 1.05, 0.01, 1.0, 0.2).slack == ""
 
 
 def test_equal_means_are_seldom_mistaken():
@@ -296,20 +370,28 @@ def test_probability_at_least(good, of, least, answer):
     flags = np.arange(of) < good
     found = probability_at_least("it", flags.reshape(-1, 1), least)
     assert found.answer == answer
-    assert found.measured == f"it in {good} of {of}"
+    assert (found.what, found.measured) == ("it", f"in {good} of {of}")
     assert probability_at_least("it", by_seed(flags), least).answer == answer
-    assert found.tolerance == f"probability {least:g}, with 95% confidence"
+    assert found.tolerance == f"a probability of at least {least:g}, with 95% confidence"
+    assert bool(found.slack) == (answer == "yes")
+
+
+def test_a_probability_tells_up_to_which_it_would_pass():
+    found = probability_at_least("it", [True] * 40, 0.9)
+    assert found.slack == "probabilities up to 0.92 would pass"
+    assert probability_at_least("it", [True] * 40, 0.92).answer == "yes"
+    assert probability_at_least("it", [True] * 40, 0.93).answer == "unclear"
 
 
 def test_trials_that_are_not_known_or_not_there_say_nothing():
-    assert probability_at_least("it", [1.0] * 100 + [NAN], 0.9).measured == (
-        "it: not known in 1 of 101"
-    )
+    assert probability_at_least("it", [1.0] * 100 + [NAN], 0.9).measured == "not known in 1 of 101"
     assert probability_at_least("it", [1.0] * 100 + [NAN], 0.9).answer == "unclear"
     assert probability_at_least("it", [], 0.9).answer == "unclear"
 
 
-YES, NO, UNCLEAR = (Check(answer, f"was {answer}", "1") for answer in ("yes", "no", "unclear"))
+YES, NO, UNCLEAR = (
+    Check(answer, "it", f"was {answer}", "1", "2") for answer in ("yes", "no", "unclear")
+)
 WORDS = {"holds": "It holds.", "fails": "It fails."}
 
 
@@ -344,23 +426,33 @@ def test_sentences_of_every_outcome():
     unmet = {"outside": "the width is 10 and 1000 is needed"}
     assert sentence(YES) == "It holds."
     assert sentence(YES, NO, UNCLEAR) == "It fails."
-    assert sentence(YES, UNCLEAR) == "The measurement cannot tell: was unclear."
+    assert sentence(YES, UNCLEAR) == "The measurement cannot tell: it, was unclear."
     assert sentence(UNCLEAR, unclear="Nobody knows.") == "Nobody knows."
     assert sentence(YES, **unmet) == "It holds, but the width is 10 and 1000 is needed."
     assert sentence(NO, **unmet) == (
         "The conclusion was not seen, of which nothing follows: the width is 10 and 1000 is needed."
     )
     assert sentence(anyway(NO), **unmet) == "It fails."
-    assert sentence(UNCLEAR, **unmet) == "The measurement cannot tell: was unclear."
+    assert sentence(UNCLEAR, **unmet) == "The measurement cannot tell: it, was unclear."
 
 
 def test_a_verdict_carries_all_words_and_each_tolerance_once():
-    other = Check("yes", "was other", "2")
+    other = Check("yes", "other", "was seen", "2")
     found = claim("a-thm1", "so much", YES, other, anyway(YES), **WORDS)
     assert found.claim == "a-thm1"
     assert found.predicted == "so much"
-    assert found.measured == "was yes; was other; was yes"
+    assert found.checks == (YES, other, anyway(YES))
+    assert found.measured == "it: was yes; other: was seen; it: was yes"
     assert found.tolerance == "1; 2"
+    assert found.slack == "2"
+    assert found.control is None
+
+
+def test_a_note_asks_for_nothing():
+    found = claim("a-thm1", "so", YES, note("There were 3."), **WORDS)
+    assert found.outcome == "holds"
+    assert (found.measured, found.tolerance) == ("it: was yes; There were 3.", "1")
+    assert claim("a-thm1", "so", UNCLEAR, note("There were 3."), **WORDS).outcome == "inconclusive"
 
 
 def test_a_claim_without_a_check_does_not_hold():
@@ -369,7 +461,7 @@ def test_a_claim_without_a_check_does_not_hold():
 
 
 def test_a_check_that_stands_anyway_is_otherwise_the_same():
-    assert anyway(NO) == Check("no", NO.measured, NO.tolerance, anyway=True)
+    assert anyway(NO) == Check("no", NO.what, NO.measured, NO.tolerance, NO.slack, anyway=True)
 
 
 def test_slack_of_means_of_different_sizes_is_each_one_s_own():

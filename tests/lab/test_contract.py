@@ -9,10 +9,18 @@ import xarray as xr
 
 from companion.errors import ContractError
 from companion.lab.contract import check_declared, check_found, check_verdicts, reported
-from companion.lab.results import Verdict
+from companion.lab.controls import Lie
+from companion.lab.results import Check, Verdict
 from companion.lab.settings import Settings
 
-GOOD = Verdict("du2019-thm4.1", "holds", "$a$", "1", "0.1", "It holds.")
+CHECK = Check("yes", "it", "1", "at most 2", "a factor 2")
+GOOD = Verdict("du2019-thm4.1", "holds", "$a$", "It holds.", (CHECK,))
+LIE = Lie("twice", lambda settings, found: found)
+
+
+def saying(**changes: str) -> Verdict:
+    """The good verdict with another check."""
+    return replace(GOOD, checks=(replace(CHECK, **changes),))
 
 
 def module(**changes: object) -> ModuleType:
@@ -22,6 +30,8 @@ def module(**changes: object) -> ModuleType:
         "QUICK": Settings(),
         "PAPER": Settings(),
         "EXPECTED": {"du2019-thm4.1": "holds"},
+        "CONTROLS": {"du2019-thm4.1": LIE},
+        "summary": lambda settings: "Nothing.",
         "run": lambda settings, device: None,
         "values": lambda settings, found: {},
         "judge": lambda settings, found: [],
@@ -49,6 +59,15 @@ def test_an_experiment_that_keeps_to_it_is_taken() -> None:
         ({"EXPECTED": ["du2019-thm4.1"]}, "declares no EXPECTED"),
         ({"EXPECTED": {"du2019-thm4.2": "holds"}}, "'du2019-thm4.2', which is no row"),
         ({"EXPECTED": {"du2019-thm4.1": "hold"}}, "expects 'hold' of du2019-thm4.1; an outcome"),
+        ({"summary": None}, r"no function summary\(settings\)"),
+        ({"summary": "Nothing."}, r"no function summary\(settings\)"),
+        ({"CONTROLS": None}, "has no control for du2019-thm4.1; write CONTROLS"),
+        ({"CONTROLS": {}}, "has no control for du2019-thm4.1"),
+        ({"CONTROLS": {"du2019-thm4.1": "twice"}}, "has no control for du2019-thm4.1"),
+        (
+            {"CONTROLS": {"du2019-thm4.1": LIE, "du2019-lem3.1": LIE}},
+            "has a control for 'du2019-lem3.1', which is not in EXPECTED",
+        ),
     ],
 )
 def test_what_is_not_declared_is_refused(changes: dict[str, object], told: str) -> None:
@@ -81,6 +100,7 @@ def test_what_run_may_not_return_is_refused(found: object, told: str) -> None:
 
 def test_good_verdicts_are_taken() -> None:
     check_verdicts("du2019/made", ["du2019-thm4.1"], [GOOD])
+    check_verdicts("du2019/made", ["du2019-thm4.1"], [saying(slack="")])
 
 
 @pytest.mark.parametrize(
@@ -92,7 +112,10 @@ def test_good_verdicts_are_taken() -> None:
         ([GOOD, GOOD], "judges 'du2019-thm4.1' 2 times"),
         ([GOOD, replace(GOOD, claim="du2019-thm4")], "judges 'du2019-thm4', which is not in"),
         ([replace(GOOD, outcome="hold")], "gives du2019-thm4.1 the outcome 'hold'"),
-        ([replace(GOOD, measured="")], "says nothing as 'measured'"),
+        ([replace(GOOD, checks=())], "says nothing as 'measured'"),
+        ([saying(tolerance="")], "says nothing as 'tolerance'"),
+        ([saying(measured="1|2")], r"writes a '\|' or a new line in 'measured'"),
+        ([saying(slack="1\n2")], r"writes a '\|' or a new line in 'slack'"),
         ([replace(GOOD, predicted="$|a|$")], r"writes a '\|' or a new line in 'predicted'"),
         ([replace(GOOD, sentence="one\ntwo")], "new line in 'sentence'"),
     ],

@@ -34,11 +34,13 @@ def test_slope_error_and_interval_are_those_of_least_squares():
     sizes = np.array([10, 20, 50, 100, 300])
     values = sizes**-0.5 * np.exp(0.1 * rng.standard_normal((4, 5)))
     law = PowerLaw.through(over(values, sizes))
-    x, y = np.tile(np.log(sizes), 4), np.log(values).ravel()
-    known, covariance = np.polyfit(x, y, 1, cov=True)
+    # One slope, and a column of ones for every seed.
+    columns = np.column_stack([np.tile(np.log(sizes), 4), np.repeat(np.eye(4), 5, axis=0)])
+    known, (rest,), *_ = np.linalg.lstsq(columns, np.log(values).ravel(), rcond=None)
+    covariance = rest / (20 - 5) * np.linalg.inv(columns.T @ columns)
     assert law.exponent == pytest.approx(known[0])
     assert law.error == pytest.approx(np.sqrt(covariance[0, 0]))
-    half = scipy.stats.t(18).interval(0.95)[1] * law.error
+    half = scipy.stats.t(15).interval(0.95)[1] * law.error
     assert (law.low, law.high) == pytest.approx((known[0] - half, known[0] + half))
     assert exponent(over(values, sizes)) == law.exponent
     wider = PowerLaw.through(over(values, sizes), confidence=0.99)
@@ -59,14 +61,24 @@ def test_axes_may_come_in_any_order_and_sizes_too():
         assert found.error == pytest.approx(known.error)
 
 
-def test_the_interval_is_honest():
-    """It holds the true exponent in about 95 % of repetitions."""
+@pytest.mark.parametrize("between", [0.0, 1.0])
+def test_the_interval_is_honest(between):
+    """It holds the true exponent in about 95 % of repetitions, whatever the seeds' levels."""
     rng = np.random.default_rng(1)
     inside = 0
     for _ in range(400):
-        law = PowerLaw.through(over(SIZES**-0.5 * np.exp(0.2 * rng.standard_normal((5, 4)))))
+        noise = 0.2 * rng.standard_normal((5, 4)) + between * rng.standard_normal((5, 1))
+        law = PowerLaw.through(over(SIZES**-0.5 * np.exp(noise)))
         inside += law.low <= -0.5 <= law.high
     assert 0.92 < inside / 400 < 0.98
+
+
+def test_levels_of_the_seeds_change_neither_slope_nor_interval():
+    rng = np.random.default_rng(3)
+    samples = over(SIZES**-0.5 * np.exp(0.1 * rng.standard_normal((4, 4))))
+    levels = xr.DataArray([1.0, 10.0, 0.1, 3.0], dims="seed")
+    one, other = PowerLaw.through(samples), PowerLaw.through(samples * levels)
+    assert (other.exponent, other.error) == pytest.approx((one.exponent, one.error))
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_overrides_make_a_custom_profile_that_fails_nothing(
 
 @pytest.mark.parametrize("profile", ["quick", "paper"])
 def test_unexpected_verdicts_are_told(profile: str) -> None:
-    verdict = results.Verdict("du2019-cor4.1", "fails", "", "", "", "")
+    verdict = results.Verdict("du2019-cor4.1", "fails", "", "", ())
     result = Result(NAME, {}, xr.Dataset(), profile=profile, verdicts=(verdict,))
     assert unexpected(result) == unlike_expected(result) == [verdict]
 

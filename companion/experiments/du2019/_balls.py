@@ -14,7 +14,7 @@ from torch import Tensor
 from companion.draws import cpu_generator
 from companion.experiments.du2019._problem import Problem
 from companion.kernels import empirical_gram, gram_change_bound, near_boundary, spectral_norm
-from companion.lab.checks import factor, probability_at_least, with_room
+from companion.lab.checks import probability_at_least, slack_factor, with_room
 from companion.lab.results import Check
 from companion.lab.words import number
 from companion.networks import ReLUNetwork
@@ -64,7 +64,7 @@ def certificate(what: str, change: xr.DataArray, least: xr.DataArray, delta: flo
         rf"the change is at most {number(most, '.1e', 'up')} $\lambda_0$ and the least eigenvalue "
         rf"at least {number(least.min(), '.3f', 'down')} $\lambda_0$"
     )
-    return with_room(check, told, f"the change has room for {factor(1 / 4, most)}")
+    return with_room(check, told, f"the change has room for {slack_factor(1 / 4, most)}")
 
 
 def at_random(problem: Problem, far_w: float, far_a: float, seed: int) -> list[Tensor]:

@@ -6,6 +6,7 @@ from typing import Protocol
 import xarray as xr
 
 from companion.bounds.du2019 import explicit_width
+from companion.lab.words import number
 
 
 class _Settings(Protocol):
@@ -28,4 +29,5 @@ def unmet(needed: float, widest: int) -> str:
     """The words for a width that the theorem asks for and no run has; nothing where one has it."""
     if widest >= needed:
         return ""
-    return f"the explicit width is {needed:.1g}, at most {widest} was run"
+    least = number(needed, ".1g")
+    return f"the constants of the proof ask for a width of {least}, and at most {widest} was run"

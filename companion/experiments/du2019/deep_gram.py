@@ -17,11 +17,13 @@ from companion.draws import independent_seed
 from companion.experiments.du2019._problem import Problem
 from companion.kernels import lambda_max, layer_grams, spectral_norm
 from companion.lab.checks import at_least, claim, exponent_at_most, identity
+from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import exponent, spread
 from companion.lab.results import Outcome, Verdict
 from companion.lab.settings import Count, Dimension, SeveralSizes, Size, SphereSettings
 from companion.lab.sweep import Variables, sweep
+from companion.lab.words import listed, number, on_sphere
 from companion.monitors import (
     Every,
     Moment,
@@ -33,7 +35,7 @@ from companion.monitors import (
 )
 from companion.networks import draw_du
 
-EXPECTED: dict[str, Outcome] = {"du2019-deep-conj": "inconclusive"}
+EXPECTED: dict[str, Outcome] = {"du2019-deep-conj": "holds"}
 
 
 class Settings(SphereSettings):
@@ -67,6 +69,17 @@ def cost(settings: Settings) -> Cost:
     s = settings
     flops = 12.0 * s.seeds * s.steps * s.count * s.depth * sum(m**2 for m in s.widths)
     return Cost(flops, 8 * 4 * s.depth * max(s.widths) ** 2)
+
+
+def summary(settings: Settings) -> str:
+    """What is run."""
+    s = settings
+    return (
+        f"{s.steps} steps of gradient descent on all {s.depth} hidden layers of networks of width "
+        rf"{listed(s.widths)}, with step size {number(s.step_size)} times "
+        rf"$1/\lambda_{{\max}}(\sum_hG^{{(h)}}(0))$, on {on_sphere(s.count, s.dimension)}; data "
+        f"and networks are drawn anew for each of {s.seeds} seeds."
+    )
 
 
 def run(settings: Settings, device: str) -> xr.Dataset:
@@ -152,3 +165,11 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
             f"for two layers, these widths and seeds cannot tell. {told}",
         )
     ]
+
+
+CONTROLS = {
+    "du2019-deep-conj": Lie(
+        r"every drift is multiplied by $\sqrt m$",
+        lambda settings, found: found.assign(drift=found.drift * found.width**0.5),
+    )
+}

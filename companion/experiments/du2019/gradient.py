@@ -17,11 +17,13 @@ from torch import Tensor
 from companion.experiments.du2019._problem import Problem, draw
 from companion.kernels import empirical_gram, lambda_max
 from companion.lab.checks import claim, identity, true
+from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import spread
 from companion.lab.results import Outcome, Verdict
 from companion.lab.settings import Count, Dimension, Share, Size, Sizes, SphereSettings
 from companion.lab.sweep import Variables, sweep
+from companion.lab.words import listed, number, on_sphere
 from companion.networks import draw_du
 
 EXPECTED: dict[str, Outcome] = {
@@ -62,6 +64,18 @@ def cost(settings: Settings) -> Cost:
     jacobian = 2 * s.count**2 * s.dimension * total
     flops = s.seeds * (len(s.step_sizes) * s.steps * step + differences + jacobian)
     return Cost(flops, 8 * max(s.widths) * s.count * (2 * s.dimension + 4))
+
+
+def summary(settings: Settings) -> str:
+    """What is run."""
+    s = settings
+    sizes = listed([number(multiple) for multiple in s.step_sizes])
+    return (
+        f"The gradient of networks of width {listed(s.widths)} by three roads, and {s.steps} steps "
+        rf"of gradient descent with step size $\eta$ = {sizes} times "
+        rf"$1/\lambda_{{\max}}(H(0))$, on {on_sphere(s.count, s.dimension)}; data and networks are "
+        f"drawn anew for each of {s.seeds} seeds."
+    )
 
 
 def run(settings: Settings, device: str) -> xr.Dataset:
@@ -166,10 +180,7 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
 
 def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
     """Three roads to the gradient, and the recursion where nothing flips."""
-    eps, width = float(np.finfo(settings.dtype).eps), max(settings.widths)
-    # Rounding errors of a sum of k terms add up like a random walk; ten standard deviations of it.
-    in_gram = 10 * math.sqrt(width * settings.dimension) * eps
-    in_prediction = 10 * math.sqrt(width) * eps
+    in_gram, in_prediction = _rounding(settings)
     still = found.flips == 0
     moved = found.recursion_gap.where(~still, 0.0).max(["width", "eta", "step"])
     return [
@@ -181,7 +192,7 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
             identity(
                 "the gradient by central differences at the best $h$",
                 found.difference_gap.min("difference"),
-                math.sqrt(eps),
+                math.sqrt(np.finfo(settings.dtype).eps),
                 "rounding over $h$, relative",
             ),
             identity(
@@ -218,3 +229,28 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
             unclear="Every step flipped an activation, so nothing is decided.",
         ),
     ]
+
+
+def _rounding(settings: Settings) -> tuple[float, float]:
+    """What rounding may do to a Gram matrix or a gradient, and to predictions; relative.
+
+    Rounding errors of a sum of k terms add up like a random walk; ten standard deviations of it.
+    """
+    eps, width = float(np.finfo(settings.dtype).eps), max(settings.widths)
+    return 10 * math.sqrt(width * settings.dimension) * eps, 10 * math.sqrt(width) * eps
+
+
+CONTROLS = {
+    "du2019-eq1-4": Lie(
+        "automatic differentiation is off by twice what rounding explains",
+        lambda settings, found: found.assign(
+            autograd_gap=found.autograd_gap * 0 + 2 * _rounding(settings)[0]
+        ),
+    ),
+    "du2019-algo-gd": Lie(
+        "every step is off by twice what rounding explains",
+        lambda settings, found: found.assign(
+            recursion_gap=found.recursion_gap + 2 * _rounding(settings)[1]
+        ),
+    ),
+}

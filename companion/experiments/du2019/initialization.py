@@ -23,8 +23,8 @@ from companion.lab.checks import (
     claim,
     equal,
     exponent_at_most,
-    factor,
     probability_at_least,
+    slack_factor,
     with_room,
 )
 from companion.lab.controls import Lie
@@ -41,13 +41,6 @@ EXPECTED: dict[str, Outcome] = {
     "du2019-rem3.1a": "holds",
     "du2019-lem3.1": "holds",
     "du2019-init-misfit": "fails",
-}
-# Figure that shows a claim; none, where there is no such figure.
-SHOWN = {
-    "du2019-def-Hinf": "du2019-closed-form-by-sampling",
-    "du2019-rem3.1a": "du2019-gram-at-initialization",
-    "du2019-lem3.1": "du2019-gram-at-initialization",
-    "du2019-init-misfit": "",
 }
 CONTROLS = {
     "du2019-def-Hinf": Lie(
@@ -384,7 +377,7 @@ def _often(found: xr.Dataset, least: float) -> Check:
         f"{number(found.explicit_width.mean(), ',.0f')} units on average"
     )
     told = rf"$H(0)$ is at most {number(far, '.3f', 'up')} $\lambda_0$ away"
-    room = f"the distance has room for {factor(1 / 4, far)}"
+    room = f"the distance has room for {slack_factor(1 / 4, far)}"
     return with_room(probability_at_least(what, found.explicit_good, least), told, room)
 
 

@@ -25,11 +25,13 @@ from companion.kernels import (
     lambda_min,
 )
 from companion.lab.checks import at_least, at_most, claim, identity
+from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import spread
 from companion.lab.results import Outcome, Verdict
 from companion.lab.settings import Count, Dimension, Size, Sizes, SphereSettings
 from companion.lab.sweep import Variables, sweep
+from companion.lab.words import listed, on_sphere
 from companion.networks import ReLUNetwork
 
 EXPECTED: dict[str, Outcome] = {"du2019-fn-outputlayer": "holds"}
@@ -60,6 +62,17 @@ def cost(settings: Settings) -> Cost:
     s = settings
     flops = s.seeds * s.steps * sum(s.count * (6 * s.dimension + 4) * m for m in s.widths)
     return Cost(flops, 8 * 4 * (s.count + s.fresh) * max(s.widths))
+
+
+def summary(settings: Settings) -> str:
+    """What is run."""
+    s = settings
+    return (
+        f"{s.steps} steps of gradient descent on the output layer and, from the same start, on the "
+        rf"first layer of networks of width {listed(s.widths)}, each at the step size "
+        rf"$1/\lambda_{{\max}}$ of its Gram matrix, on {on_sphere(s.count, s.dimension)}, compared "
+        f"on {s.fresh} fresh inputs; data and networks are drawn anew for each of {s.seeds} seeds."
+    )
 
 
 def run(settings: Settings, device: str) -> xr.Dataset:
@@ -209,3 +222,12 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
             fails="A link of the footnote, or of what follows from it, was not seen; see measured.",
         )
     ]
+
+
+CONTROLS = {
+    "du2019-fn-outputlayer": Lie(
+        "the two trained networks are only 0.99 times as far apart as twice their distance from "
+        "their limits",
+        lambda settings, found: found.assign(difference=1.98 * found.limit_error),
+    )
+}

@@ -5,7 +5,7 @@ tenth of its standard deviation over seeds.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Literal
 
@@ -16,11 +16,13 @@ from pydantic import Field
 from scipy import stats
 
 from companion.datasets import DataSet, sphere
-from companion.lab.checks import CONFIDENCE, claim, factor
+from companion.lab.checks import CONFIDENCE, claim, slack_factor
+from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.results import Answer, Check, Outcome, Verdict
 from companion.lab.settings import Count, Dimension, Positive, SeededSettings, Size
 from companion.lab.sweep import Variables, sweep
+from companion.lab.words import number
 from companion.losses import CROSS_ENTROPY
 from companion.matmul import Precision, using
 from companion.monitors import Distances, PatternDifference, mean_loss
@@ -67,6 +69,18 @@ def cost(settings: Settings) -> Cost:
     s = settings
     flops = 4 * 6.0 * s.seeds * s.steps * s.count * s.depth * s.width**2
     return Cost(flops, 8 * (3 * s.depth * s.width**2 + 3 * s.depth * s.count * s.width))
+
+
+def summary(settings: Settings) -> str:
+    """What is run."""
+    s = settings
+    return (
+        f"{s.steps} steps of gradient descent, $\\eta m={number(s.step_size)}$, on the mean "
+        f"cross-entropy of networks with {s.depth} hidden layers of width {s.width}, in float64 "
+        f"and in each lower precision from the same weights, on $n={s.count}$ inputs uniform on "
+        rf"the unit sphere of $\mathbb R^{{{s.dimension}}}$ with labels $\pm1$ at random; the data "
+        f"are the same for all {s.seeds} seeds, the networks are drawn anew."
+    )
 
 
 def run(settings: Settings, device: str) -> xr.Dataset:
@@ -168,5 +182,29 @@ def _within_share(most: np.ndarray, seeds: int) -> Check:
         pairs,
         f"at most {SHARE} standard deviations, which {seeds} seeds tell up to factors {least:.2f} "
         f"to {largest:.2f} with {CONFIDENCE:.0%} confidence on either side",
-        factor(SHARE * least, float(most.max())),
+        slack_factor(SHARE * least, float(most.max())),
     )
+
+
+def _all_deviations(precision: str, size: float) -> Callable[[Settings, xr.Dataset], xr.Dataset]:
+    """The result with the deviations of one precision scaled so that the largest is `size`."""
+
+    def told(settings: Settings, found: xr.Dataset) -> xr.Dataset:
+        place = xr.DataArray(found.precisions.values == precision, dims="precision")
+        largest = float(found.deviation.where(place).max())
+        return found.assign(deviation=found.deviation * (1 + (size / largest - 1) * place))
+
+    return told
+
+
+CONTROLS = {
+    "engines-float32": Lie(
+        "the deviations are scaled so that the largest is a tenth of a standard deviation, which "
+        "the seeds cannot tell from more",
+        _all_deviations("float32", SHARE),
+    ),
+    "engines-bfloat16": Lie(
+        "the deviations are scaled so that the largest is a hundredth of a standard deviation",
+        _all_deviations("bfloat16", 0.1 * SHARE),
+    ),
+}

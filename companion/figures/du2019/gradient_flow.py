@@ -1,17 +1,12 @@
 """Figures of the experiment du2019/gradient_flow."""
 
 import numpy as np
-from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from companion.figures.panels import Canvas, Drawing
 from companion.figures.quantities import MISFIT_IN_TIME, TIME, WIDTH
 from companion.figures.style import BLUE, FAINT, INK, RED, by_size
-from companion.figures.words import said
+from companion.figures.words import over_seeds, powers, said, spoken
 from companion.lab.results import Result
-
-LARGEST = ("norm, largest over time", "largest over time")
-STEP_SIZE = ("step size", r"step size $\eta$")
-MISSED = ("share of the steps missed", r"share of the steps missed by $\eta H(k)(y-u(k))$")
 
 
 def gradient_flow(result: Result) -> Drawing:
@@ -28,64 +23,34 @@ def gradient_flow(result: Result) -> Drawing:
     left.curve("H-infinity, linearised", clock, frozen, INK, band=False, ls=":", label=label)
     left.curve("Theorem 3.2", clock, np.exp(-clock), FAINT, ls="--", label="Theorem 3.2")
     left.legend("lower left")
-    right = canvas.panel("motion", WIDTH, LARGEST, log="xy")
-    for name, label, key, color in (
-        ("distance of the farthest unit", r"$\max_r\|w_r-w_r(0)\|$", "distance", BLUE),
-        ("drift of H", r"$\|H(t)-H(0)\|_2$", "drift", RED),
-    ):
-        line = right.curve(name, widths, a[key].max(axis=-1), color, marker="o")
-        right.note(label, (widths[0], line[0]), color, (8, 6))
-    right.guide("slope -1/2", widths, 2 * line[0], -1 / 2, end=r"$m^{-1/2}$")
-    right.sizes(widths)
-    last = (misfit[..., -1] / misfit[..., 0]).mean(axis=0)
-    return canvas.drawing(
-        f"Gradient flow, mean and range over {len(misfit)} seeds. Left: the misfit, the bound "
-        "(dashed), and the misfit if the Gram matrix stood still at $H^\\infty$ (dotted). "
-        + said(result, "The bound is never reached.", "du2019-thm3.2")
-        + f" Right: the largest drift of $H$ (exponent {v['drift_exponent']:.2f}) and the largest "
-        f"distance of a unit (exponent {v['distance_exponent']:.2f}).",
-        f"Left, a curve per width, which end at {last.min():.1e} to {last.max():.1e}, a dotted one "
-        f"and a dashed straight line to {np.exp(-clock[-1]):.1e}. "
-        + said(result, "The curves lie below the dashed line.", "du2019-thm3.2")
-        + " Right, two curves against the width, beside a dashed line of slope -1/2. "
-        + said(result, "They fall about parallel to it.", "du2019-rem3.1b"),
+    relative = (
+        "largest over time over its mean at the least width",
+        f"relative to m = {widths[0]}",
     )
-
-
-def sliding_units(result: Result) -> Drawing:
-    """The share of each step that H (y - u) misses, against the step size, for every width."""
-    a, widths = result.arrays, result.settings["widths"]
-    quarter = a["times"].shape[-1] // 4
-    step_sizes = a["times"][:, 0, quarter].mean() / np.array(result.settings["euler_steps"])
-    canvas = Canvas()
-    panel = canvas.panel("missing share", STEP_SIZE, MISSED, log="xy")
-    for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
-        line = panel.curve(f"m = {width}", step_sizes, a["share"][:, index], color, marker="o")
-        panel.note(f"m = {width}", (step_sizes[0], line[0]), color, (7, 0), va="center")
-    start = a["share"][:, 0, 0].mean()
-    guide = panel.guide("proportional to the step size", step_sizes, start, 1)
-    between = (step_sizes[-2:].prod() ** 0.5, guide[-2:].prod() ** 0.5)
-    panel.note("proportional to $\\eta$", between, FAINT, (8, -10))
-    panel.axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panel.axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    panel.sizes([float(f"{size:.2g}") for size in step_sizes])
+    right = canvas.panel("motion", WIDTH, relative, log="xy")
+    for name, label, key, color, mark in (
+        ("distance of the farthest unit", r"$\max_r\|w_r-w_r(0)\|$", "distance", BLUE, "o"),
+        ("drift of H", r"$\|H(t)-H(0)\|_2$", "drift", RED, "s"),
+    ):
+        largest = a[key].max(axis=-1)
+        share = largest / largest[:, 0].mean()
+        right.curve(name, widths, share, color, marker=mark, label=label)
+    right.guide("slope -1/2", widths, 1, -1 / 2, label=r"$m^{-1/2}$")
+    right.sizes(widths)
+    right.few_decades()
+    right.legend("lower left")
+    last = (misfit[..., -1] / misfit[..., 0]).mean(axis=0)
+    fitted = powers((v["drift_exponent"], v["distance_exponent"]))
     return canvas.drawing(
-        "The part of the steps that $\\eta H(k)(y-u(k))$ misses, up to a quarter of the time. Were "
-        "$\\dot u=H(t)(y-u)$ exact along the flow, it would fall like $\\eta$ (dashed), or like "
-        "$\\sqrt\\eta$ at least, where many units cross in one step. "
-        + said(
-            result,
-            "It levels off, lower in wider networks (exponent "
-            f"{result.values['share_exponent']:.2f} in $m$).",
-            "du2019-eq5-7",
-            outcomes=("fails",),
-        ),
-        "A curve per width on logarithmic axes, with a dashed line of slope one. "
-        + said(
-            result,
-            "The curves flatten towards small step sizes, above the dashed line; the wider the "
-            "network the lower the curve.",
-            "du2019-eq5-7",
-            outcomes=("fails",),
-        ),
+        f"Gradient flow, {over_seeds(misfit)}. Left, the misfit over its start for each width, the "
+        "bound of Theorem 3.2 (dashed), and the misfit as it would fall if the Gram matrix stood "
+        "still at $H^\\infty$ (dotted). "
+        + said(result, "The bound is never reached.", "du2019-thm3.2")
+        + " Right, the largest drift of the Gram matrix $H$ and the largest distance of a unit "
+        f"from its start, each over its mean at $m={widths[0]}$; they fall like {fitted}.",
+        f"Left, a curve per width, which end at {spoken(last.min())} to {spoken(last.max())}, a "
+        f"dotted one and a dashed straight line to {spoken(np.exp(-clock[-1]))}. "
+        + said(result, "The curves lie below the dashed line.", "du2019-thm3.2")
+        + " Right, two curves against the width, beside a dashed line of slope minus one half. "
+        + said(result, "They fall about parallel to it.", "du2019-rem3.1b"),
     )

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from companion.datasets import sphere
+from companion.draws import independent_seed
 from companion.errors import InputError
 from companion.experiments.du2019 import _problem, deep_gram
 from companion.experiments.du2019._problem import Problem
@@ -37,7 +38,8 @@ def settled(found):
 
 def problem(depth=3, seed=0, width=16):
     data = sphere(5, 4, seed)
-    network = draw_du(width, 4, seed, depth=depth, dtype=torch.float64)
+    own = independent_seed(seed, depth, width)
+    network = draw_du(width, 4, own, depth=depth, dtype=torch.float64)
     return Problem(network, data.x, data.y)
 
 

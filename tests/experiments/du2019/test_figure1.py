@@ -75,7 +75,11 @@ def test_ensemble_has_the_covariance_of_drawn_networks() -> None:
 UP = np.linspace(1, 3, 3)[None, :, None, None]
 
 
-def test_panels_b_and_c_follow_the_order_of_the_widths(found: xr.Dataset) -> None:
+def test_panels_b_and_c_follow_the_order_of_the_widths(
+    found: xr.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if one of these widths had been published."""
+    monkeypatch.setattr(figure1, "_published", lambda panel, settings: {16: np.ones(5)})
     assert judged(found, flips=lambda a: a[:, ::-1])["du2019-fig1b"] == "fails"
     assert judged(found, distance=UP)["du2019-fig1c"] == "fails"
     assert judged(found, distance=1 / UP)["du2019-fig1c"] == "holds"
@@ -99,9 +103,30 @@ def test_the_stated_step_size_is_judged_beyond_the_noise_of_a_run(found: xr.Data
         assert lied["du2019-fig1a-stated"] == levels
 
 
-def test_curves_that_were_not_published_are_inconclusive(found: xr.Dataset) -> None:
-    falling = np.exp(-UP * np.arange(5.0))
-    assert judged(found, misfit=falling)["du2019-fig1a"] == "inconclusive"
+@pytest.mark.parametrize("panel", ["fig1a", "fig1b", "fig1c"])
+def test_where_nothing_was_published_nothing_is_compared(found: xr.Dataset, panel: str) -> None:
+    """Whatever the order of the widths."""
+    for array in ("misfit", "flips", "distance"):
+        for changed in (found[array], lambda a: a[:, ::-1]):
+            verdicts = figure1.judge(SETTINGS, doctored(found, **{array: changed}))
+            (verdict,) = (v for v in verdicts if v.claim == f"du2019-{panel}")
+            assert verdict.outcome == "inconclusive"
+            assert verdict.sentence.startswith("Not comparable")
+
+
+@pytest.mark.parametrize(
+    "other", [{"steps": 99}, {"count": 999}, {"dimension": 999}, {"widths": [501]}]
+)
+def test_curves_of_other_settings_are_not_those_published(other: dict[str, object]) -> None:
+    assert list(figure1._published("a", figure1.QUICK)) == list(figure1.QUICK.widths)
+    assert figure1._published("a", figure1.QUICK.override(other)) == {}
+
+
+def test_one_width_alone_has_nothing_to_explain() -> None:
+    settings = SETTINGS.override({"widths": [8]})
+    for verdict in figure1.judge(settings, figure1.run(settings, "cpu")):
+        assert verdict.outcome == "inconclusive"
+        assert "nan" not in f"{verdict.sentence} {verdict.measured} {verdict.tolerance}"
 
 
 def test_the_published_drop_is_met_or_not(found: xr.Dataset) -> None:

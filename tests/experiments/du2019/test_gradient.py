@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from companion.datasets import sphere
+from companion.draws import independent_seed
 from companion.experiments.du2019 import gradient
 from companion.experiments.du2019._problem import draw
 from companion.kernels import empirical_gram, lambda_max
@@ -49,7 +50,8 @@ def test_tiny_run_holds(found):
 
 def test_recorded_steps_are_those_of_loops(found):
     """Flips and the distance from the recursion, recomputed with SGD and loops."""
-    data, network = sphere(5, 3, seed=1), draw_du(40, 3, seed=1, dtype=torch.float64)
+    data = sphere(5, 3, seed=1)
+    network = draw_du(40, 3, independent_seed(1, 5, 3, 40), dtype=torch.float64)
     step_size = 0.5 / lambda_max(empirical_gram(network, data.x))
     path = descent_by_autograd(network, data.x, data.y, step_size, 6)
     start = predictions_by_loops(network, data.x) - data.y

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from companion.datasets import DataSet, sphere
+from companion.draws import independent_seed
 from companion.experiments.du2019 import output_layer
 from companion.experiments.du2019._problem import Problem, on_data
 from companion.kernels import (
@@ -76,7 +77,7 @@ def test_a_gradient_that_is_not_linear_moves_the_hessian(monkeypatch):
 def test_both_ways_of_training_are_those_of_automatic_differentiation(found):
     everything = sphere(30, 3, seed=1)
     x, y, fresh = everything.x[:10], everything.y[:10], everything.x[10:]
-    network = draw_du(40, 3, seed=1, dtype=torch.float64)
+    network = draw_du(40, 3, independent_seed(1, 10, 3, 40), dtype=torch.float64)
     one = found.sel(seed=1, width=40)
     (weights,), start = network.weights, network.predict(x) - y
 
