@@ -63,13 +63,6 @@ EXPECTED: dict[str, Outcome] = {
     "du2019-lem3.2-prob": "holds",
     "du2019-lem4.1": "holds",
 }
-# Figure that shows a claim; none, where there is no such figure.
-SHOWN = {
-    "du2019-lem3.2": "du2019-gram-stability",
-    "du2019-lem3.2-order": "du2019-gram-stability",
-    "du2019-lem3.2-prob": "",
-    "du2019-lem4.1": "",
-}
 CONTROLS = {
     "du2019-lem3.2": Lie(
         r"around every third draw some weights in the ball move $H$ by $0.26\,\lambda_0$",

@@ -42,13 +42,6 @@ EXPECTED: dict[str, Outcome] = {
     "du2019-lem3.1": "holds",
     "du2019-init-misfit": "fails",
 }
-# Figure that shows a claim; none, where there is no such figure.
-SHOWN = {
-    "du2019-def-Hinf": "du2019-closed-form-by-sampling",
-    "du2019-rem3.1a": "du2019-gram-at-initialization",
-    "du2019-lem3.1": "du2019-gram-at-initialization",
-    "du2019-init-misfit": "",
-}
 CONTROLS = {
     "du2019-def-Hinf": Lie(
         "every average over drawn $w$ is 1 % larger",

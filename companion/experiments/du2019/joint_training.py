@@ -78,16 +78,6 @@ EXPECTED: dict[str, Outcome] = {
     "du2019-lemA.5-frozen": "holds",
     "du2019-lemA.6": "outside-regime",
 }
-# Figure that shows a claim; none, where there is no such figure.
-SHOWN = {
-    "du2019-thm3.3": "du2019-joint-training",
-    "du2019-lemA.2": "du2019-joint-training",
-    "du2019-lemA.3": "",
-    "du2019-lemA.4-5": "du2019-joint-training",
-    "du2019-lemA.4-5-order": "du2019-joint-training",
-    "du2019-lemA.5-frozen": "",
-    "du2019-lemA.6": "du2019-joint-training",
-}
 CONTROLS = {
     "du2019-thm3.3": Lie(
         "the misfits after time 0 are larger by the factor that brings each run 1 % above the "

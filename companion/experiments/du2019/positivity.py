@@ -35,14 +35,6 @@ EXPECTED: dict[str, Outcome] = {
     "du2019-thm3.1-antipodes": "holds",
     "du2019-lemA.1": "holds",
 }
-# Figure that shows a claim; none, where there is no such figure.
-SHOWN = {
-    "du2019-ass3.1": "du2019-least-eigenvalue-by-count",
-    "du2019-thm3.1": "du2019-least-eigenvalue-by-count",
-    "du2019-thm3.1-rate": "du2019-least-eigenvalue-of-near-parallels",
-    "du2019-thm3.1-antipodes": "du2019-least-eigenvalue-of-near-parallels",
-    "du2019-lemA.1": "",
-}
 CONTROLS = {
     "du2019-ass3.1": Lie(
         "the largest set of digits has the least eigenvalue of a set with a duplicate",
