@@ -108,9 +108,10 @@ def test_an_unknown_figure_is_refused() -> None:
         show("du2019-linear-rates", reproduce("du2019/linear_rate"))
 
 
-@pytest.mark.parametrize(
-    "claim", sorted({c for e in catalog.experiments() for c in catalog.expected(e)})
-)
+CLAIMS = sorted({claim for name in catalog.experiments() for claim in catalog.expected(name)})
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
 def test_a_figure_shows_claims_of_its_own_experiment(claim: str) -> None:
     """What the ledger points at as evidence."""
     shown = catalog.shown_in(claim)
