@@ -143,7 +143,8 @@ def exponent_at_most(
     """Whether a power law's exponent is at most a given one; arguments as of `exponent_near`."""
     law = PowerLaw.through(samples, along)
     most = exponent + within
-    asked = f"at most {exponent:.3g}, within {within:.2g}, with all of the interval"
+    beyond = f", within {within:.2g}" if within else ""
+    asked = f"at most {exponent:.3g}{beyond}, with all of the interval"
     return _exponent(
         what, law, law.high <= most, law.low > most, asked, f"{law.high - within:.2f} and more"
     )
@@ -237,6 +238,18 @@ def probability_at_least(what: str, good: Samples, least: float) -> Check:
     slack = f"probabilities up to {number(low, '.2f', 'down')} would pass"
     told = f"in {count} of {size}"
     return Check(answer, what, told, tolerance, slack if answer == "yes" else "")
+
+
+def with_room(check: Check, told: str, room: str) -> Check:
+    """A check of a probability that also tells how far its event is from its limit.
+
+    Args:
+        check: by `probability_at_least`.
+        told: how far the event's quantity went.
+        room: which factor it has left.
+    """
+    slack = f"{check.slack}; {room}" if check.slack else ""
+    return replace(check, measured=f"{check.measured}; {told}", slack=slack)
 
 
 def claim(

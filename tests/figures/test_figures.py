@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,3 +106,22 @@ def test_a_notebook_shows_the_figure_and_marks_it() -> None:
 def test_an_unknown_figure_is_refused() -> None:
     with pytest.raises(InputError, match="did you mean 'du2019-linear-rate'"):
         show("du2019-linear-rates", reproduce("du2019/linear_rate"))
+
+
+CLAIMS = sorted({claim for name in catalog.experiments() for claim in catalog.expected(name)})
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_figure_shows_claims_of_its_own_experiment(claim: str) -> None:
+    """What the ledger points at as evidence."""
+    shown = catalog.shown_in(claim)
+    assert not shown or claim in catalog.expected(catalog.figures()[shown])
+
+
+def test_what_a_figure_says_it_shows_is_a_claim() -> None:
+    declared = re.findall(
+        r'^    "([\w.-]+)": "[\w-]+",$',
+        "\n".join(path.read_text() for path in catalog.FIGURES.glob("*/*.py")),
+        re.MULTILINE,
+    )
+    assert set(CLAIMS) >= set(declared) != set()

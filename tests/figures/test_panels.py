@@ -236,3 +236,13 @@ def test_few_decades_are_numbered_in_plain_figures(canvas: Canvas, panel: Panel)
     shown = {label.get_text() for label in panel.axes.get_yticklabels()}
     assert {"0.05", "0.1", "0.2"} <= shown
     assert {label.get_text() for label in panel.axes.get_yticklabels(minor=True)} == {""}
+
+
+def test_a_legend_explains_what_has_a_label_and_is_left_out_where_nothing_has(panel: Panel) -> None:
+    """matplotlib would warn."""
+    panel.curve("c", [1, 2, 3], SAMPLES[:, 0], "red")
+    panel.legend()
+    assert panel.axes.get_legend() is None
+    panel.curve("d", [1, 2, 3], SAMPLES[:, 1], "red", label="named")
+    panel.legend()
+    assert [text.get_text() for text in panel.axes.get_legend().get_texts()] == ["named"]

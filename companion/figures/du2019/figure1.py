@@ -13,6 +13,10 @@ from companion.lab.catalog import published
 from companion.lab.results import Result
 from companion.lab.words import listed
 
+SHOWS = {
+    "du2019-fig1a-stated": "du2019-fig1a",
+}
+
 # On top of our curves, which they may lie on: a dot at every tenth of the points of the line.
 PUBLISHED: Any = {
     "ls": ":", "lw": 1.3, "marker": "o", "ms": 3.5, "mfc": "white", "mew": 1, "markevery": 10

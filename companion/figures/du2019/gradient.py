@@ -9,6 +9,11 @@ from companion.figures.style import FAINT, MARKERS, by_size
 from companion.figures.words import over_seeds, said, spoken
 from companion.lab.results import Result
 
+SHOWS = {
+    "du2019-eq1-4": "du2019-gradient-differences",
+    "du2019-algo-gd": "du2019-recursion-without-flips",
+}
+
 
 def gradient_differences(result: Result) -> Drawing:
     """Distance of central differences from eq. (4) against their step, with the rounding limit."""

@@ -11,6 +11,10 @@ from companion.figures.words import over_seeds, said
 from companion.lab.results import Result
 from companion.lab.words import number
 
+SHOWS = {
+    "du2019-fn-outputlayer": "du2019-output-layer",
+}
+
 # Misfits below this are drawn at it: they are rounding.
 FLOOR = 1e-16
 SHARE = ("share of misfit left", r"$\|u-y\|^2$ after, over before")

@@ -11,6 +11,11 @@ from companion.figures.words import over_seeds, said, spoken
 from companion.lab.results import Result
 from companion.lab.words import number
 
+SHOWS = {
+    "du2019-eq5-7": "du2019-sliding-units",
+    "du2019-fn-inclusion": "du2019-sliding-units",
+}
+
 ALONG = ("w.x_1", r"$w^\top x_1$")
 ACROSS = ("part of w across x_1", r"part of $w$ across $x_1$")
 TIME = ("time", "time $t$")

@@ -20,6 +20,7 @@ TINY = initialization.Settings(
     angles=5,
     samples=(100, 1000, 10000, 100000),
     counts=(2, 3, 4),
+    explicit_counts=(2, 3),
     widths=(64, 256, 1024, 4096),
     trials=30,
     misfit_networks=100,
@@ -111,9 +112,16 @@ def test_success_is_both_events(found):
 
 def test_explicit_width_is_that_of_the_data_drawn(found):
     seed = independent_seed(4, 2)
-    lambda_0 = np.linalg.eigvalsh(infinite_width_gram(sphere(2, 2, seed).x))[0]
-    known = math.ceil(8 * 4 / lambda_0**2 * math.log(2 * 3 / 0.1))
-    assert int(found.explicit_width.sel(trial=4)) == known
+    x = sphere(2, 2, seed).x
+    limit = infinite_width_gram(x)
+    lambda_0 = np.linalg.eigvalsh(limit)[0]
+    width = math.ceil(8 * 4 / lambda_0**2 * math.log(2 * 3 / 0.1))
+    one = found.sel(explicit_count=2, trial=4)
+    assert int(one.explicit_width) == width
+    gram = empirical_gram(drawn(width, 2, seed), x)
+    far = np.linalg.norm((gram - limit).numpy(), 2) / lambda_0
+    assert float(one.explicit_distance) == pytest.approx(far)
+    assert bool(one.explicit_good) == (far <= 0.25)
 
 
 def test_widths_that_the_proofs_ask_for_are_means_over_the_data(found):
@@ -169,12 +177,14 @@ def test_judge_sees_an_average_that_is_off_at_one_angle(settled):
 
 def test_judge_sees_another_exponent_of_the_distance(settled):
     assert judged(settled, distance=np.ones_like)["du2019-rem3.1a"] == "fails"
-    assert judged(settled, distance=lambda a: a**2)["du2019-rem3.1a"] == "fails"
+    assert judged(settled, distance=lambda a: a**0.8)["du2019-rem3.1a"] == "fails"
+    assert judged(settled, distance=lambda a: a**2)["du2019-rem3.1a"] == "holds"  # it is a bound
 
 
 def test_judge_sees_too_many_failures_at_the_explicit_width(settled):
     def good(share):
-        return np.arange(30) < share
+        """Of the second n; all are good of the first."""
+        return np.arange(30) < np.array([[30], [share]])
 
     assert judged(settled, explicit_good=good(20))["du2019-lem3.1"] == "fails"
     assert judged(settled, explicit_good=good(28))["du2019-lem3.1"] == "inconclusive"
@@ -183,8 +193,8 @@ def test_judge_sees_too_many_failures_at_the_explicit_width(settled):
 def test_noise_decides_nothing(settled):
     noise = np.exp(np.random.default_rng(0).normal(size=(3, 4, 30)))
     assert judged(settled, distance=lambda a: a * noise)["du2019-rem3.1a"] == "inconclusive"
-    few = settled.isel(samples=[0, 3])
-    assert outcomes(initialization, TINY, few)["du2019-def-Hinf"] == "inconclusive"
+    wild = np.exp(np.random.default_rng(0).normal(size=(10, 4)))
+    assert judged(settled, error=lambda a: a * wild)["du2019-def-Hinf"] == "inconclusive"
 
 
 @pytest.mark.parametrize("name", ["estimate", "error", "distance", "misfit"])
