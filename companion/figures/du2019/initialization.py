@@ -85,9 +85,9 @@ def gram_at_initialization(result: Result) -> Drawing:
     right.axes.set_xticks([], minor=True)
     return canvas.drawing(
         "Left, how far the Gram matrix $H(0)$ is from its limit $H^\\infty$, the mean over "
-        f"{s['trials']} draws of inputs and network; the dashed line falls like $m^{{-1/2}}$. Right, the width from "
-        "which on the event of Lemma 3.1 is as probable as it should be: by Hoeffding's "
-        "inequality, by matrix Bernstein's, and as measured.",
+        f"{s['trials']} draws of inputs and network; the dashed line falls like $m^{{-1/2}}$. "
+        "Right, the width from which on the event of Lemma 3.1 is as probable as it should be: by "
+        "Hoeffding's inequality, by matrix Bernstein's, and as measured.",
         "Left, a line per number of inputs, and a dashed one of slope minus one half. "
         + said(result, "They are parallel to it.", "du2019-rem3.1a")
         + f" Right, three widths for n from {counts[0]} to {counts[-1]}: Hoeffding's goes "
