@@ -11,8 +11,8 @@ from companion.lab.words import number
 
 SHOWS = {
     "du2019-lem3.2": "du2019-gram-stability",
+    "du2019-lem3.2-order": "du2019-gram-stability",
 }
-
 RADIUS = ("most that a weight vector moves", r"$R$, the most that a weight vector moves")
 CHANGE = ("change of the Gram matrix over lambda_0", r"$\|H-H(0)\|_2\,/\,\lambda_0$")
 
@@ -57,5 +57,6 @@ def gram_stability(result: Result) -> Drawing:
             "The certified worst case is a line of slope one below the printed bound; the "
             "adversary and the random perturbation stay below it.",
             "du2019-lem3.2",
+            "du2019-lem3.2-order",
         ),
     )

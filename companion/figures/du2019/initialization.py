@@ -15,7 +15,6 @@ SHOWS = {
     "du2019-rem3.1a": "du2019-gram-at-initialization",
     "du2019-lem3.1": "du2019-gram-at-initialization",
 }
-
 ANGLE = ("angle of two inputs", r"angle $\arccos\rho$")
 QUARTERS = ("0", r"$\pi/4$", r"$\pi/2$", r"$3\pi/4$", r"$\pi$")
 FINE = 181  # points of a curve that is a formula
@@ -86,7 +85,7 @@ def gram_at_initialization(result: Result) -> Drawing:
     right.axes.set_xticks([], minor=True)
     return canvas.drawing(
         "Left, how far the Gram matrix $H(0)$ is from its limit $H^\\infty$, the mean over "
-        f"{s['trials']} networks; the dashed line falls like $m^{{-1/2}}$. Right, the width from "
+        f"{s['trials']} draws of inputs and network; the dashed line falls like $m^{{-1/2}}$. Right, the width from "
         "which on the event of Lemma 3.1 is as probable as it should be: by Hoeffding's "
         "inequality, by matrix Bernstein's, and as measured.",
         "Left, a line per number of inputs, and a dashed one of slope minus one half. "

@@ -10,10 +10,11 @@ from companion.lab.results import Result
 
 SHOWS = {
     "du2019-thm3.3": "du2019-joint-training",
+    "du2019-lemA.2": "du2019-joint-training",
     "du2019-lemA.4-5": "du2019-joint-training",
     "du2019-lemA.4-5-order": "du2019-joint-training",
+    "du2019-lemA.6": "du2019-joint-training",
 }
-
 DISTANCE = ("distance, largest over time", "distance, largest over time")
 
 
@@ -50,11 +51,17 @@ def joint_training(result: Result) -> Drawing:
         + said(
             result,
             "The distances fall with the width, up to a logarithm like $m^{-1/2}$.",
-            "du2019-lemA.4-5",
+            "du2019-lemA.4-5-order",
+            "du2019-lemA.5-frozen",
         ),
         "Left, the curves of both layers and of the first layer, a dotted curve and a dashed "
         "straight line. "
         + said(result, "The curve of both layers lies below the dashed line.", "du2019-thm3.3")
         + " Right, two curves against the width, above a dashed line of slope minus one half. "
-        + said(result, "They fall about parallel to it.", "du2019-lemA.4-5"),
+        + said(
+            result,
+            "They fall about parallel to it.",
+            "du2019-lemA.4-5-order",
+            "du2019-lemA.5-frozen",
+        ),
     )

@@ -13,7 +13,6 @@ SHOWS = {
     "du2019-thm3.1-rate": "du2019-least-eigenvalue-of-near-parallels",
     "du2019-thm3.1-antipodes": "du2019-least-eigenvalue-of-near-parallels",
 }
-
 LAMBDA_0 = ("lambda_0, the least eigenvalue of H-infinity", r"$\lambda_0$")
 
 
@@ -79,6 +78,7 @@ def least_eigenvalue_of_near_parallels(result: Result) -> Drawing:
             result,
             "Left, both series follow the line down to the smallest angle. Right, the least "
             f"eigenvalue is positive up to {d} pairs and drops to rounding beyond.",
-            "du2019-thm3.1",
+            "du2019-thm3.1-rate",
+            "du2019-thm3.1-antipodes",
         ),
     )
