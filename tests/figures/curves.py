@@ -292,6 +292,41 @@ def joint_training(result: Result) -> Curves:
     }
 
 
+def first_residual(result: Result) -> Curves:
+    a, n = result.arrays, result.settings["counts"][-1]
+    sets = sorted(zip(a["printed"].tolist(), a["misfit"].tolist(), strict=True))
+    labels = [printed - n for printed, _ in sets]
+    return {
+        ("residual", "printed"): (labels, [size + n for size in labels]),
+        ("residual", "derived"): (labels, [size + n / 2 for size in labels]),
+        ("residual", "measured"): (labels, [fmean(found) for _, found in sets]),
+    }
+
+
+def near_boundary(result: Result) -> Curves:
+    radii, delta = result.settings["radii"], result.settings["delta"]
+    mean_bound = [2 * r / math.sqrt(2 * math.pi) for r in radii]
+    return {
+        ("share", "Lemma 4.1"): (radii, [bound / delta for bound in mean_bound]),
+        ("share", "bound on the mean"): (radii, mean_bound),
+        ("share", "counted"): (radii, *summed_up(result.arrays["fraction"])),
+    }
+
+
+def parameter_balls(result: Result) -> Curves:
+    a, multiples = result.arrays, result.settings["multiples"]
+    curves: Curves = {}
+    for name, key in (
+        ("certified, any parameters", "certified"),
+        ("adversary", "adversary"),
+        ("random", "random"),
+    ):
+        runs = zip(a[key].tolist(), a["ball_lambda_0"].tolist(), strict=True)
+        changes = [[value / least for value in run] for run, least in runs]
+        curves["change", name] = (multiples, *summed_up(changes))
+    return {**curves, ("change", "lambda_0 / 4"): level(1 / 4)}
+
+
 def linear_rate(result: Result) -> Curves:
     a, widths = result.arrays, result.settings["widths"]
     eta, lambda_0 = (
@@ -490,6 +525,7 @@ CURVES = {
     "du2019-digits-decay": digits_decay,
     "du2019-digits-spectrum": digits_spectrum,
     "du2019-explicit-widths": explicit_widths,
+    "du2019-first-residual": first_residual,
     "du2019-fig1-expl": fig1_expl,
     "du2019-fig1a": fig1a,
     "du2019-fig1b": fig1b,
@@ -504,6 +540,8 @@ CURVES = {
     "du2019-least-eigenvalue-of-near-parallels": least_eigenvalue_of_near_parallels,
     "du2019-linear-rate": linear_rate,
     "du2019-one-unit": one_unit,
+    "du2019-near-boundary": near_boundary,
+    "du2019-parameter-balls": parameter_balls,
     "du2019-output-layer": output_layer,
     "du2019-proof-budget": proof_budget,
     "du2019-recursion-without-flips": recursion_without_flips,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from companion.bounds.du2019 import lemma_3_2_gram_change
+from companion.bounds.du2019 import lemma_3_2_gram_change, near_boundary_bound
 from companion.figures.panels import AT_X, Canvas, Drawing
 from companion.figures.style import BLUE, FAINT, GREEN, INK, ORANGE, RED
 from companion.figures.words import over_seeds, said
@@ -12,8 +12,11 @@ from companion.lab.words import number
 SHOWS = {
     "du2019-lem3.2": "du2019-gram-stability",
     "du2019-lem3.2-order": "du2019-gram-stability",
+    "du2019-lem3.2-prob": "du2019-near-boundary",
+    "du2019-lem4.1": "du2019-near-boundary",
 }
 RADIUS = ("most that a weight vector moves", r"$R$, the most that a weight vector moves")
+SHARE = ("share of pairs of a unit and an input", "share of all pairs")
 CHANGE = ("change of the Gram matrix over lambda_0", r"$\|H-H(0)\|_2\,/\,\lambda_0$")
 
 
@@ -59,4 +62,33 @@ def gram_stability(result: Result) -> Drawing:
             "du2019-lem3.2",
             "du2019-lem3.2-order",
         ),
+    )
+
+
+def near_boundary(result: Result) -> Drawing:
+    """How many pairs of a unit and an input a move of R can switch, and the bound of Lemma 4.1."""
+    a, s = result.arrays, result.settings
+    radii, delta = np.array(s["radii"]), s["delta"]
+    mean = np.array([near_boundary_bound(radius) for radius in radii])
+    canvas = Canvas()
+    panel = canvas.panel("share", RADIUS, SHARE, log="xy")
+    label = r"Lemma 4.1's bound, $2R/(\sqrt{2\pi}\,\delta)$"
+    panel.curve("Lemma 4.1", radii, mean / delta, FAINT, ls="--", label=label)
+    label = r"bound on the mean, $2R/\sqrt{2\pi}$"
+    panel.curve("bound on the mean", radii, mean, INK, label=label)
+    panel.curve("counted", radii, a["fraction"], RED, marker="o", ms=5, ls="", label="counted")
+    panel.legend("upper left")
+    return canvas.drawing(
+        "The share of pairs of a unit and an input that some move of the unit by at most $R$ "
+        f"switches, mean and range over {len(a['fraction'])} draws of data and network, "
+        f"$n={s['count']}$, $m={s['width']}$. Lemma 4.1 bounds it with probability "
+        f"$1-\\delta={1 - delta:g}$ (dashed), by way of a bound on its mean (solid).",
+        "Two parallel rising lines on logarithmic axes, and points. "
+        + said(
+            result,
+            "The points lie on the lower line, the bound on the mean.",
+            "du2019-lem3.2-prob",
+        )
+        + " "
+        + said(result, "None comes near the upper one.", "du2019-lem4.1"),
     )

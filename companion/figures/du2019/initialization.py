@@ -14,11 +14,14 @@ SHOWS = {
     "du2019-def-Hinf": "du2019-closed-form-by-sampling",
     "du2019-rem3.1a": "du2019-gram-at-initialization",
     "du2019-lem3.1": "du2019-gram-at-initialization",
+    "du2019-init-misfit": "du2019-first-residual",
 }
 ANGLE = ("angle of two inputs", r"angle $\arccos\rho$")
 QUARTERS = ("0", r"$\pi/4$", r"$\pi/2$", r"$3\pi/4$", r"$\pi$")
 FINE = 181  # points of a curve that is a formula
 ENTRY = ("entry of H-infinity", r"$H^\infty_{12}$")
+LABELS = ("squared norm of the labels", r"$\|y\|^2$")
+RESIDUAL = ("squared norm of the first residual", r"$\|y-u(0)\|^2$")
 DISTANCE = ("distance of H(0) from H-infinity", r"$\|H(0)-H^\infty\|_2$")
 
 
@@ -93,4 +96,34 @@ def gram_at_initialization(result: Result) -> Drawing:
         + f" Right, three widths for n from {counts[0]} to {counts[-1]}: Hoeffding's goes "
         f"{ends(a['hoeffding'])}, Bernstein's {ends(a['bernstein'])}, the measured one "
         f"{ends(a['sufficient'])}.",
+    )
+
+
+def first_residual(result: Result) -> Drawing:
+    """Mean first residual of fresh networks, data set by data set, with its two predictions."""
+    a, s = result.arrays, result.settings
+    order = np.argsort(a["printed"])
+    labels = a["printed"][order] - s["counts"][-1]
+    canvas = Canvas()
+    panel = canvas.panel("residual", LABELS, RESIDUAL)
+    for name, key, color, dashes, label in (
+        ("printed", "printed", FAINT, "--", r"printed, $\|y\|^2+n$"),
+        ("derived", "exact", INK, "-", r"derived, $\|y\|^2+n/2$"),
+    ):
+        panel.curve(name, labels, a[key][order], color, ls=dashes, label=label)
+    measured = a["misfit"].mean(axis=1)[order]
+    panel.points("measured", labels, measured, RED, ms=5, label="mean over networks")
+    panel.legend("lower right")
+    return canvas.drawing(
+        "The first residual, $\\lVert y-u(0)\\rVert^2$, against the size of the labels: its mean "
+        f"over {s['misfit_networks']} fresh networks of width {s['misfit_width']}, for each of "
+        f"{len(measured)} data sets of $n={s['counts'][-1]}$ inputs; and what the paper prints and "
+        "what is derived here as its expectation.",
+        "Two parallel straight lines, and a point for each data set. "
+        + said(
+            result,
+            "The points scatter about the lower line, which is the derived one.",
+            "du2019-init-misfit",
+            outcomes=("fails",),
+        ),
     )
