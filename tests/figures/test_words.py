@@ -30,7 +30,7 @@ RESTS_ON = {
     "du2019-least-eigenvalue-by-count": {"du2019-ass3.1"},
     "du2019-least-eigenvalue-of-near-parallels": {"du2019-thm3.1"},
     "du2019-linear-rate": {"du2019-thm4.1"},
-    "du2019-output-layer": {"du2019-fn-outputlayer"},
+    "du2019-output-layer": {"du2019-fn-outputlayer-fit", "du2019-fn-outputlayer-function"},
     "du2019-proof-budget": {"du2019-decomp"},
     "du2019-recursion-without-flips": {"du2019-algo-gd"},
     "du2019-one-unit": set(),

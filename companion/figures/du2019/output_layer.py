@@ -18,7 +18,8 @@ BY_OUTPUT = ("prediction with the output layer trained", "output layer trained: 
 def output_layer(result: Result) -> Drawing:
     """Misfit left by either way of training against the width, and the two predictors compared."""
     a, s = result.arrays, result.settings
-    widths, start, claim = s["widths"], a["start"], "du2019-fn-outputlayer"
+    widths, start = s["widths"], a["start"]
+    claims = ("du2019-fn-outputlayer-fit", "du2019-fn-outputlayer-function")
     canvas = Canvas(2)
     left = canvas.panel("misfit", WIDTH, SHARE, log="xy")
     for name, key, color, dashes in (
@@ -48,7 +49,7 @@ def output_layer(result: Result) -> Drawing:
             result,
             "The output layer alone fits all labels from $m=n$ on; the two ways of training do "
             "not find one function.",
-            claim,
+            *claims,
         ),
         "Left, three curves against the width, with dotted lines at m = n and md = n. Right, a "
         "cloud of points about a dashed diagonal. "
@@ -56,6 +57,6 @@ def output_layer(result: Result) -> Drawing:
             result,
             "The optimum of output-layer training drops to rounding exactly at m = n; the points "
             "are scattered about the diagonal.",
-            claim,
+            *claims,
         ),
     )
