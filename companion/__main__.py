@@ -19,14 +19,12 @@ try:  # imports take so long that they, too, are interrupted, and need what not 
     from companion import __version__, datafiles
     from companion.base.files import check_target, write_atomically, write_checked
     from companion.base.paths import CACHE, PROJECT, check_checkout
-    from companion.errors import BuildError, InputError
+    from companion.errors import BuildError, InputError, one_of
     from companion.lab import catalog, results
     from companion.lab.experiment import (
         Cost,
         check_device,
-        check_profile,
         load,
-        profiled,
         settings_of,
     )
     from companion.lab.reproduce import (
@@ -39,7 +37,9 @@ try:  # imports take so long that they, too, are interrupted, and need what not 
     )
     from companion.lab.results import Result
     from companion.lab.store import Store
+    from companion.press.cards import outcome_words
     from companion.press.supervision import FOREIGN
+    from companion.press.terminal import shown
 except KeyboardInterrupt:
     sys.exit(INTERRUPTED)
 except ModuleNotFoundError as missing:
@@ -98,29 +98,28 @@ def run(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Replace a setting.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[ID=]FILE",
+            help="Draw a figure to this .svg, .pdf or .png, by its id where there are several.",
+        ),
+    ] = None,
 ) -> None:
     """Run one experiment and judge it; a stored result is used if nothing it depends on changed."""
     overrides = dict(_setting(text) for text in set_ or [])
     _check_file(json)
+    images = [_image(catalog.check_experiment(experiment), text) for text in figure or []]
     _tell_cost(experiment, profile, overrides)
     result = reproduce(experiment, profile, device, **overrides)
     if json is not None:
         results.write_result(json, result)
+    for identifier, file in images:
+        _draw(identifier, result, file)
     _print_verdicts(result)
-    record = record_of(experiment)
-    same = record is not None and dict(record.settings) == dict(result.settings)
-    if record is not None and same and is_current(record):
-        worst, where = largest_difference(result, record)
-        typer.echo(
-            f"record of commit {record.provenance['commit']}: largest difference {worst:.2g} of "
-            f"the array's largest value ({where or 'none'})"
-        )
-    expected = catalog.expected(experiment)
-    for verdict in unlike_expected(result):
-        typer.echo(
-            f"{verdict.claim} is '{verdict.outcome}', which differs from what the profiles are "
-            f"expected to give: '{expected.get(verdict.claim)}'"
-        )
+    _print_origin(result)
+    for identifier, file in images:
+        typer.echo(f"{identifier} is drawn as {file}")
     if unexpected(result):
         raise typer.Exit(UNEXPECTED)
 
@@ -198,16 +197,17 @@ def status(
 
 @app.command()
 def cite(
-    figure: Annotated[str, typer.Argument(help="A figure id, e.g. du2019-fig1a.")],
+    figure: Annotated[
+        str, typer.Argument(help="A figure id as the gallery has it, e.g. du2019-fig1a.")
+    ],
     profile: Annotated[
         str | None, typer.Option(help="quick or paper; the committed record if there is one.")
     ] = None,
 ) -> None:
     """BibTeX for a figure: version, commit and data of the numbers behind it."""
-    from companion.press.citing import bibtex
+    from companion.press.citing import bibtex, cited
 
-    experiment = catalog.figures()[catalog.check_figure(figure)]
-    typer.echo(bibtex(figure, _citable(experiment, profile)))
+    typer.echo(bibtex(figure, cited(figure, profile)))
 
 
 @app.command()
@@ -325,31 +325,74 @@ def _texts(parsed: object) -> list[str]:
     return [part for part in parts if isinstance(part, str)]
 
 
+def _image(experiment: str, text: str) -> tuple[str, Path]:
+    """The figure and the file that a --figure names, refused before anything is computed."""
+    from companion.figures import check_image
+
+    known = list(catalog.figures(experiment))
+    identifier, _, name = text.rpartition("=")
+    if not identifier and len(known) != 1:
+        raise InputError(
+            f"{experiment} has {len(known)} figures; say which as --figure ID={name}, from "
+            f"{', '.join(known) or 'none'}."
+        )
+    file = check_image(Path(name))
+    _check_file(file)
+    return one_of(f"figure of {experiment}", identifier or known[0], known), file
+
+
+def _draw(identifier: str, result: Result, file: Path) -> None:
+    from companion.figures import save_image
+
+    save_image(identifier, result, file)
+
+
 def _print_verdicts(result: Result) -> None:
+    """Each verdict, and where it is another than the profiles are expected to give."""
+    expected, unlike = load(result.experiment).EXPECTED, unlike_expected(result)
     for verdict in result.verdicts:
-        typer.secho(f"{verdict.claim}: {verdict.outcome}", bold=True)
-        typer.echo(f"  {verdict.sentence}")
-        typer.echo(f"  predicted: {verdict.predicted}")
-        typer.echo(f"  measured: {verdict.measured}")
-        typer.echo(f"  tolerance: {verdict.tolerance}")
+        claim = catalog.claims()[verdict.claim]
+        outcome = outcome_words(claim, verdict.outcome)
+        typer.echo()
+        typer.secho(f"{claim.number}, {claim.name} ({claim.id}): {outcome}", bold=True)
+        _say("", verdict.sentence)
+        _say("predicted", verdict.predicted)
+        for check in verdict.checks:
+            _say("measured", f"{check.what}: {check.measured}" if check.what else check.measured)
+            _say("asked", check.tolerance)
+            _say("slack", check.slack)
+        if verdict.control is not None:
+            judged = outcome_words(claim, verdict.control.outcome)
+            _say("control", f"{judged}, if {verdict.control.lie}")
+        if verdict in unlike:
+            wanted = outcome_words(claim, expected[claim.id])
+            _say("expected", f"{wanted}, with the settings of a profile")
+    typer.echo()
+
+
+def _say(label: str, text: str) -> None:
+    """A line on a verdict, if there is something to say."""
+    if text:
+        typer.echo(f"  {label:11}{shown(text)}" if label else f"  {shown(text)}")
+
+
+def _print_origin(result: Result) -> None:
+    """What was run, what stands behind it, how far it is from the record, where it is stored."""
     told = result.provenance
     typer.echo(
-        f"{result.experiment}, profile {result.profile}, {result.device}, fingerprint "
-        f"{result.fingerprint}; {result.data}; computed in {told['seconds']} s at commit "
-        f"{told['commit']}"
+        f"{result.experiment}, profile {result.profile}, {result.device}: {shown(result.summary)}\n"
+        f"data: {shown(result.data)}, {told['data']}\n"
+        f"computed in {told['seconds']} s at commit {told['commit']}"
     )
-
-
-def _citable(experiment: str, profile: str | None) -> Result:
-    recorded = record_of(experiment) if profile is None else None
-    chosen = check_profile(profile or "quick")
-    settings = settings_of(load(experiment), chosen, {}).model_dump(mode="json")
-    result = recorded or Store().latest(experiment, settings)
-    if result is None:
-        raise InputError(
-            f"nothing to cite yet: run 'companion run {experiment} --profile {chosen}' first."
+    record = record_of(result.experiment)
+    same = record is not None and dict(record.settings) == dict(result.settings)
+    if record is not None and same and is_current(record):
+        worst, where = largest_difference(result, record)
+        typer.echo(
+            f"record of commit {record.provenance['commit']}: largest difference {worst:.2g} of "
+            f"the array's largest value ({where or 'none'})"
         )
-    return profiled(result, chosen) if recorded is None else recorded
+    typer.echo(f"stored as {Store().path(result.experiment, result.fingerprint)}")
 
 
 def _told(cost: Cost) -> str:

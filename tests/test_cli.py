@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import xarray as xr
 
-from companion.__main__ import _setting
+from companion.__main__ import _print_verdicts, _setting
 from companion.lab.catalog import experiments
 from companion.lab.experiment import load
+from companion.lab.results import Check, Control, Result, Verdict
 
 TINY = ["--set", "widths=[20,40,80]", "--set", "count=8", "--set", "dimension=8"]
 TINY += ["--set", "seeds=2", "--set", "steps=5"]
@@ -49,6 +51,13 @@ def companion(*words: str) -> subprocess.CompletedProcess[str]:
         (["book", "--root", "no/such/folder"], "has no _toc.yml"),
         (["cite", "du2019-fig1x"], "there is no figure 'du2019-fig1x'; did you mean"),
         (["cite", "du2019-linear-rate"], "nothing to cite yet"),
+        (["cite", "du2019-fig1a-quick"], "run 'companion run du2019/figure1"),
+        (["cite", "du2019-fig1a-quick", "--profile", "paper"], "leave one out"),
+        (["run", "du2019/figure1", "--figure", "out.svg"], "has 4 figures; say which as"),
+        (["run", "du2019/figure1", "--figure", "du2019-fig1x=out.svg"], "no figure of"),
+        (["run", "du2019/linear_rate", "--figure", "out.jpg"], "must end in one of .svg"),
+        (["run", "du2019/linear_rate", "--figure", "no/such/out.svg"], "there is no folder"),
+        (["run", "du2019/figur1", "--figure", "out.svg"], "did you mean 'du2019/figure1'?"),
         (["book", "--profile", "slow"], "no profile 'slow'"),
         (["book", "--jobs", "0"], "jobs is 0"),
         (["book", "--timeout", "0"], "timeout is 0"),
@@ -72,10 +81,9 @@ def test_a_run_with_other_settings_says_what_the_profiles_are_expected_to_give(
     """Three tiny networks say nothing about the rate."""
     done = companion("run", "du2019/linear_rate", *TINY)
     assert done.returncode == 0
-    assert (
-        "du2019-thm4.1 is 'inconclusive', which differs from what the profiles are expected to give"
-        in done.stdout
-    )
+    verdict = done.stdout.split("(du2019-thm4.1): ")[1].split("\n\n")[0]
+    assert verdict.startswith("inconclusive\n")
+    assert verdict.endswith("expected   seen outside its regime, with the settings of a profile")
 
 
 def test_the_status_is_told_to_people_and_machines(store: Path, tmp_path: Path) -> None:
@@ -121,6 +129,41 @@ def test_run_cite_and_json(store: Path, tmp_path: Path) -> None:
     told = json.loads(out.read_text())["payload"]
     assert told["settings"]["widths"] == [20, 40, 80]
     assert told["found"]["arrays"]["misfit"]["shape"] == [2, 3, 3, 6]
+
+
+def test_a_run_is_read_without_tex_and_names_what_it_wrote(store: Path, tmp_path: Path) -> None:
+    images = [tmp_path / f"out.{kind}" for kind in ("svg", "pdf", "png")]
+    options = [word for file in images for word in ("--figure", str(file))]
+    done = companion("run", "du2019/linear_rate", *TINY, *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    (kept,) = store.rglob("*.json")
+    assert f"\nstored as {kept}\n" in done.stdout
+    assert not set("\\$") & set(done.stdout)
+    assert "λ₀" in done.stdout
+    starts = (b"<?xml", b"%PDF", b"\x89PNG")
+    for file, start in zip(images, starts, strict=True):
+        assert f"du2019-linear-rate is drawn as {file}\n" in done.stdout
+        assert file.read_bytes().startswith(start)
+
+
+def test_every_check_of_a_verdict_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing stands where there is nothing to say."""
+    checks = (Check("yes", r"share of $\lambda_0$", "2", "at most 3", "a factor 1.5"),)
+    checks += (Check("yes", "", "a note"),)
+    control = Control("all is twice as large", "fails")
+    verdict = Verdict("du2019-thm4.1", "holds", "at most 3", "A sentence.", checks, control)
+    _print_verdicts(Result("du2019/linear_rate", {}, xr.Dataset(), verdicts=(verdict,)))
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "  A sentence.",
+        "  predicted  at most 3",
+        "  measured   share of λ₀: 2",
+        "  asked      at most 3",
+        "  slack      a factor 1.5",
+        "  measured   a note",
+        "  control    fails, if all is twice as large",
+        "  expected   seen outside its regime, with the settings of a profile",
+        "",
+    ]
 
 
 def test_a_link_to_a_result_stays_a_link(store: Path, tmp_path: Path) -> None:

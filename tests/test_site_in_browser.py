@@ -104,6 +104,26 @@ for (const element of document.querySelectorAll("article *")) {
 return faults.slice(0, 5);
 """
 
+# Boxes that hold more than they show and whose edge does not say so; boxes that fade with nothing
+# behind; and code that does not fit the column where the screen is wide.
+CUT = """
+const wide = window.innerWidth >= 1280;
+const faults = [];
+for (const box of document.querySelectorAll("article *")) {
+  if (box.clientWidth === 0 || !box.checkVisibility()) continue;
+  if (box.closest("mjx-assistive-mml")) continue;
+  const style = getComputedStyle(box);
+  if (style.overflowX === "visible") continue;
+  const fades = style.maskImage !== "none" && style.getPropertyValue("--fade-end") !== "0px";
+  const cut = box.scrollWidth > box.clientWidth + 1;
+  const what = box.tagName + "." + box.className + ": " + box.textContent.trim().slice(0, 40);
+  if (cut && !fades) faults.push("cut without a cue: " + what);
+  if (cut && wide && box.tagName === "PRE") faults.push("code is cut: " + what);
+  if (fades && box.scrollWidth <= box.clientWidth) faults.push("fades though whole: " + what);
+}
+return faults.slice(0, 5);
+"""
+
 
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
@@ -202,7 +222,8 @@ def test_every_page_is_quiet_complete_and_narrow_enough(
         for width in WIDTHS:
             set_width(browser, width)
             too_wide = browser.execute_script(TOO_WIDE, width)
-            found += [f"at {width} pixels: {fault}" for fault in too_wide]
+            cut = browser.execute_script(CUT)
+            found += [f"at {width} pixels: {fault}" for fault in (*too_wide, *cut)]
         found += complaints(browser)
         asked = requests(browser)
         seen += asked
@@ -211,6 +232,74 @@ def test_every_page_is_quiet_complete_and_narrow_enough(
             faults[page] = found
     assert seen, "the browser recorded no request at all, so this test saw nothing"
     assert not faults
+
+
+def test_what_is_cut_is_seen_to_be_cut(browser: Any, address: str, built_site: Path) -> None:
+    """The measure sees a page whose edges do not fade, and a box that fades for nothing."""
+    set_width(browser, min(WIDTHS))
+    with_code = next(
+        page
+        for page in pages(built_site)
+        if "<pre>" in (built_site / page).read_text(encoding="utf-8")
+    )
+    visit(browser, f"{address}/{with_code}")
+    assert browser.execute_script(CUT) == []
+    for style, fault in (
+        ("* { animation: none !important; }", "cut without a cue: PRE"),
+        (".bd-article h1 { --fade-end: 2rem; mask: none; overflow: auto; }", ""),
+        (".bd-article h1 { --fade-end: 2rem; mask: linear-gradient(red); overflow: auto; }", "H1"),
+    ):
+        browser.execute_script(
+            "document.querySelector('#style-of-the-test')?.remove();"
+            "const style = document.createElement('style'); style.id = 'style-of-the-test';"
+            "style.textContent = arguments[0]; document.head.append(style);",
+            style,
+        )
+        told = " ".join(browser.execute_script(CUT))
+        assert fault in told
+        assert bool(told) == bool(fault)
+
+
+def test_phones_and_only_they_get_the_narrow_forms(
+    browser: Any, address: str, built_site: Path
+) -> None:
+    with_figure = next(
+        page
+        for page in pages(built_site)
+        if "<picture" in (built_site / page).read_text(encoding="utf-8")
+    )
+    for width in WIDTHS:
+        set_width(browser, width)
+        visit(browser, f"{address}/{with_figure}")
+        shown = browser.execute_script(
+            "return [...document.querySelectorAll('img.companion-figure')].map(i => i.currentSrc)"
+        )
+        assert shown
+        assert {url.endswith("-narrow.svg") for url in shown} == {width == min(WIDTHS)}
+
+
+def test_a_count_leads_to_the_claims_that_it_counts(
+    browser: Any, address: str, built_site: Path
+) -> None:
+    set_width(browser, max(WIDTHS))
+    visit(browser, f"{address}/book/index.html")
+    links = browser.execute_script(
+        "return [...document.querySelectorAll('.counts a')].map("
+        "(link) => [link.href, Number(link.querySelector('.count').textContent)])"
+    )
+    assert len(links) >= 3
+    ours = json.loads((built_site / "claims.json").read_text(encoding="utf-8"))
+    shown = (
+        "return [...document.querySelectorAll('table.ledger')].flatMap((table) => "
+        "[...table.querySelectorAll('tbody tr')]).filter((row) => row.checkVisibility()).length"
+    )
+    for link, count in links:
+        visit(browser, link)
+        own = sum(
+            row["paper"] == "engines" and link.endswith(("#all-claims", f"#only-{row['outcome']}"))
+            for row in ours
+        )
+        assert browser.execute_script(shown) == count + own, link
 
 
 def test_the_site_works_from_a_disk(browser: Any, built_site: Path) -> None:

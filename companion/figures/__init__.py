@@ -10,12 +10,14 @@ import importlib
 import io
 import json
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from companion.base.files import write_atomically
-from companion.figures.panels import COLUMNS, Drawing
+from companion.errors import InputError
+from companion.figures.panels import COLUMNS, Drawing, narrow
 from companion.figures.style import house_style
 from companion.lab.catalog import check_figure, figures
 from companion.lab.results import Result
@@ -23,7 +25,14 @@ from companion.lab.results import Result
 # The subsetter of PDF fonts remarks on the fixed dates in the fonts that matplotlib brings.
 logging.getLogger("fontTools").setLevel(logging.ERROR)
 
-# Without these, files carry the date and differ between two runs.
+# Stands between a figure's name and `.svg` in the name of its form for phones.
+NARROW = "-narrow"
+
+# Pages and slides are light or dark; the site sees to a figure's own colours on its dark pages,
+# other places show a PNG or a PDF as it is.
+_GROUND = {"svg": "none", "pdf": "white", "png": "white"}
+
+# Kinds of images; without what stands here they carry the date and differ between two runs.
 _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
@@ -66,31 +75,55 @@ def show(identifier: str, result: Result) -> Shown:
     return Shown(identifier, result)
 
 
-def draw(identifier: str, result: Result) -> Drawing:
-    """Draw one figure from a result."""
+def draw(identifier: str, result: Result, *, phone: bool = False) -> Drawing:
+    """Draw one figure from a result, if asked in its form for phones."""
     experiment = figures()[check_figure(identifier)]
     module = importlib.import_module(f"companion.figures.{experiment.replace('/', '.')}")
     function = getattr(module, identifier.split("-", 1)[1].replace("-", "_"))
-    with house_style():
+    with house_style(), narrow() if phone else nullcontext():
         drawing: Drawing = function(result)
     return drawing
 
 
 def save(identifier: str, result: Result, folder: Path, stem: str | None = None) -> Drawing:
-    """Write `<stem>.svg`, .pdf, .png, .csv and .json; the same bytes for the same result."""
+    """Write a figure's files; the same bytes for the same result.
+
+    They are `<stem>.svg`, .pdf, .png, .csv and .json, and `<stem>-narrow.svg` for phones.
+    """
     drawing = draw(identifier, result)
     base = folder / (stem or identifier)
     for kind in _METADATA:
         write_atomically(base.with_suffix(f".{kind}"), _render(drawing, kind))
+    phone = _render(draw(identifier, result, phone=True), "svg")
+    write_atomically(base.with_name(f"{base.name}{NARROW}.svg"), phone)
     write_atomically(base.with_suffix(".csv"), _csv(drawing))
     write_atomically(base.with_suffix(".json"), _json(identifier, drawing, result))
     return drawing
 
 
+def check_image(path: Path) -> Path:
+    """Return `path` if its suffix is that of a kind of image that figures are written as.
+
+    Raises:
+        InputError: it is not.
+    """
+    if path.suffix[1:] not in _METADATA:
+        known = ", ".join(f".{kind}" for kind in _METADATA)
+        raise InputError(f"cannot draw {path}: its name must end in one of {known}.")
+    return path
+
+
+def save_image(identifier: str, result: Result, path: Path) -> None:
+    """Write one figure to one file, as the kind of image that its suffix names."""
+    write_atomically(path, _render(draw(identifier, result), check_image(path).suffix[1:]))
+
+
 def _render(drawing: Drawing, kind: str) -> bytes:
     buffer = io.BytesIO()
     with house_style():
-        drawing.figure.savefig(buffer, format=kind, metadata=_METADATA[kind])
+        drawing.figure.savefig(
+            buffer, format=kind, facecolor=_GROUND[kind], metadata=_METADATA[kind]
+        )
     return buffer.getvalue()
 
 

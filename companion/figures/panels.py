@@ -3,19 +3,27 @@
 A figure function makes a `Canvas`, takes its panels from left to right, draws on them and ends with
 `canvas.drawing(caption, alt)`. The tables of all figures have the columns `COLUMNS`, a row for
 every point drawn. Labels, legends and notes are no data and are not recorded.
+
+The same function draws a figure's form for phones: within `narrow()` the panels of a canvas stand
+below each other, on a sheet so narrow that its letters are legible as wide as a phone's screen.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 from numpy.typing import ArrayLike
 
-from companion.figures.style import FAINT
+from companion.figures.style import FAINT, INK, legible
 
 COLUMNS = {
     "panel": "part of the figure; 'panels' lists them from left to right, with both axes",
@@ -34,6 +42,21 @@ Quantity = str | tuple[str, str]
 
 # For a note's `xycoords`: x in the data, y from 0 at the bottom to 1 at the top of the panel.
 AT_X = ("data", "axes fraction")
+
+
+# Inches. At this width a letter of 9 points has 10 pixels on a screen of 360.
+_NARROW_WIDTH = 4.0
+_NARROW: ContextVar[bool] = ContextVar("narrow", default=False)
+
+
+@contextmanager
+def narrow() -> Iterator[None]:
+    """Draw for a phone."""
+    token = _NARROW.set(True)
+    try:
+        yield
+    finally:
+        _NARROW.reset(token)
 
 
 @dataclass(frozen=True)
@@ -56,23 +79,33 @@ class Drawing:
 
 
 class Canvas:
-    """A figure with a row of panels.
+    """A figure with a row of panels, or on a phone a column of them.
 
     Args:
         columns: how many; more make the figure wider.
-        height: in inches.
+        height: of a panel, in inches; None for what plots usually have.
         sharex: whether they have one horizontal scale.
-        sharey: whether they have one vertical scale, which is labelled once.
+        sharey: whether they have one vertical scale, which is labelled once in a row.
     """
 
     def __init__(
-        self, columns: int = 1, *, height: float = 4.0, sharex: bool = False, sharey: bool = False
+        self,
+        columns: int = 1,
+        *,
+        height: float | None = None,
+        sharex: bool = False,
+        sharey: bool = False,
     ) -> None:
-        self.figure = Figure(figsize=(6.4 if columns == 1 else 4.2 * columns, height))
-        self._axes = self.figure.subplots(1, columns, sharex=sharex, sharey=sharey, squeeze=False)[
-            0
-        ]
-        self._one_y = sharey
+        self.stacked = _NARROW.get()
+        rows, width = 1, 6.4 if columns == 1 else 4.2 * columns
+        if self.stacked:
+            rows, columns, width = columns, 1, _NARROW_WIDTH
+        height = height or (3.2 if self.stacked else 4.0)
+        self.figure = Figure(figsize=(width, rows * height))
+        self._axes = self.figure.subplots(
+            rows, columns, sharex=sharex, sharey=sharey, squeeze=False
+        ).ravel()
+        self._one_y = sharey and not self.stacked
         self._panels: list[Panel] = []
 
     def panel(
@@ -98,6 +131,7 @@ class Canvas:
         panel = Panel(self._axes[len(self._panels)], name, _pair(x), _pair(y), rows)
         axes, labelled = panel.axes, not (self._one_y and self._panels)
         axes.set_xlabel(_pair(x)[1])
+        axes.tick_params(labelbottom=True)  # matplotlib leaves them out above a shared axis
         if labelled and not rows:
             axes.set_ylabel(_pair(y)[1])
         if labelled and rows:
@@ -108,6 +142,17 @@ class Canvas:
             axes.set(**{f"{axis}scale": "log"})
         self._panels.append(panel)
         return panel
+
+    def legend(self, columns: int, handles: Sequence[Artist] = ()) -> None:
+        """Explain curves below all panels, where those have no room for it.
+
+        Args:
+            columns: how many entries stand beside each other; on a phone one.
+            handles: what is explained, each with a label; else the last panel's labelled curves.
+        """
+        shown = handles or self._panels[-1].axes.get_legend_handles_labels()[0]
+        columns = 1 if self.stacked else columns
+        self.figure.legend(handles=list(shown), loc="outside lower center", ncols=columns)
 
     def drawing(self, caption: str, alt: str) -> Drawing:
         """What was drawn, with its table."""
@@ -194,12 +239,14 @@ class Panel:
         x = np.asarray(x, dtype=float)
         return self.curve(name, x, start * (x / x[0]) ** power, color, ls="--", **style)
 
-    def arrow(self, name: str, base: ArrayLike, tip: ArrayLike, color: Any) -> None:
-        """Draw an arrow between two places in the panel, (x, y) each; both are recorded."""
-        base, tip = np.asarray(base), np.asarray(tip)
-        style = {"arrowstyle": "-|>", "color": color, "lw": 2.2, "shrinkA": 0, "shrinkB": 0}
-        self.axes.annotate("", tip, base, arrowprops={**style, "mutation_scale": 14})
-        self._record(name, *np.stack([base, tip]).T)
+    def arrow(
+        self, name: str, base: tuple[float, float], tip: tuple[float, float], color: Any
+    ) -> None:
+        """Draw an arrow between two places in the panel, which are recorded."""
+        x, y = zip(base, tip, strict=True)
+        self.curve(name, x, y, color, lw=2.2)
+        head = {"arrowstyle": "-|>", "color": color, "lw": 2.2, "shrinkA": 0, "shrinkB": 0}
+        self.axes.annotate("", tip, base, arrowprops={**head, "mutation_scale": 14})
 
     def points(self, name: str, x: ArrayLike, y: ArrayLike, color: Any, **style: Any) -> None:
         """Draw single points; x and y are broadcast against each other."""
@@ -215,6 +262,7 @@ class Panel:
         *,
         since: ArrayLike | None = None,
         stem: Mapping[str, Any] | None = None,
+        filled: Sequence[bool] | None = None,
         columns: Mapping[str, Sequence[Any]] | None = None,
         **style: Any,
     ) -> None:
@@ -226,13 +274,19 @@ class Panel:
             colors: a colour per row.
             since: where a line to the point starts, one place or one per row; None for no line.
             stem: style of those lines.
+            filled: which points are filled, the others are white inside; None for all.
             columns: what else the table should say of each row.
             **style: matplotlib's, for the points.
         """
         places = np.arange(len(self._rows))
         if since is not None:
             self.axes.hlines(places, since, x, **(stem or {}))
-        self.axes.scatter(x, places, color=colors, zorder=3, **style)
+        if filled is not None:
+            faces = [c if full else "white" for c, full in zip(colors, filled, strict=True)]
+            style = {"facecolors": faces, "edgecolors": colors, "linewidths": 1.8, **style}
+        else:
+            style = {"color": colors, **style}
+        self.axes.scatter(x, places, zorder=3, **style)
         self._record(name, x, self._rows, more=columns or {})
 
     def level(self, name: str, y: float, color: Any, **style: Any) -> None:
@@ -258,18 +312,25 @@ class Panel:
         shift: tuple[float, float] = (4, 0),
         **style: Any,
     ) -> None:
-        """Write a text `shift` points away from a place in the panel."""
-        style = {"fontsize": 9, "annotation_clip": False, **style}
-        self.axes.annotate(text, at, xytext=shift, textcoords="offset points", color=color, **style)
+        """Write a text `shift` points away from a place, in `color` or darker, to be legible."""
+        style = {"fontsize": 9, "annotation_clip": False, "color": legible(color), **style}
+        self.axes.annotate(text, at, xytext=shift, textcoords="offset points", **style)
 
     def legend(self, place: str = "best", **style: Any) -> None:
-        """Explain the curves that were drawn with a `label`."""
-        self.axes.legend(**{"loc": place, **style})
+        """Explain the curves that were drawn with a `label`, if any was."""
+        if "handles" in style or self.axes.get_legend_handles_labels()[0]:
+            self.axes.legend(**{"loc": place, **style})
 
     def sizes(self, sizes: ArrayLike) -> None:
         """Mark these sizes on a logarithmic horizontal axis, and nothing between them."""
         self.axes.set_xticks(sizes, [f"{size:g}" for size in np.asarray(sizes)])
         self.axes.minorticks_off()
+
+    def few_decades(self) -> None:
+        """Number 1, 2 and 5 of each decade of a logarithmic vertical axis, as plain numbers."""
+        self.axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        self.axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        self.axes.yaxis.set_minor_formatter("")
 
     def described(self) -> dict[str, dict[str, str]]:
         """Quantity, label and scale of both axes."""
@@ -309,6 +370,11 @@ class Panel:
         self.points_drawn += [
             dict(zip(columns, point, strict=True)) for point in zip(*columns.values(), strict=True)
         ]
+
+
+def entry(label: str, color: Any = INK, **style: Any) -> Line2D:
+    """What explains a marker or a line in a legend where no curve of one colour does."""
+    return Line2D([], [], color=color, label=label, **{"ls": "", **style})
 
 
 def _pair(quantity: Quantity) -> tuple[str, str]:

@@ -7,18 +7,23 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
+from matplotlib.colors import to_hex, to_rgb
 
-# The Okabe-Ito hues, in the order that keeps neighbours apart.
+# The Okabe-Ito hues, the three palest of them darker: a line has 3 to 1 on white at least.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#0072b2",
-    "#e69f00",
+    "#b87f00",
     "#009e73",
     "#d55e00",
-    "#cc79a7",
-    "#56b4e9",
+    "#c0669a",
+    "#3a94c9",
 )
+# In the order that keeps neighbours apart; the markers do so where there are no colours.
 CYCLE = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
-INK, FAINT = "#222222", "#8a8a8a"
+MARKERS = ("o", "s", "^", "D", "v", "P")
+INK, FAINT = "#222222", "#707070"
+# What text must have on the ground it stands on (WCAG AA).
+TEXT_CONTRAST = 4.5
 
 RC: Any = {
     "figure.figsize": (6.4, 4.0),
@@ -63,7 +68,28 @@ def house_style() -> Iterator[None]:
 
 
 def by_size(sizes: Sequence[float]) -> list[Any]:
-    """One colour per size, light to dark with growing size, legible on both backgrounds."""
+    """One colour per size, light to dark with growing size, visible on both backgrounds."""
     logs = np.log(np.asarray(sizes, dtype=float))
     spread = max(logs.max() - logs.min(), 1e-12)
-    return [mpl.colormaps["viridis"](0.66 - 0.6 * (log - logs.min()) / spread) for log in logs]
+    return [mpl.colormaps["viridis"](0.58 - 0.52 * (log - logs.min()) / spread) for log in logs]
+
+
+def legible(color: Any) -> str:
+    """The colour for text, as dark as text must be on white and no darker; the hue stays."""
+    rgb = np.asarray(to_rgb(color))
+    for share in np.linspace(1, 0, 101):
+        if contrast(share * rgb, "white") >= TEXT_CONTRAST:
+            break
+    return to_hex(share * rgb)
+
+
+def contrast(color: Any, ground: Any) -> float:
+    """How much lighter one of two colours is than the other, from 1 to 21, as WCAG defines it."""
+    dark, light = sorted(_luminance(each) for each in (color, ground))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(color: Any) -> float:
+    rgb = np.asarray(to_rgb(color))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))

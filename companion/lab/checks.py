@@ -72,7 +72,7 @@ def identity(what: str, gaps: Samples, rounding: float, why: str = "rounding") -
     largest, kept = float(size.max()), bool((size <= rounding).all())
     told = f"apart by at most {number(largest, '.1e', 'up')}"
     answer = _answer(size, kept, rounding)
-    return Check(answer, what, told, tolerance, factor(rounding, largest))
+    return Check(answer, what, told, tolerance, slack_factor(rounding, largest))
 
 
 def true(what: str, flags: Samples, otherwise: str = "") -> Check:
@@ -183,7 +183,7 @@ def vanishes(what: str, samples: xr.DataArray, along: str, power: float, law: st
     answer: Answer = "yes" if (high < edge).all() else "no" if (low > edge).any() else "unclear"
     told = listed(f"{m:.3f} ({a:.3f} to {b:.3f})" for m, a, b in zip(mean, low, high, strict=True))
     words = f"at the last size {told} times what it is at the size before"
-    return Check(answer, what, words, asked, factor(edge, float(high.max())))
+    return Check(answer, what, words, asked, slack_factor(edge, float(high.max())))
 
 
 def equal(what: str, means: Samples, errors: Samples, target: Samples, precision: float) -> Check:
@@ -207,7 +207,7 @@ def equal(what: str, means: Samples, errors: Samples, target: Samples, precision
     off = np.abs(mean - known) / np.maximum(error, _ROUNDING * np.abs(known))
     precise = bool((STANDARD_ERRORS * error <= precision * np.abs(known)).all())
     close = off.max() <= STANDARD_ERRORS
-    blind = float((np.abs(mean - known) + STANDARD_ERRORS * error).max() / np.abs(known).min())
+    blind = float(((np.abs(mean - known) + STANDARD_ERRORS * error) / np.abs(known)).max())
     return Check(
         "no" if not close else "yes" if precise else "unclear",
         what,
@@ -238,6 +238,18 @@ def probability_at_least(what: str, good: Samples, least: float) -> Check:
     slack = f"probabilities up to {number(low, '.2f', 'down')} would pass"
     told = f"in {count} of {size}"
     return Check(answer, what, told, tolerance, slack if answer == "yes" else "")
+
+
+def with_room(check: Check, told: str, room: str) -> Check:
+    """A check of a probability that also tells how far its event is from its limit.
+
+    Args:
+        check: by `probability_at_least`.
+        told: how far the event's quantity went.
+        room: which factor it has left.
+    """
+    slack = f"{check.slack}; {room}" if check.slack else ""
+    return replace(check, measured=f"{check.measured}; {told}", slack=slack)
 
 
 def claim(
@@ -304,9 +316,9 @@ def _one_sided(
     else:
         told = every.max() if side == "most" else every.min()
     if side == "most":
-        kept, slack = bool((every <= bound).all()), factor(bound, float(every.max()))
+        kept, slack = bool((every <= bound).all()), slack_factor(bound, float(every.max()))
     else:
-        kept, slack = bool((every >= bound).all()), factor(float(every.min()), bound)
+        kept, slack = bool((every >= bound).all()), slack_factor(float(every.min()), bound)
     words = f"at {side} {_extreme(told, form, side)}"
     return Check(_answer(every, kept, bound), what, words, tolerance, slack)
 
@@ -323,7 +335,7 @@ def _extreme(told: xr.DataArray | np.ndarray, form: str, side: Literal["most", "
     return f"{extreme}, the worst of {values.size} seeds, {number(values.mean(), form)} on average"
 
 
-def factor(large: float, small: float) -> str:
+def slack_factor(large: float, small: float) -> str:
     """By which factor a bound is kept to or missed; by how much where factors say nothing.
 
     Args:

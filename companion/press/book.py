@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -30,19 +31,25 @@ from companion.errors import BuildError, InputError
 from companion.figures import save
 from companion.lab.experiment import check_device, check_profile
 from companion.lab.fingerprint import fingerprint_of, shown_inputs
-from companion.lab.papers import papers
+from companion.lab.papers import Paper, papers
 from companion.press.chapters import Chapter, Executed, graft, read, read_page
 from companion.press.citing import bibtex
+from companion.press.download import downloadable
 from companion.press.drawn import Drawn, figure_basis, note_drawn
 from companion.press.execution import execute
 from companion.press.ledger import Findings
+from companion.press.markdown import plain_markdown
 from companion.press.offline import copy_mathjax, mend_page, write_front_door
 from companion.press.pages import PageWriter
+from companion.press.phone import with_narrow_figures
+from companion.press.preview import preview_tags, with_tags
 from companion.press.supervision import Supervisor
 
 # What a build makes in its output folder, and replaces without asking.
 _MADE = ("executed", "figures", "html", "html.new", "html.old", "site", "stage")
 _TAG = "CACHEDIR.TAG"
+# Of the staged tree: notebooks as readers get them, which Sphinx does not read.
+_DOWNLOADS = "downloads"
 _BELOW = "put the file below book/published or book/benchmarks"
 
 
@@ -82,17 +89,18 @@ class Book:
 
     @property
     def contents(self) -> Any:
-        """`_toc.yml`, the chapters of the papers that the book declares before its own parts."""
+        """`_toc.yml`, what the book declares as papers before its own parts.
+
+        A paper's first chapter stands for it, the others below that one.
+        """
         contents, path = self._read_yaml("_toc.yml"), self.root / "book" / "papers.yml"
         if not path.is_file() or not isinstance(contents, Mapping):
             return contents
+        declared = [paper for paper in papers(path).values() if paper.chapters]
         parts = [
-            {
-                "caption": paper.name,
-                "chapters": [{"file": f"book/{paper.id}/{page}"} for page in paper.chapters],
-            }
-            for paper in papers(path).values()
-            if paper.chapters
+            {"caption": caption, "chapters": chapters}
+            for caption, ours in (("The papers", False), ("The package", True))
+            if (chapters := [_branch(paper) for paper in declared if paper.ours == ours])
         ]
         return {**contents, "parts": [*parts, *contents.get("parts", [])]}
 
@@ -224,7 +232,13 @@ def _publish(
         say(remark)
     findings.check()
     say("drawing figures and building the site")
-    return _site(book, _stage(book, title, chapters, done, findings))
+    return _site(book, _stage(book, title, done, findings), title)
+
+
+def _branch(paper: Paper) -> dict[str, Any]:
+    """A paper's chapters as the table of contents has them."""
+    first, *others = ({"file": f"book/{paper.id}/{page}"} for page in paper.chapters)
+    return {**first, "sections": others} if others else first
 
 
 def _files(node: Any) -> Iterator[Any]:
@@ -243,7 +257,6 @@ def _files(node: Any) -> Iterator[Any]:
 def _stage(
     book: Book,
     title: str,
-    chapters: Sequence[Chapter],
     done: Mapping[str, Executed],
     findings: Findings,
 ) -> Path:
@@ -264,16 +277,40 @@ def _stage(
     ledger = json.dumps(findings.rows(), indent=1, ensure_ascii=False) + "\n"
     write_atomically(extra / "claims.json", ledger.encode())
     captions = _figures(findings, book.output / "figures", extra / "figures")
-    writer = PageWriter(findings, captions)
-    executable = {chapter.name for chapter in chapters}
-    for page in book.pages:
-        if page in executable:
-            notebook = writer.notebook(page, graft(done[page]))
-            write_atomically(stage / f"{page}.ipynb", nbformat.writes(notebook).encode())
-        else:
-            text = read_page(book.path(page))
-            write_atomically(stage / f"{page}.md", writer.text(page, text).encode())
+    _stage_pages(book, stage, done, findings, captions)
     return stage
+
+
+def _stage_pages(
+    book: Book,
+    stage: Path,
+    done: Mapping[str, Executed],
+    findings: Findings,
+    captions: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Write every page as Sphinx reads it, and every chapter's notebook as readers get it."""
+    writer, figures = PageWriter(findings, captions), stage / "extra" / "figures"
+    texts = {page: read_page(book.path(page)) for page in book.pages}
+    titles = {page: writer.text(page, _title(text)) for page, text in texts.items()}
+    for page, text in texts.items():
+        if page not in done:
+            write_atomically(stage / f"{page}.md", writer.text(page, text).encode())
+            continue
+        notebook = writer.notebook(page, graft(done[page]))
+        write_atomically(stage / f"{page}.ipynb", nbformat.writes(notebook).encode())
+
+        def prose(source: str, page: str = page) -> str:
+            return plain_markdown(writer.text(page, source), page, stage, titles)
+
+        whole = downloadable(page, graft(done[page]), prose, findings, figures, captions)
+        file = stage / _DOWNLOADS / f"{page}.ipynb"
+        write_atomically(file, nbformat.writes(whole).encode())
+
+
+def _title(text: str) -> str:
+    """A page's first heading."""
+    heading = re.search(r"^# +(.*)$", text, re.MULTILINE)
+    return heading[1] if heading else ""
 
 
 def _mirror(source: Path, target: Path, pattern: str) -> None:
@@ -303,7 +340,7 @@ def _figures(findings: Findings, kept: Path, target: Path) -> dict[str, dict[str
                 partial = folder.with_suffix(".part")
                 with only(f"figure {identifier}", shown_inputs(), _BELOW):
                     save(identifier, result, partial, stem)
-                cited = bibtex(identifier, result)
+                cited = bibtex(stem, result)
                 write_atomically(partial / f"{stem}.bib", cited.encode())
                 partial.rename(folder)
                 seal(folder)
@@ -320,7 +357,7 @@ def _forget_drawings(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _site(book: Book, stage: Path) -> Path:
+def _site(book: Book, stage: Path, title: str) -> Path:
     """Run jupyter-book on the staged tree; the old site stands until the new one is whole."""
     made = book.output / "site"
     _make_pages(stage, made, book.output / "site.log")
@@ -328,8 +365,18 @@ def _site(book: Book, stage: Path) -> Path:
     for folder in (fresh, old):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(made / "_build" / "html", fresh)
-    for page in fresh.rglob("*.html"):
-        page.write_text(mend_page(page.read_text(encoding="utf-8")), encoding="utf-8")
+    _mirror(stage / _DOWNLOADS, fresh / "_sources", "*.ipynb")
+    figures = {path.name for path in (fresh / "figures").glob("*")}
+    for path in fresh.rglob("*.html"):
+        page, html = path.relative_to(fresh).as_posix(), path.read_text(encoding="utf-8")
+        html = with_narrow_figures(mend_page(html), page, figures)
+        if "<article" in html:  # one that Sphinx made
+            html = with_tags(html, preview_tags(html, page, title))
+        path.write_text(html, encoding="utf-8")
+    first = f"{book.pages[0]}.html"
+    tags = preview_tags((fresh / first).read_text(encoding="utf-8"), first, title)
+    door = fresh / "index.html"
+    door.write_text(with_tags(door.read_text(encoding="utf-8"), tags), encoding="utf-8")
     if site.exists():
         site.rename(old)
     fresh.rename(site)

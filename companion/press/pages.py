@@ -28,6 +28,7 @@ from companion.press.cards import (
     verdict_card,
 )
 from companion.press.chapters import FIGURE_MARK, RESULT_MARK
+from companion.press.landing import count_links, picture
 from companion.press.ledger import Findings, found
 
 _MARKS = {RESULT_MARK, FIGURE_MARK}
@@ -36,8 +37,9 @@ _MARKS = {RESULT_MARK, FIGURE_MARK}
 _NUMBER = re.compile(r"\{(value|record)\}`(?:(\w+/\w+) )?([\w.]+):([^`]*)`")
 # {outcome}`du2019-thm4.1:outside-regime`, after a sentence that is true with this outcome only.
 _OUTCOME = re.compile(r"\{outcome\}`([^`:]*):?([^`]*)`")
-# A ledger or a gallery of one paper, or without an argument of all; the table of the papers.
-_BLOCK = re.compile(r"```\{(ledger|gallery|papers)\} ?(\w*)\n```")
+# A ledger or a gallery of one paper, or without an argument of all; the table of the papers; the
+# state of a ledger, which the argument is the address of; a figure of another page.
+_BLOCK = re.compile(r"```\{(ledger|gallery|papers|counts|picture)\} ?([\w./-]*)\n```")
 # After a format: the side on which "at least" and "at most" stay true.
 _ROUNDED: dict[str, Side] = {"": "", "down": "down", "up": "up"}
 # How many papers there are, in words: {papers}`count`, at the start of a sentence {papers}`Count`.
@@ -106,7 +108,13 @@ class PageWriter:
         text = "\n".join(self._checked(page, line) for line in text.split("\n"))
         text = _NUMBER.sub(lambda match: self._number(page, *match.groups()), text)
         text = _PAPERS.sub(lambda match: _count_of_papers(match[1]), text)
-        blocks = {"ledger": self._ledger, "gallery": self._gallery, "papers": self._papers}
+        blocks = {
+            "ledger": self._ledger,
+            "gallery": self._gallery,
+            "papers": self._papers,
+            "counts": self._counts,
+            "picture": self._picture,
+        }
         return _BLOCK.sub(lambda match: blocks[match[1]](match[2], page), text)
 
     def _checked(self, page: str, sentence: str) -> str:
@@ -185,6 +193,12 @@ class PageWriter:
             for paper in papers().values()
             if paper.chapters and (shown := part(paper.id, page))
         )
+
+    def _counts(self, ledger: str, _: str) -> str:
+        return count_links(self._findings.rows(), ledger)
+
+    def _picture(self, stem: str, page: str) -> str:
+        return picture(self._findings, self._captions, stem, page)
 
     def _ledger(self, paper: str, page: str) -> str:
         if not paper:

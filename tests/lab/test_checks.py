@@ -15,11 +15,11 @@ from companion.lab.checks import (
     equal,
     exponent_at_most,
     exponent_near,
-    factor,
     falls,
     identity,
     note,
     probability_at_least,
+    slack_factor,
     true,
 )
 from companion.lab.results import Check
@@ -116,13 +116,13 @@ def test_a_claim_wrong_by_its_slack_passes_and_by_more_does_not(samples, share):
 
 
 def test_slacks_are_rounded_to_the_side_on_which_they_are_true():
-    assert factor(2, 3) == "missed by a factor 1.5"
-    assert factor(1, 1.0001) == "missed by a factor 1.01"
-    assert factor(1.999, 1) == "a factor 1.99"
-    assert factor(0, -0.129) == "0.12 in value"
-    assert factor(-1, 0.001) == "missed by 1.1 in value"
-    assert factor(1, 0) == "1 in value"
-    assert factor(INF, 1) == factor(1, NAN) == ""
+    assert slack_factor(2, 3) == "missed by a factor 1.5"
+    assert slack_factor(1, 1.0001) == "missed by a factor 1.01"
+    assert slack_factor(1.999, 1) == "a factor 1.99"
+    assert slack_factor(0, -0.129) == "0.12 in value"
+    assert slack_factor(-1, 0.001) == "missed by 1.1 in value"
+    assert slack_factor(1, 0) == "1 in value"
+    assert slack_factor(INF, 1) == slack_factor(1, NAN) == ""
 
 
 def test_a_bound_that_is_no_number_is_not_kept_to():
@@ -462,3 +462,9 @@ def test_a_claim_without_a_check_does_not_hold():
 
 def test_a_check_that_stands_anyway_is_otherwise_the_same():
     assert anyway(NO) == Check("no", NO.what, NO.measured, NO.tolerance, NO.slack, anyway=True)
+
+
+def test_slack_of_means_of_different_sizes_is_each_one_s_own():
+    """0.04 is known to 10 %, and 1 to 1 %: no value off by 40 % of anything could pass."""
+    slack = equal("share", [0.04, 1.0], [0.001, 0.0025], [0.04, 1.0], 0.2).slack
+    assert slack.startswith("a value off by 10.")

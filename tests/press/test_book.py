@@ -1,7 +1,9 @@
 """One real build of a small book, and what happens to it afterwards."""
 
+import base64
 import dataclasses
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,11 +18,12 @@ from filelock import FileLock
 from companion.base import paths
 from companion.base.paths import BOOK, PACKAGE
 from companion.errors import BuildError, InputError
-from companion.lab import modules
+from companion.lab import catalog, modules
 from companion.lab.fingerprint import differences, shown_inputs
 from companion.lab.results import Result, Verdict
 from companion.press import book as book_module
 from companion.press.book import Book, build
+from companion.press.chapters import Chapter, read
 from companion.press.drawn import figure_basis
 from companion.press.keeping import seal as seal_notebook
 
@@ -59,13 +62,14 @@ def test_the_site_is_whole(small_book: Book) -> None:
     assert page.count("fig-du2019-linear-rate") >= 2
     assert "companion run du2019/linear_rate" in page
     assert {p.name for p in (site / "figures").iterdir()} == {
-        f"du2019-linear-rate.{kind}" for kind in FILES
+        *(f"du2019-linear-rate.{kind}" for kind in FILES),
+        "du2019-linear-rate-narrow.svg",
     }
 
 
 def test_the_ledger_says_everything_it_promises(small_book: Book) -> None:
     rows = json.loads((small_book.output / "html" / "claims.json").read_text())
-    assert {row["id"] for row in rows} == {"du2019-thm4.1", "du2019-cond4.1", "du2019-cor4.1"}
+    assert {row["id"] for row in rows} == set(catalog.expected("du2019/linear_rate"))
     assert set(rows[0]) == {
         *("id", "paper", "number", "kind", "name", "outcome", "predicted", "measured"),
         *("tolerance", "sentence", "experiment", "figure", "page", "profile", "fingerprint"),
@@ -73,8 +77,42 @@ def test_the_ledger_says_everything_it_promises(small_book: Book) -> None:
     assert all(row["figure"] == "du2019-linear-rate" for row in rows)
     assert all((small_book.output / "html" / row["page"]).is_file() for row in rows)
     table = (small_book.output / "html" / "book" / "verdicts.html").read_text()
-    assert table.count(">du2019/linear_rate<") == 3
-    assert "3 claims: " in table
+    assert table.count(">du2019/linear_rate<") == len(rows)
+    assert f"{len(rows)} claims: " in table
+
+
+def test_the_notebook_to_download_needs_no_file_beside_it(small_book: Book) -> None:
+    site = small_book.output / "html"
+    assert 'href="../_sources/book/chapter.ipynb"' in (site / "book" / "chapter.html").read_text()
+    notebook = nbformat.read(site / "_sources" / "book" / "chapter.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    shown = [output.data for cell in notebook.cells for output in cell.get("outputs", [])]
+    table, drawn = shown
+    assert table["text/markdown"].startswith("| claim | outcome |")
+    drawing = site / "figures" / "du2019-linear-rate.png"
+    assert base64.b64decode(drawn["image/png"]) == drawing.read_bytes()
+    assert set(table) | set(drawn) == {"text/markdown", "text/plain", "image/png"}
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert "*du2019-linear-rate.* " in prose
+    assert r"asks for a width of $" in prose
+    assert not re.search(r"\{[\w:]+\}", prose.replace(r"\lambda_{\min}", ""))
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert code == [cell.source for cell in small_chapter(small_book).code]
+
+
+def small_chapter(book: Book) -> Chapter:
+    chapter = read("book/chapter", book.path("book/chapter"))
+    assert chapter is not None
+    return chapter
+
+
+def test_pages_describe_themselves_to_those_who_link_them(small_book: Book) -> None:
+    site = small_book.output / "html"
+    for page in ("index", "book/index", "book/chapter", "book/verdicts"):
+        head = (site / f"{page}.html").read_text().partition("</head>")[0]
+        for name in ('name="description"', 'property="og:title"', 'property="og:description"'):
+            assert head.count(name) == 1, (page, name)
+    assert '<meta property="og:title" content="A small book">' in (site / "index.html").read_text()
 
 
 def test_figure_files_are_the_same_bytes_again(small_book: Book, copy: Book) -> None:

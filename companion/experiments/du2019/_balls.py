@@ -1,77 +1,126 @@
-"""How far the hidden layer's Gram matrix moves while W and a stay in balls (Lemma A.3)."""
+"""How far H, the hidden layer's Gram matrix, can move while parameters stay in balls.
 
-from collections.abc import Sequence
+W in a ball is Lemma 3.2, W and a in one each is Lemma A.3. Nothing is sampled in a certificate: it
+counts the units that some choice in the ball can switch. Perturbations show how much of it is real.
+"""
 
-import numpy as np
+import math
+from collections.abc import Callable
+
 import torch
+import xarray as xr
 from torch import Tensor
 
 from companion.draws import cpu_generator
 from companion.experiments.du2019._problem import Problem
-from companion.kernels import empirical_gram, gram_change_bound, spectral_norm
-from companion.lab.sweep import Variables
+from companion.kernels import empirical_gram, gram_change_bound, near_boundary, spectral_norm
+from companion.lab.checks import probability_at_least, slack_factor, with_room
+from companion.lab.results import Check
+from companion.lab.words import number
 from companion.networks import ReLUNetwork
 
-
-def certified(problem: Problem, radius: float) -> float:
-    """What no W within `radius` of the initial one can exceed in ||H' - H(0)||; H' has a(0)."""
-    (preactivations,) = problem.network.preactivations(problem.x)
-    return spectral_norm(gram_change_bound(problem.x, preactivations, radius))
+BISECTIONS = 14
 
 
-def perturbed(
-    problem: Problem, radii: tuple[float, float], multiples: Sequence[float], seed: int
-) -> Variables:
-    """The larger change of H by a random and by an adversarial (W, a) on the boundary of balls.
+def change_bounds(problem: Problem, far_w: float, far_a: float) -> tuple[Tensor, Tensor]:
+    """What no (W, a) in two balls can exceed, entry by entry, in two parts of |H - H(0)|.
+
+    H' has the same W and a(0). An entry of H - H' adds a_r^2 - a_r(0)^2 over units that are active
+    on both inputs, and as a_r(0) is 1 or -1 no such difference exceeds 2 R_a + R_a^2.
 
     Args:
-        problem: with both layers trained.
-        radii: R_w and R_a.
-        multiples: of both, one after another.
-        seed: of the random perturbation.
+        problem: at initialisation.
+        far_w: radius of every w_r's ball.
+        far_a: radius of every a_r's ball.
 
     Returns:
-        `weight_change`, `output_change` and `gram_change`: ||H' - H(0)||, ||H - H'|| and
-        ||H - H(0)||; H' has a(0).
+        Bounds on |H' - H(0)| and on |H - H'|, shapes (n, n).
     """
-    rows = []
-    for multiple in multiples:
-        pairs = neighbours(problem, multiple * radii[0], multiple * radii[1], seed)
-        rows.append(np.max([_changes(problem, *pair) for pair in pairs], axis=0))
-    names = ("weight_change", "output_change", "gram_change")
-    return {name: ("multiple", row) for name, row in zip(names, np.array(rows).T, strict=True)}
+    x = problem.x
+    (z,) = problem.network.preactivations(x)
+    most = ((z >= 0) | near_boundary(z, far_w)).to(x)
+    active = (x @ x.T).abs() * (most @ most.T) / z.shape[1]
+    return gram_change_bound(x, z, far_w), (2 * far_a + far_a**2) * active
 
 
-def neighbours(
-    problem: Problem, far_w: float, far_a: float, seed: int
-) -> list[tuple[Tensor, Tensor]]:
-    """A random and an adversarial (W, a) on the boundary of the two balls.
+def certified(problem: Problem, far_w: float, far_a: float) -> float:
+    """What no (W, a) in the two balls can exceed in ||H - H(0)||."""
+    by_weights, by_outputs = change_bounds(problem, far_w, far_a)
+    return spectral_norm(by_weights + by_outputs)
 
-    The adversary pushes every unit across the kink of its nearest input, and lets every |a_r| grow.
+
+def certificate(what: str, change: xr.DataArray, least: xr.DataArray, delta: float) -> Check:
+    r"""Whether $\lVert H-H(0)\rVert<\lambda_0/4$ and $\lambda_{\min}(H)>\lambda_0/2$ often enough.
+
+    Args:
+        what: is certified, in words.
+        change: what no parameters in the ball can exceed in the first, over lambda_0, a draw each.
+        least: what none can fall below in the second, over lambda_0.
+        delta: share of the draws that may fail.
     """
+    check = probability_at_least(what, (change < 1 / 4) & (least > 1 / 2), 1 - delta)
+    most = float(change.max())
+    told = (
+        rf"the change is at most {number(most, '.1e', 'up')} $\lambda_0$ and the least eigenvalue "
+        rf"at least {number(least.min(), '.3f', 'down')} $\lambda_0$"
+    )
+    return with_room(check, told, f"the change has room for {slack_factor(1 / 4, most)}")
+
+
+def at_random(problem: Problem, far_w: float, far_a: float, seed: int) -> list[Tensor]:
+    """W and a on the boundary of their balls, in random directions."""
     (weights,), outputs = problem.network.weights, problem.network.outputs
-    generator = cpu_generator("perturbation", seed)
-    direction = torch.randn(weights.shape, generator=generator, dtype=torch.float64)
-    direction = (direction / direction.norm(dim=1, keepdim=True)).to(weights)
-    signs = torch.randint(0, 2, outputs.shape, generator=generator).to(outputs)
-    (preactivations,) = problem.network.preactivations(problem.x)
-    nearest = preactivations.abs().argmin(dim=0)
-    side = preactivations.gather(0, nearest[None, :])[0].sign()
-    return [
-        (weights + far_w * direction, outputs + far_a * (2 * signs - 1)),
-        (weights - far_w * side[:, None] * problem.x[nearest], outputs * (1 + far_a)),
-    ]
+    generator = cpu_generator("signs", seed)
+    signs = 2 * torch.randint(0, 2, outputs.shape, generator=generator).to(outputs) - 1
+    return [weights + far_w * random_directions(problem.network, seed), outputs + far_a * signs]
 
 
-def _changes(problem: Problem, weights: Tensor, outputs: Tensor) -> list[float]:
-    network = problem.network
-    start = _hidden_gram(network, problem.x)
-    half = _hidden_gram(network.moved([weights, network.outputs]), problem.x)
-    full = _hidden_gram(network.moved([weights, outputs]), problem.x)
-    pairs = ((half, start), (full, half), (full, start))
-    return [spectral_norm(after - before) for after, before in pairs]
+def adversary(problem: Problem, far_w: float, far_a: float) -> list[Tensor]:
+    """W and a in their balls that switch units on and let every |a_r| grow: all adds up."""
+    network = problem.network.training("hidden")
+    (weights,) = adversaries(network, problem.x, far_w)["on"].weights
+    return [weights, network.outputs * (1 + far_a)]
 
 
-def _hidden_gram(network: ReLUNetwork, x: Tensor) -> Tensor:
-    """H, without G."""
-    return empirical_gram(network.training("hidden"), x)
+def change(problem: Problem, parameters: list[Tensor]) -> float:
+    """||H - H(0)|| of other W and a, where the problem trains the first layer, so that it has H."""
+    moved = problem.network.training("all").moved(parameters).training("hidden")
+    return spectral_norm(empirical_gram(moved, problem.x) - problem.gram)
+
+
+def random_directions(network: ReLUNetwork, seed: int) -> Tensor:
+    """A uniform unit vector for every unit, shape (m, d)."""
+    (weights,), generator = network.weights, cpu_generator("perturbation", seed)
+    directions = torch.randn(weights.shape, generator=generator, dtype=torch.float64)
+    unit: Tensor = directions / directions.norm(dim=1, keepdim=True)
+    return unit.to(weights)
+
+
+def adversaries(network: ReLUNetwork, x: Tensor, radius: float) -> dict[str, ReLUNetwork]:
+    """Two networks within `radius` of the given one that push H the same way in every unit.
+
+    Args:
+        network: of one hidden layer, of width m.
+        x: unit-norm inputs, shape (n, d).
+        radius: R.
+
+    Returns:
+        `on`: w_r + R x_i for the input nearest to switching on, where R reaches it; `off`:
+        w_r - R x_i for the input nearest to switching off.
+    """
+    (weights,) = network.weights
+    z, moved = x @ weights.T, {}
+    for kind, sign, done in (("on", 1, z >= 0), ("off", -1, z < 0)):
+        gap, nearest = z.abs().masked_fill(done, math.inf).min(dim=0)
+        move = sign * radius * x[nearest] * (gap < radius)[:, None]
+        moved[kind] = network.moved([weights + move])
+    return moved
+
+
+def largest(change: Callable[[float], float], limit: float, most: float) -> float:
+    """The size at which a change, which grows with it, reaches `limit`; `most` if it does not."""
+    low, high = 0.0, most
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if change(middle) < limit else (low, middle)
+    return low

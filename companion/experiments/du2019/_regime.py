@@ -29,7 +29,5 @@ def unmet(needed: float, widest: int) -> str:
     """The words for a width that the theorem asks for and no run has; nothing where one has it."""
     if widest >= needed:
         return ""
-    return (
-        f"with the constants of its proof the theorem needs a width of {number(needed, '.1g')}, "
-        f"and at most {widest} was run"
-    )
+    least = number(needed, ".1g")
+    return f"the constants of the proof ask for a width of {least}, and at most {widest} was run"

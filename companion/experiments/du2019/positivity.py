@@ -20,16 +20,60 @@ from companion.datasets import digits, pair_at_angle, sphere, with_antipodes
 from companion.draws import cpu_generator
 from companion.kernels import infinite_width_gram, lambda_min
 from companion.lab.checks import at_least, at_most, claim, identity
+from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.results import Outcome, Verdict
 from companion.lab.settings import Count, SeededSettings, Size, Sizes
 from companion.lab.sweep import Variables, sweep
+from companion.lab.words import listed, number
 
 DATA = "digits"
 EXPECTED: dict[str, Outcome] = {
     "du2019-ass3.1": "holds",
     "du2019-thm3.1": "holds",
+    "du2019-thm3.1-rate": "holds",
+    "du2019-thm3.1-antipodes": "holds",
     "du2019-lemA.1": "holds",
+}
+CONTROLS = {
+    "du2019-ass3.1": Lie(
+        "the largest set of digits has the least eigenvalue of a set with a duplicate",
+        lambda settings, found: found.assign(
+            digits_lambda=found.digits_lambda.where(
+                found.k < max(settings.per_class), float(found.duplicate_lambda.max())
+            )
+        ),
+    ),
+    "du2019-thm3.1": Lie(
+        "one sphere of the most inputs has the least eigenvalue of a set with a duplicate",
+        lambda settings, found: found.assign(
+            sphere_lambda=found.sphere_lambda.where(
+                _all_but_one(settings, found), float(found.duplicate_lambda.max())
+            )
+        ),
+    ),
+    "du2019-thm3.1-rate": Lie(
+        r"the least eigenvalue of a pair alone is larger by the factor $1+3\varphi$",
+        lambda settings, found: found.assign(pair_lambda=found.pair_lambda * (1 + 3 * found.angle)),
+    ),
+    "du2019-thm3.1-antipodes": Lie(
+        r"with $d$ antipodal pairs the least eigenvalue is that of $d+1$",
+        lambda settings, found: found.assign(
+            antipodal_lambda=found.antipodal_lambda.where(
+                found.antipodes != settings.antipodal_dimension,
+                found.antipodal_lambda.sel(antipodes=settings.antipodal_dimension + 1),
+            )
+        ),
+    ),
+    "du2019-lemA.1": Lie(
+        "on one sphere of the most inputs the points lie as they do on inputs with an antipodal "
+        "pair",
+        lambda settings, found: found.assign(
+            sphere_clearance=found.sphere_clearance.where(
+                _all_but_one(settings, found), float(found.parallel_clearance.max())
+            )
+        ),
+    ),
 }
 ANGLES = tuple(10.0 ** (power / 2) for power in range(-12, 1))
 
@@ -67,6 +111,19 @@ def cost(settings: Settings) -> Cost:
     images = sum(2 * n**2 * 784 + 2 * n**3 for n in (2 * k for k in s.per_class))
     largest = max(max(s.counts), 2 * max(s.per_class))
     return Cost(spheres + images, 8 * largest * (6 * largest + max(784, *s.dimensions)))
+
+
+def summary(settings: Settings) -> str:
+    """Spheres, digits, close pairs and antipodes."""
+    s = settings
+    return (
+        rf"$\lambda_0$ and one point of every $D_i$, for $n$ = {listed(s.counts)} inputs uniform "
+        f"on the sphere in dimension $d$ = {listed(s.dimensions)}, {s.seeds} draws each; for "
+        f"{2 * s.per_class[0]} to {2 * max(s.per_class)} MNIST images of the digits 3 and 8; for a "
+        f"pair at {len(s.angles)} angles, alone and among {s.pair_count} others; and in dimension "
+        f"{s.antipodal_dimension} with 0 to {s.antipodal_dimension + 2} antipodal pairs, or a "
+        "duplicate. There are no labels and no network."
+    )
 
 
 def run(settings: Settings, device: str) -> xr.Dataset:
@@ -181,81 +238,131 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
     return [
         _assumption(settings, found, known),
         _theorem(settings, found, known),
-        _lemma(found),
+        _near_parallels(settings, found, known),
+        _antipodes(settings, found, known),
+        _lemma(settings, found),
     ]
 
 
+def _spheres(settings: Settings) -> str:
+    sizes = len(settings.counts) * len(settings.dimensions)
+    return f"{settings.seeds * sizes} spheres ({settings.seeds} of each of {sizes} sizes)"
+
+
+def _sets_of_digits(settings: Settings) -> str:
+    return f"{len(settings.per_class)} sets of digits"
+
+
 def _assumption(settings: Settings, found: xr.Dataset, known: float) -> Verdict:
-    counts, d = settings.counts, settings.dimensions[-1]
     first, last = (found.sphere_lambda.isel(d=-1, n=end).mean() for end in (0, -1))
     return claim(
         "du2019-ass3.1",
         r"$\lambda_0>0$, by more than the rounding of the matrix",
+        at_least(rf"$\lambda_0$ on {_spheres(settings)}", found.sphere_lambda, known),
         at_least(
-            f"{first:.3f} at n={counts[0]} to {last:.3f} at n={counts[-1]} on the sphere, d={d}; "
-            "on all spheres",
-            found.sphere_lambda,
-            known,
+            rf"$\lambda_0$ on {_sets_of_digits(settings)} 3 and 8", found.digits_lambda, known
         ),
-        at_least(
-            f"on digits 3 and 8 {float(found.digits_lambda[-1]):.3f} at "
-            f"n={2 * max(settings.per_class)}, on all of them",
-            found.digits_lambda,
-            known,
-        ),
-        holds="The least eigenvalue is positive on every sphere and on real digits.",
+        holds="The least eigenvalue is positive on every sphere and every set of digits: with "
+        f"$d$ = {max(settings.dimensions)} it goes from {number(first, '.3f')} at $n$ = "
+        f"{settings.counts[0]} to {number(last, '.3f')} at $n$ = {settings.counts[-1]}, and "
+        f"{2 * max(settings.per_class)} digits have {number(found.digits_lambda[-1], '.3f')}.",
         fails="On one of the data sets the least eigenvalue is not positive beyond rounding.",
     )
 
 
 def _theorem(settings: Settings, found: xr.Dataset, known: float) -> Verdict:
-    """A pair's law: 1/2 - cos(phi) (pi - phi) / 2 pi = phi / 2 pi + phi^2 / 4 + O(phi^3)."""
-    d, eps = settings.antipodal_dimension, float(np.finfo(settings.dtype).eps)
-    law = found.angle / (2 * np.pi)
-    off = np.abs(found.pair_lambda / law - 1)
-    antipodal, rounding = found.antipodal_lambda, "rounding of the matrix"
+    # A pair of which the least eigenvalue is down at rounding shows nothing.
+    shown = found.planted_lambda.isel(angle=(found.angle / (2 * np.pi) > known).values)
+    least, most = (number(each(shown.angle), ".1g") for each in (np.min, np.max))
     return claim(
         "du2019-thm3.1",
-        r"$\lambda_0>0$ without parallel inputs; $\lambda_0\approx\varphi/2\pi$ for a pair at "
-        r"angle $\varphi$, 0 for duplicates",
-        at_least("on all spheres", found.sphere_lambda, known),
-        at_least("on all digits", found.digits_lambda, known),
+        r"$\lambda_0>0$ if no two inputs are parallel; known by computation where it is more than "
+        "the rounding of the matrix",
+        at_least(rf"$\lambda_0$ on {_spheres(settings)}", found.sphere_lambda, known),
+        at_least(rf"$\lambda_0$ on {_sets_of_digits(settings)}", found.digits_lambda, known),
+        at_least(
+            rf"$\lambda_0$ with a pair at angles from {least} to {most} among the inputs",
+            shown,
+            known,
+        ),
+        holds="Whatever was drawn without parallel inputs has a positive least eigenvalue, with a "
+        f"pair of them at angles down to {least} too.",
+        fails="Inputs of which no two are parallel have no least eigenvalue above rounding.",
+    )
+
+
+def _near_parallels(settings: Settings, found: xr.Dataset, known: float) -> Verdict:
+    """A pair's law: 1/2 - cos(phi) (pi - phi) / 2 pi = phi / 2 pi + phi^2 / 4 + O(phi^3)."""
+    law, eps = found.angle / (2 * np.pi), float(np.finfo(settings.dtype).eps)
+    off = np.abs(found.pair_lambda / law - 1)
+    return claim(
+        "du2019-thm3.1-rate",
+        r"$\lambda_0=\varphi/2\pi$ for two inputs at angle $\varphi$, up to the next order in "
+        r"$\varphi$; no more with others among them; $0$ where two inputs are equal",
         at_most(
-            rf"a pair over $\varphi/2\pi$ at most {float(off[0]):.1e} off 1 at "
-            rf"{settings.angles[0]:.0e}, a share of $2\varphi$ (the law's next term is below)",
+            r"distance of the pair's $\lambda_0$ from $\varphi/2\pi$, as a share of it and of "
+            r"$2\varphi$, where the next order would be a share of $1.6\varphi$",
             off / (2 * found.angle + 10 * eps / law),
         ),
         at_most(
-            "among others less the pair's alone",
+            r"what others among them add to the pair's $\lambda_0$, with rounding allowed",
             found.planted_lambda - found.pair_lambda,
             known,
         ),
-        identity("with a duplicate", found.duplicate_lambda, known, rounding),
-        at_least(f"with up to {d} antipodes", antipodal.sel(antipodes=slice(0, d)), known),
         identity(
-            f"with {d + 1} or more", antipodal.sel(antipodes=slice(d + 1, None)), known, rounding
+            r"$\lambda_0$ of inputs with a duplicate, and 0",
+            found.duplicate_lambda,
+            known,
+            "rounding of the matrix",
         ),
-        holds=f"Positive until two inputs coincide; antipodes do no harm up to d={d} of them, so "
-        "the condition suffices but is not necessary.",
-        fails="The least eigenvalue is not positive, zero or near a pair's law where it should be.",
+        holds="The least eigenvalue vanishes like the angle of the closest pair, down to angles of "
+        f"{number(settings.angles[0], '.0e')}.",
+        fails="The least eigenvalue of a close pair is another than its law says.",
     )
 
 
-def _lemma(found: xr.Dataset) -> Verdict:
+def _antipodes(settings: Settings, found: xr.Dataset, known: float) -> Verdict:
+    d, antipodal = settings.antipodal_dimension, found.antipodal_lambda
+    return claim(
+        "du2019-thm3.1-antipodes",
+        r"$\lambda_0>0$ with up to $d$ antipodal pairs, and $\lambda_0=0$ with $d+1$ or more",
+        at_least(
+            rf"$\lambda_0$ with 0 to {d} antipodal pairs in dimension {d}",
+            antipodal.sel(antipodes=slice(0, d)),
+            known,
+        ),
+        identity(
+            rf"$\lambda_0$ with {d + 1} or {d + 2} antipodal pairs, and 0",
+            antipodal.sel(antipodes=slice(d + 1, None)),
+            known,
+            "rounding of the matrix",
+        ),
+        holds=f"Antipodes do no harm up to $d$ = {d} of them: the theorem's condition suffices and "
+        "is not necessary.",
+        fails="Antipodal pairs make the least eigenvalue vanish at another number of them.",
+    )
+
+
+def _lemma(settings: Settings, found: xr.Dataset) -> Verdict:
+    """Inputs with a parallel pair have a D_j that holds all of D_i: they are its control."""
     apart = 100 * float(np.finfo(float).eps)
+    what = r"least $\lvert w^\top x_j\rvert$, $j\ne i$, of one unit $w$ in each $D_i$, on "
     return claim(
         "du2019-lemA.1",
-        r"$D_i\not\subset\bigcup_{j\ne i}D_j$; a point is outside of $D_j$ if it is so by more "
-        "than 100 roundings of an inner product",
-        at_least(
-            r"$\lvert w^\top x_j\rvert$ over all i, j for unit w in $D_i$, on spheres",
-            found.sphere_clearance,
-            apart,
-            ".1e",
-        ),
-        at_least("on digits", found.digits_clearance, apart, ".1e"),
-        at_most("with a parallel pair", found.parallel_clearance, apart, ".1e"),
-        holds="One Gaussian draw in each hyperplane avoids all the others; with a parallel pair "
-        "none does.",
-        fails="A draw in a hyperplane meets another one, or avoids that of a parallel input.",
+        r"some $w\in D_i$ lies in no other $D_j$; it is known to lie outside if $\lvert w^\top "
+        r"x_j\rvert$ is more than 100 roundings of an inner product",
+        at_least(what + _spheres(settings), found.sphere_clearance, apart, ".1e"),
+        at_least(what + _sets_of_digits(settings), found.digits_clearance, apart, ".1e"),
+        holds="One Gaussian draw in each hyperplane avoids all the others.",
+        fails="A draw in a hyperplane meets another one.",
     )
+
+
+def _all_but_one(settings: Settings, found: xr.Dataset) -> xr.DataArray:
+    """Everywhere but on the first sphere of the most inputs in the least dimension."""
+    last: xr.DataArray = (
+        (found.seed == settings.first_seed)
+        & (found.d == settings.dimensions[0])
+        & (found.n == max(settings.counts))
+    )
+    return ~last

@@ -16,7 +16,7 @@ from pydantic import Field
 from scipy import stats
 
 from companion.datasets import DataSet, sphere
-from companion.lab.checks import CONFIDENCE, claim, factor
+from companion.lab.checks import CONFIDENCE, claim, slack_factor
 from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.results import Answer, Check, Outcome, Verdict
@@ -193,7 +193,7 @@ def _within_share(name: str, most: float, seeds: int) -> Check:
         f"{number(most, '.2g', 'up')} standard deviations over seeds",
         f"at most {SHARE} of one, of which {seeds} seeds are certain with {CONFIDENCE:.0%} "
         f"confidence up to {certain}",
-        factor(SHARE * least, most),
+        slack_factor(SHARE * least, most),
     )
 
 

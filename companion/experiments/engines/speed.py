@@ -17,7 +17,7 @@ from pydantic import FilePath
 from companion.base.files import read_checked
 from companion.base.inputs import book_file, input_file
 from companion.errors import InputError
-from companion.lab.checks import claim, factor, note
+from companion.lab.checks import claim, note, slack_factor
 from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.results import Check, Outcome, Verdict
@@ -258,13 +258,14 @@ def _judge(promise: str, rows: list[dict[str, Any]]) -> Verdict:
 
 def _check(row: dict[str, Any]) -> Check:
     """One row; its median ratio of one session."""
-    relation, beyond = RELATIONS[row["measure"]], "up" if row["measure"] == "time" else "down"
+    relation = RELATIONS[row["measure"]]
+    beyond: Side = "up" if row["measure"] == "time" else "down"
     return Check(
         "yes" if row["met"] else "no",
         f"median of one session in which both sides take turns, at {sizes_of(row)}",
         f"{worded(row, row['ratio'], beyond)} {relation} the peer",
         f"{_side(row)} {worded(row, row['bound'])}",
-        factor(_reach(row), 1),
+        slack_factor(_reach(row), 1),
     )
 
 

@@ -4,9 +4,13 @@ import numpy as np
 
 from companion.figures.panels import Canvas, Drawing
 from companion.figures.quantities import WIDTH
-from companion.figures.style import CYCLE
-from companion.figures.words import said
+from companion.figures.style import CYCLE, MARKERS
+from companion.figures.words import over_seeds, powers, said
 from companion.lab.results import Result
+
+SHOWS = {
+    "du2019-deep-conj": "du2019-deep-gram",
+}
 
 DRIFT = ("largest drift of a layer's Gram matrix", r"$\max_k\|G^{(h)}(k)-G^{(h)}(0)\|_2$")
 
@@ -20,18 +24,21 @@ def deep_gram(result: Result) -> Drawing:
     panel = canvas.panel("drift", WIDTH, DRIFT, log="xy")
     for layer in range(layers):
         color, name = CYCLE[layer % len(CYCLE)], f"$G^{{({layer + 1})}}$"
-        line = panel.curve(f"h = {layer + 1}", widths, drift[..., layer], color, marker="o", ms=4)
+        mark, samples = MARKERS[layer % len(MARKERS)], drift[..., layer]
+        line = panel.curve(f"h = {layer + 1}", widths, samples, color, marker=mark, ms=5)
         apart = (8, 11 * (rank[layer] - 1))
         panel.note(name, (widths[-1], line[-1]), color, apart, va="center", fontsize=10)
     start = 1.3 * drift[:, 0].max()
     panel.guide("slope -1/2", widths, start, -1 / 2, end=r"$m^{-1/2}$")
     panel.sizes(widths)
-    slopes = ", ".join(f"{result.values[f'slope_{h + 1}']:.2f}" for h in range(layers))
+    panel.few_decades()
     return canvas.drawing(
-        f"Largest drift of each layer's Gram matrix while {result.settings['depth']} hidden layers "
-        f"are trained, mean and range over {len(drift)} seeds; exponents in $m$ {slopes} for "
-        f"$h=1,\\dots,{layers}$. Dashed, the slope $m^{{-1/2}}$.",
-        "One line per layer on logarithmic axes, beside a dashed line of slope -1/2. "
+        "The largest drift of each layer's Gram matrix while a network with "
+        f"{result.settings['depth']} hidden layers is trained, {over_seeds(drift)}. For "
+        f"$h=1,\\dots,{layers}$ the drift falls like "
+        f"{powers(result.values[f'slope_{h + 1}'] for h in range(layers))}; the dashed line falls "
+        "like $m^{-1/2}$.",
+        "One line per layer on logarithmic axes, beside a dashed line of slope minus one half. "
         + said(
             result,
             "All lines fall, that of the first layer least steeply and that of the last most.",

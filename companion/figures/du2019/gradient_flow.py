@@ -5,10 +5,15 @@ import numpy as np
 from companion.figures.panels import Canvas, Drawing
 from companion.figures.quantities import MISFIT_IN_TIME, TIME, WIDTH
 from companion.figures.style import BLUE, FAINT, INK, RED, by_size
-from companion.figures.words import said
+from companion.figures.words import over_seeds, powers, said, spoken
 from companion.lab.results import Result
 
-LARGEST = ("norm, largest over time", "largest over time")
+SHOWS = {
+    "du2019-thm3.2": "du2019-gradient-flow",
+    "du2019-rem3.1b": "du2019-gradient-flow",
+    "du2019-lem3.3": "du2019-gradient-flow",
+    "du2019-lem3.3-exponent": "du2019-gradient-flow",
+}
 
 
 def gradient_flow(result: Result) -> Drawing:
@@ -25,25 +30,34 @@ def gradient_flow(result: Result) -> Drawing:
     left.curve("H-infinity, linearised", clock, frozen, INK, band=False, ls=":", label=label)
     left.curve("Theorem 3.2", clock, np.exp(-clock), FAINT, ls="--", label="Theorem 3.2")
     left.legend("lower left")
-    right = canvas.panel("motion", WIDTH, LARGEST, log="xy")
-    for name, label, key, color in (
-        ("distance of the farthest unit", r"$\max_r\|w_r-w_r(0)\|$", "distance", BLUE),
-        ("drift of H", r"$\|H(t)-H(0)\|_2$", "drift", RED),
+    relative = (
+        "largest over time over its mean at the least width",
+        f"relative to m = {widths[0]}",
+    )
+    right = canvas.panel("motion", WIDTH, relative, log="xy")
+    for name, label, key, color, mark in (
+        ("distance of the farthest unit", r"$\max_r\|w_r-w_r(0)\|$", "distance", BLUE, "o"),
+        ("drift of H", r"$\|H(t)-H(0)\|_2$", "drift", RED, "s"),
     ):
-        line = right.curve(name, widths, a[key].max(axis=-1), color, marker="o")
-        right.note(label, (widths[0], line[0]), color, (8, 6))
-    right.guide("slope -1/2", widths, 2 * line[0], -1 / 2, end=r"$m^{-1/2}$")
+        largest = a[key].max(axis=-1)
+        share = largest / largest[:, 0].mean()
+        right.curve(name, widths, share, color, marker=mark, label=label)
+    right.guide("slope -1/2", widths, 1, -1 / 2, label=r"$m^{-1/2}$")
     right.sizes(widths)
+    right.few_decades()
+    right.legend("lower left")
     last = (misfit[..., -1] / misfit[..., 0]).mean(axis=0)
+    fitted = powers((v["drift_exponent"], v["distance_exponent"]))
     return canvas.drawing(
-        f"Gradient flow, mean and range over {len(misfit)} seeds. Left: the misfit, the bound "
-        "(dashed), and the misfit if the Gram matrix stood still at $H^\\infty$ (dotted). "
+        f"Gradient flow, {over_seeds(misfit)}. Left, the misfit over its start for each width, the "
+        "bound of Theorem 3.2 (dashed), and the misfit as it would fall if the Gram matrix stood "
+        "still at $H^\\infty$ (dotted). "
         + said(result, "The bound is never reached.", "du2019-thm3.2")
-        + f" Right: the largest drift of $H$ (exponent {v['drift_exponent']:.2f}) and the largest "
-        f"distance of a unit (exponent {v['distance_exponent']:.2f}).",
-        f"Left, a curve per width, which end at {last.min():.1e} to {last.max():.1e}, a dotted one "
-        f"and a dashed straight line to {np.exp(-clock[-1]):.1e}. "
+        + " Right, the largest drift of the Gram matrix $H$ and the largest distance of a unit "
+        f"from its start, each over its mean at $m={widths[0]}$; they fall like {fitted}.",
+        f"Left, a curve per width, which end at {spoken(last.min())} to {spoken(last.max())}, a "
+        f"dotted one and a dashed straight line to {spoken(np.exp(-clock[-1]))}. "
         + said(result, "The curves lie below the dashed line.", "du2019-thm3.2")
-        + " Right, two curves against the width, beside a dashed line of slope -1/2. "
+        + " Right, two curves against the width, beside a dashed line of slope minus one half. "
         + said(result, "They fall about parallel to it.", "du2019-rem3.1b"),
     )

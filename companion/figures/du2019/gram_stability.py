@@ -5,9 +5,14 @@ import numpy as np
 from companion.bounds.du2019 import lemma_3_2_gram_change
 from companion.figures.panels import AT_X, Canvas, Drawing
 from companion.figures.style import BLUE, FAINT, GREEN, INK, ORANGE, RED
-from companion.figures.words import said
+from companion.figures.words import over_seeds, said
 from companion.lab.results import Result
+from companion.lab.words import number
 
+SHOWS = {
+    "du2019-lem3.2": "du2019-gram-stability",
+    "du2019-lem3.2-order": "du2019-gram-stability",
+}
 RADIUS = ("most that a weight vector moves", r"$R$, the most that a weight vector moves")
 CHANGE = ("change of the Gram matrix over lambda_0", r"$\|H-H(0)\|_2\,/\,\lambda_0$")
 
@@ -24,34 +29,34 @@ def gram_stability(result: Result) -> Drawing:
     upper, lower = {"ha": "right", "va": "bottom"}, {"ha": "left", "va": "top"}
     printed = lemma_3_2_gram_change(count, 1) * wide / float(lambda_0.mean())
     panel.curve("printed bound", wide, printed, FAINT, ls="--")
-    label = r"$4n^2R/\sqrt{2\pi}$, the printed bound"
-    panel.note(label, (wide[1], printed[1]), FAINT, (-8, 4), **upper)
-    line = panel.curve(
-        "certified, any weights", wide, certified / lambda_0, RED, marker="o", ms=3.5
-    )
+    panel.note("the printed bound", (wide[1], printed[1]), FAINT, (-8, 4), **upper)
+    line = panel.curve("certified, any weights", wide, certified / lambda_0, RED, marker="o", ms=4)
     panel.note("certified, any weights", (wide[1], line[1]), RED, (-8, 4), **upper)
-    for name, change, color in (
-        ("adversary", np.maximum(a["on"], a["off"]), ORANGE),
-        ("random", a["random"], BLUE),
+    for name, change, color, mark in (
+        ("adversary", np.maximum(a["on"], a["off"]), ORANGE, "s"),
+        ("random", a["random"], BLUE, "^"),
     ):
-        line = panel.curve(name, radii, change / lambda_0, color, marker="o", ms=3.5)
+        line = panel.curve(name, radii, change / lambda_0, color, marker=mark, ms=4)
         panel.note(name, (radii[-2], line[-2]), color, (8, -4), **lower)
     panel.level("lambda_0 / 4", 1 / 4, INK, lw=1)
-    panel.note(r"$\lambda_0/4$", (1.1 * lemma, 1 / 4), INK, (0, 0), va="bottom")
+    panel.note("1/4, allowed", (radii[-1], 1 / 4), INK, (0, 2), **upper)
     panel.upright("the lemma's R", lemma, GREEN, lw=1)
     panel.note("the lemma's R", (lemma, 0), GREEN, (4, 6), xycoords=AT_X)
     return canvas.drawing(
-        f"Change of the Gram matrix against how far weights move, n = {count}, "
-        f"m = {s['width']}, mean and range over {len(lambda_0)} seeds. Red is a proven ceiling "
-        "over all weights in the ball, orange and blue were tried. The ceiling meets "
-        f"$\\lambda_0/4$ at R = {v['certified_radius']:.2f}, {v['radius_slack']:.0f} times the "
-        "lemma's radius.",
+        "How much the Gram matrix changes, over $\\lambda_0$, if every weight vector may move by "
+        f"$R$: $n={count}$ inputs, $m={s['width']}$ units, {over_seeds(lambda_0)}. The certified "
+        "line is a proven ceiling for all weights in reach; an adversary's weights and random ones "
+        "were tried. The dashed bound is the printed one, $4n^2R/\\sqrt{2\\pi}$. The ceiling meets "
+        f"$1/4$ at $R=$ {number(v['certified_radius'], '.2f')}, "
+        f"{number(v['radius_slack'], ',.0f')} times the radius of the lemma.",
         "Four rising curves on logarithmic axes: the printed bound, the certified worst case, an "
-        "adversary and a random perturbation. "
+        "adversary and a random perturbation. A level line marks one quarter, an upright one the "
+        "radius of the lemma. "
         + said(
             result,
             "The certified worst case is a line of slope one below the printed bound; the "
             "adversary and the random perturbation stay below it.",
             "du2019-lem3.2",
+            "du2019-lem3.2-order",
         ),
     )

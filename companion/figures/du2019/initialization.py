@@ -1,14 +1,23 @@
 """Figures of the experiment du2019/initialization."""
 
 import numpy as np
+import torch
 
 from companion.figures.panels import Canvas, Drawing
 from companion.figures.quantities import WIDTH
 from companion.figures.style import BLUE, FAINT, INK, RED, by_size
-from companion.figures.words import ends, said
+from companion.figures.words import ends, over_seeds, said
+from companion.kernels import infinite_width_gram
 from companion.lab.results import Result
 
+SHOWS = {
+    "du2019-def-Hinf": "du2019-closed-form-by-sampling",
+    "du2019-rem3.1a": "du2019-gram-at-initialization",
+    "du2019-lem3.1": "du2019-gram-at-initialization",
+}
 ANGLE = ("angle of two inputs", r"angle $\arccos\rho$")
+QUARTERS = ("0", r"$\pi/4$", r"$\pi/2$", r"$3\pi/4$", r"$\pi$")
+FINE = 181  # points of a curve that is a formula
 ENTRY = ("entry of H-infinity", r"$H^\infty_{12}$")
 DISTANCE = ("distance of H(0) from H-infinity", r"$\|H(0)-H^\infty\|_2$")
 
@@ -20,11 +29,14 @@ def closed_form_by_sampling(result: Result) -> Drawing:
     canvas = Canvas(2)
     left = canvas.panel("entry", ANGLE, ENTRY)
     formula = r"$\rho(\pi-\arccos\rho)/2\pi$"
-    left.curve("closed form", angles, a["closed"][0], INK, label=formula)
+    turns = torch.linspace(0, np.pi, FINE, dtype=torch.float64)
+    circle = torch.stack([turns.cos(), turns.sin()], dim=1)
+    left.curve("closed form", turns, infinite_width_gram(circle)[0], INK, label=formula)
     circles, label = a["estimate"], "mean over drawn w"
     left.curve(
         "Monte Carlo", angles, circles, RED, band=False, marker="o", ls="", mfc="none", label=label
     )
+    left.axes.set_xticks(np.pi * np.arange(5) / 4, QUARTERS)
     left.legend()
     right = canvas.panel("error", "samples of w", "root mean square error", log="xy")
     right.curve("measured", samples, a["error"], RED, marker="o", ms=4, label="measured")
@@ -33,12 +45,13 @@ def closed_form_by_sampling(result: Result) -> Drawing:
     )
     right.legend()
     return canvas.drawing(
-        "Left, an entry of $H^\\infty$ against the angle of its two inputs, closed form and "
-        "average over drawn $w$. Right, the error of that average, mean and range over "
-        f"{len(a['error'])} seeds, with its standard error (dashed).",
+        "Left, an entry of $H^\\infty$ against the angle between its two inputs: the closed form, "
+        "and averages over drawn weights $w$ (circles). Right, the root mean square error of such "
+        f"averages against the number of draws, {over_seeds(a['error'])}, and the standard error "
+        "(dashed).",
         "Left, a curve that falls from one half at angle 0, dips below zero past a right angle and "
         "returns to zero at pi, with a circle at each average. Right, the errors and a dashed line "
-        "of slope -1/2. "
+        "of slope minus one half. "
         + said(
             result, "The circles lie on the curve, the errors along the line.", "du2019-def-Hinf"
         ),
@@ -57,23 +70,27 @@ def gram_at_initialization(result: Result) -> Drawing:
     start = 0.6 * distances[0, 0].mean()
     left.guide("slope -1/2", widths, start, -1 / 2, label=r"$m^{-1/2}$")
     left.legend()
-    needed = ("width at which Lemma 3.1 takes effect", f"width for probability {1 - s['delta']:g}")
+    needed = (
+        "width at which Lemma 3.1 takes effect",
+        f"width m, at probability {1 - s['delta']:g}",
+    )
     right = canvas.panel("width", "number of inputs n = d", needed, log="xy")
-    for name, key, color, dashes in (
-        ("Hoeffding", "hoeffding", FAINT, "--"),
-        ("Bernstein", "bernstein", BLUE, "--"),
-        ("measured", "sufficient", RED, "-"),
+    for name, key, color, dashes, mark in (
+        ("Hoeffding", "hoeffding", FAINT, "--", "s"),
+        ("Bernstein", "bernstein", BLUE, "--", "^"),
+        ("measured", "sufficient", RED, "-", "o"),
     ):
-        right.curve(name, counts, a[key], color, end=name, ls=dashes, marker="o", ms=4)
+        right.curve(name, counts, a[key], color, end=name, ls=dashes, marker=mark, ms=4)
     right.axes.set_xticks(counts, [str(count) for count in counts])
     right.axes.set_xticks([], minor=True)
     return canvas.drawing(
-        f"Left, distance of $H(0)$ from its limit, mean over {s['trials']} networks. Right, the "
-        "width from which Lemma 3.1's event occurs often enough: with Hoeffding's inequality, "
-        "with matrix Bernstein's, and as measured.",
-        "Left, a line per number of inputs, and a dashed slope of -1/2. "
+        "Left, how far the Gram matrix $H(0)$ is from its limit $H^\\infty$, the mean over "
+        f"{s['trials']} draws of inputs and network; the dashed line falls like $m^{{-1/2}}$. Right, the width from "
+        "which on the event of Lemma 3.1 is as probable as it should be: by Hoeffding's "
+        "inequality, by matrix Bernstein's, and as measured.",
+        "Left, a line per number of inputs, and a dashed one of slope minus one half. "
         + said(result, "They are parallel to it.", "du2019-rem3.1a")
-        + f" Right, three widths for n {ends(counts, 'g')}: Hoeffding's goes "
-        f"{ends(a['hoeffding'], '.1e')}, Bernstein's {ends(a['bernstein'], '.1e')}, the measured "
-        f"one {ends(a['sufficient'], '.1e')}.",
+        + f" Right, three widths for n from {counts[0]} to {counts[-1]}: Hoeffding's goes "
+        f"{ends(a['hoeffding'])}, Bernstein's {ends(a['bernstein'])}, the measured one "
+        f"{ends(a['sufficient'])}.",
     )

@@ -6,8 +6,15 @@ from companion.bounds.du2019 import theorem_4_1
 from companion.figures.panels import Canvas, Drawing
 from companion.figures.quantities import MISFIT_PER_STEP, STEP
 from companion.figures.style import FAINT, INK, by_size
-from companion.figures.words import said
+from companion.figures.words import over_seeds, said
 from companion.lab.results import Result
+from companion.lab.words import number
+
+SHOWS = {
+    "du2019-thm4.1": "du2019-linear-rate",
+    "du2019-cond4.1": "du2019-linear-rate",
+    "du2019-thm4.1-rate": "du2019-linear-rate",
+}
 
 RATIO = ("squared residual over that of the step before", r"$\|u(k)-y\|^2\,/\,\|u(k-1)-y\|^2$")
 
@@ -24,7 +31,7 @@ def linear_rate(result: Result) -> Drawing:
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
         curve, name = misfits[:, index], f"m = {width}"
         whole.curve(name, steps, curve / curve[:, :1], color, label=name)
-        single.curve(name, steps[1:], curve[:, 1:] / curve[:, :-1], color)
+        single.curve(name, steps[1:], curve[:, 1:] / curve[:, :-1], color, label=name)
     bound = theorem_4_1(steps, step_size, float(v["lambda_0"]), 1.0)
     whole.curve("Theorem 4.1", steps, bound, FAINT, ls="--")
     middle = len(steps) // 2
@@ -37,11 +44,13 @@ def linear_rate(result: Result) -> Drawing:
         single.level(name, level, color, ls="--", lw=1.2)
         single.note(label, (steps[-1], level + above), color, (0, 0), ha="right", va="center")
     single.axes.set_ylim(0, 1)
+    single.legend("lower right")
     return canvas.drawing(
-        f"Gradient descent at $\\eta={step_size:.2f}$, mean and range over {len(misfits)} seeds. "
-        "Left: the squared residual and the bound $(1-\\eta\\lambda_0/2)^k$, dashed. Right: what "
-        "is left of it after one step, with "
-        f"$(1-\\eta\\lambda_{{\\min}})^2={limit:.2f}$ and the theorem's {promised:.2f}, dashed. "
+        f"Gradient descent with the step size $\\eta=$ {number(step_size, '.2f')}, "
+        f"{over_seeds(misfits)}. Left, the squared residual over its start, and the bound "
+        "$(1-\\eta\\lambda_0/2)^k$ (dashed). Right, what one step leaves of the squared residual; "
+        f"dashed, the theorem's $1-\\eta\\lambda_0/2=$ {number(promised, '.2f')} and what late "
+        f"steps come to, $(1-\\eta\\lambda_{{\\min}}(H(0)))^2=$ {number(limit, '.2f')}. "
         + said(result, "The ratio stays under the theorem's at every step.", "du2019-thm4.1"),
         "Left, a falling curve per width on a logarithmic axis, and the dashed bound. Right, the "
         "ratios and two dashed levels. "

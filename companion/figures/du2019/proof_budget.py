@@ -4,10 +4,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from companion.figures.panels import Canvas, Drawing
+from companion.figures.panels import AT_X, Canvas, Drawing
 from companion.figures.style import BLUE, FAINT, INK, RED
 from companion.figures.words import said
 from companion.lab.results import Result
+from companion.lab.words import number
+
+SHOWS = {
+    "du2019-decomp": "du2019-proof-budget",
+    "du2019-decomp-net": "du2019-proof-budget",
+}
 
 TERMS = (
     r"earned, $2\eta e^\top He$",
@@ -28,12 +34,13 @@ def proof_budget(result: Result) -> Drawing:
     canvas = Canvas(2, sharey=True, sharex=True)
     for index, kind in enumerate(("small", "usual")):
         step_size = f"{result.values[f'{kind}_step_size']:.2g}"
+        value = number(float(step_size), ".1e" if float(step_size) < 0.001 else ".2g").strip("$")
         panel = canvas.panel(
             f"step size {step_size}",
             UNIT,
             "term of the proof",
             log="x",
-            title=rf"$\eta={step_size}$",
+            title=rf"step size $\eta={value}$",
             rows=TERMS,
         )
         measured, proof = _worst(result.arrays, index)
@@ -43,19 +50,21 @@ def proof_budget(result: Result) -> Drawing:
         panel.upright("left over by the theorem", 1 / 2, INK, lw=1, ls="--")
         if index == 0:
             panel.axes.set_ylim(len(TERMS) - 0.5, -0.8)
-            panel.note("measured", (measured[1], 1), BLUE, (0, 7), ha="center")
-            panel.note("in the proof", (proof[1], 1), RED, (0, 7))
+        panel.note("measured", (measured[1], 1), BLUE, (0, 7), ha="center")
+        panel.note("in the proof", (proof[1], 1), RED, (0, 7), ha="center")
+        panel.note("1/2", (1 / 2, 1), INK, (3, -2), xycoords=AT_X, va="top")
     return canvas.drawing(
-        f"The proof of Theorem 4.1 as a budget, at m = {result.values['largest_width']}: what a "
-        "step earns, what four terms cost, and what is left, each at its worst over all steps and "
-        "seeds (blue), and the number that the proof puts in its place (red). The proof earns 1 "
-        "and needs 1/2 (dashed) to be left. Left, a step size of the theorem's order; right, one "
-        "in use.",
-        "A row for each term with a measured point and the proof's, at both step sizes. "
+        "The proof of Theorem 4.1 as a budget, at "
+        f"$m=$ {result.values['largest_width']}: what a step earns, what four terms cost, and what "
+        "is left over, each at its worst over all steps and seeds (circles), and the number that "
+        "the proof puts in its place (diamonds). The proof earns 1 and needs 1/2 (dashed) to be "
+        "left over. Left, a step size of the theorem's order; right, one in use.",
+        "A row for each term with a circle for what was measured and a diamond for the proof's "
+        "number, at both step sizes. "
         + said(
             result,
-            "In the rows of cost the measured points lie left of the proof's bounds; what is left "
-            "over stays right of one half.",
+            "In the rows of cost the circles lie left of the diamonds; what is left over stays "
+            "right of one half.",
             "du2019-decomp",
         ),
     )

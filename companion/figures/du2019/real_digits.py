@@ -5,9 +5,14 @@ import numpy as np
 from companion.bounds.du2019 import theorem_4_1
 from companion.figures.panels import Canvas, Drawing
 from companion.figures.quantities import MISFIT_PER_STEP, STEP
-from companion.figures.style import FAINT, INK, RED, by_size
-from companion.figures.words import ends, said
+from companion.figures.style import FAINT, INK, MARKERS, RED, by_size
+from companion.figures.words import ends, over_seeds, said, spoken
 from companion.lab.results import Result
+from companion.lab.words import number
+
+SHOWS = {
+    "du2019-digits": "du2019-digits-decay",
+}
 
 EIGENVALUE = ("eigenvalue of H-infinity", r"eigenvalue $\lambda_j$ of $H^\infty$")
 
@@ -24,28 +29,32 @@ def digits_decay(result: Result) -> Drawing:
     right = canvas.panel("directions", EIGENVALUE, share, log="xy")
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
         name = f"m = {width}"
-        left.curve(name, steps, misfits[:, index] / misfits[:, index, :1], color)
+        left.curve(name, steps, misfits[:, index] / misfits[:, index, :1], color, label=name)
         shares = _by_direction(eigenvalues, a["before"][:, index], a["after"][:, index])
-        right.points(name, *shares, color, ms=4, label=name)
+        right.points(name, *shares, color, marker=MARKERS[index], ms=5, label=name)
     linear = (a["linearised"] / a["linearised"][..., :1]).reshape(-1, len(steps))
-    left.curve("linearised", steps, linear, INK, band=False, ls=":")
+    left.curve("linearised", steps, linear, INK, band=False, ls=":", label="linearised")
     bound = theorem_4_1(steps, step_size, lambda_0, 1.0)
     left.curve("Theorem 4.1", steps, bound, FAINT, ls="--")
     left.note("Theorem 4.1", (steps[-1], bound[-1]), FAINT, (0, -4), ha="right", va="top")
+    left.few_decades()
+    left.legend("lower left")
     decay = np.maximum(np.abs(1 - step_size * eigenvalues) ** steps[-1], 1e-6)
-    right.curve("linearised", eigenvalues, decay, INK, ls=":")
+    label = r"$|1-\eta\lambda_j|^k$, linearised"
+    right.curve("linearised", eigenvalues, decay, INK, ls=":", label=label)
     right.axes.set_ylim(1e-4, 2)
-    right.legend("lower left", fontsize=8)
+    right.legend("lower left")
     return canvas.drawing(
-        f"Gradient descent on {result.data}, at $\\eta=1/\\lambda_{{\\max}}(H^\\infty)$ times "
-        f"{s['step_size']:g}. Left, the misfit, mean and range over {len(misfits)} seeds; dotted, "
-        "the linearised decay; dashed, the theorem's bound. Right, what is left of the residual "
-        "along groups of eigenvectors; dotted, $|1-\\eta\\lambda_j|^k$.",
-        f"Left, a misfit per width, a dotted curve that falls to {linear.mean(axis=0)[-1]:.2g} and "
-        f"a dashed bound that falls to {bound[-1]:.2g}. "
+        f"Gradient descent on {result.data}, with the step size "
+        f"$\\eta={s['step_size']:g}/\\lambda_{{\\max}}(H^\\infty)$. Left, the misfit over its "
+        f"start, {over_seeds(misfits)}, its linearised decay (dotted) and the bound of Theorem 4.1 "
+        f"(dashed). Right, what {steps[-1]} steps leave of the residual along groups of "
+        "eigenvectors of $H^\\infty$, and what they leave in linearised training (dotted).",
+        f"Left, a misfit per width, a dotted curve that falls to "
+        f"{spoken(linear.mean(axis=0)[-1])} and a dashed bound that falls to {spoken(bound[-1])}. "
         + said(result, "The misfits fall at least as fast as the bound.", "du2019-digits")
         + " Right, points per width and a dotted curve that falls to "
-        f"{decay[-1]:.1e} at the largest eigenvalue.",
+        f"{spoken(decay[-1])} at the largest eigenvalue.",
     )
 
 
@@ -74,19 +83,20 @@ def digits_spectrum(result: Result) -> Drawing:
     canvas = Canvas()
     spectrum = ("eigenvalue of H-infinity", r"eigenvalue of $H^\infty$")
     panel = canvas.panel("spectrum", ("rank from the largest", "rank j"), spectrum, log="xy")
-    panel.curve("eigenvalues", np.arange(1, len(values) + 1), values, INK)
+    panel.curve("eigenvalues", np.arange(1, len(values) + 1), values, INK, marker="o", ms=2.5, lw=1)
     for name, label, level, color, above in (
         ("bound by the closest pair", "bound by the closest pair", pair, RED, 3),
         ("lambda_0", r"$\lambda_0$", lambda_0, INK, -12),
     ):
         panel.level(name, level, color, ls="--", lw=1.2)
         panel.note(label, (1, level), color, (2, above))
-    panel.axes.set_ylim(bottom=lambda_0 / 2)
+    panel.axes.set_ylim(bottom=lambda_0 / 3)
     return canvas.drawing(
-        f"Spectrum of $H^\\infty$ on {result.data}: from $\\lambda_{{\\max}}={values[0]:.0f}$ "
-        f"down to $\\lambda_0={lambda_0:.3f}$. The two most similar images alone force "
-        f"$\\lambda_0\\le{pair:.3f}$.",
+        f"The eigenvalues of $H^\\infty$ on {result.data}. They fall from "
+        f"$\\lambda_{{\\max}}=$ {number(values[0], '.0f')} to $\\lambda_0=$ "
+        f"{number(lambda_0, '.3f')}. The two most similar images alone force $\\lambda_0$ to be at "
+        f"most {number(pair, '.3f', 'up')}.",
         f"A curve of {len(values)} eigenvalues that falls {ends(values)}; the second is "
-        f"{values[1]:.2g}, the middle one {np.median(values):.2g}. Dashed lines mark the bound "
-        f"{pair:.3f} and the least eigenvalue.",
+        f"{spoken(values[1])}, the middle one {spoken(np.median(values))}. Dashed lines mark the "
+        f"bound {spoken(pair, rounded='up')} and the least eigenvalue.",
     )

@@ -8,6 +8,11 @@ from companion.figures.style import BLUE, FAINT, GREEN, INK, RED, by_size
 from companion.figures.words import said
 from companion.lab.results import Result
 
+SHOWS = {
+    "du2019-eq5-7": "du2019-sliding-units",
+    "du2019-fn-inclusion": "du2019-sliding-units",
+}
+
 ALONG = ("w.x_1", r"$w^\top x_1$")
 ACROSS = ("part of w across x_1", r"part of $w$ across $x_1$")
 TIME = ("time", "time $t$")
@@ -29,15 +34,16 @@ def one_unit(result: Result) -> Drawing:
     for side, name in enumerate(("starts inactive at x_1", "starts active at x_1")):
         left.curve(name, path[side, :, 0], path[side, :, 1], INK, lw=1)
         right.curve(name, a["clock"], path[side, :, 0], INK, lw=1)
-    for name, color, velocity, base in (
-        ("velocity where inactive", BLUE, speed[0], kink - _ARROW * speed[0]),
-        ("velocity where active", RED, speed[1], kink - _ARROW * speed[1]),
-        ("velocity on the kink", GREEN, speed[2], kink),
+    for name, color, velocity, since in (
+        ("velocity where inactive", BLUE, speed[0], -_ARROW),
+        ("velocity where active", RED, speed[1], -_ARROW),
+        ("velocity on the kink", GREEN, speed[2], 0),
     ):
-        left.arrow(name, base, base + _ARROW * velocity, color)
+        base, tip = kink + since * velocity, kink + (since + _ARROW) * velocity
+        left.arrow(name, (base[0], base[1]), (tip[0], tip[1]), color)
     left.note("inactive,\n$w^\\top x_1<0$", (path[0, 0, 0], 0.85), BLUE, (0, 0), xycoords=AT_X)
     left.note("active,\n$w^\\top x_1>0$", (0.5 * path[1, 0, 0], 0.85), RED, (0, 0), xycoords=AT_X)
-    left.note("slides", kink, GREEN, (8, 24))
+    left.note("slides", (0, kink[1]), GREEN, (8, 24))
     right.note("starts active", (0, path[1, 0, 0]), INK, (14, -6))
     right.note("starts inactive", (0, path[0, 0, 0]), INK, (14, 0))
     return canvas.drawing(

@@ -1,44 +1,92 @@
 """Figures of the experiment engines/speed."""
 
-from companion.experiments.engines.speed import rows_of, sizes_of
-from companion.figures.panels import Canvas, Drawing
+from collections.abc import Mapping
+from typing import Any
+
+from companion.experiments.engines.speed import rows_of
+from companion.figures.panels import Canvas, Drawing, entry
 from companion.figures.style import BLUE, FAINT, INK, RED
+from companion.figures.words import spoken
 from companion.lab.results import Result
+from companion.lab.words import listed
+
+SHOWS = {
+    "engines-gram": "engines-benchmark",
+    "engines-gram-torch": "engines-benchmark",
+    "engines-roof": "engines-benchmark",
+    "engines-infinite": "engines-benchmark",
+    "engines-step-torch": "engines-benchmark",
+    "engines-step-jax": "engines-benchmark",
+    "engines-recorded": "engines-benchmark",
+    "engines-fleet": "engines-benchmark",
+}
+
+# What the benchmark measures, in words.
+WORK = {
+    "gram": "Gram matrix",
+    "infinite": "limit Gram matrix",
+    "step": "training step",
+    "recorded": "recorded step",
+    "fleet": "fleet of networks",
+}
+SPEED = ("times as fast as the peer", "times as fast as the peer")
 
 
 def benchmark(result: Result) -> Drawing:
-    """Every ratio over its target, on a logarithmic axis: right of the line is kept."""
+    """How many times as fast as its peer each work is, beside what was promised."""
     rows = rows_of(result.arrays)[::-1]
-    # A time is to be small where the others are to be large.
-    reached = [
-        row["bound"] / row["ratio"] if row["measure"] == "time" else row["ratio"] / row["bound"]
-        for row in rows
-    ]
-    canvas = Canvas(height=0.3 * len(rows) + 1.2)
-    names = [f"{row['work']} {sizes_of(row)}, {row['peer']}" for row in rows]
-    panel = canvas.panel("promises", "measured over promised", "promise", log="x", rows=names)
-    panel.upright("kept", 1, INK, lw=1)
-    colors = [BLUE if row["met"] else RED for row in rows]
+    canvas = Canvas(height=0.34 * len(rows) + 1.4)
+    names = [f"{WORK.get(row['work'], row['work'])}, n = {row['n']}, {row['peer']}" for row in rows]
+    panel = canvas.panel("promises", SPEED, "promise", log="x", rows=names)
+    panel.upright("as fast as the peer", 1, FAINT, lw=1)
+    measured, promised = ([_speed(row, row[key]) for row in rows] for key in ("ratio", "bound"))
+    kept = [row["met"] for row in rows]
+    colors = [BLUE if met else RED for met in kept]
     also = {
-        "peer_version": [row["version"] for row in rows],
+        **{size: [row[size] or None for row in rows] for size in ("networks", "d", "m", "depth")},
+        "peer_versions": [row["versions"] for row in rows],
         "measure": [row["measure"] for row in rows],
-        "promised": [row["bound"] for row in rows],
-        "measured": [row["ratio"] for row in rows],
+        "kept": kept,
         "ours_seconds": [row["ours_seconds"] for row in rows],
         "peer_seconds": [row["peer_seconds"] for row in rows],
     }
     stem = {"color": colors, "lw": 2}
-    panel.by_row("measured", reached, colors, since=1, stem=stem, columns=also, s=28)
-    least, most = panel.axes.get_xlim()
-    panel.sizes([at for at in (0.25, 0.5, 0.7, 1, 1.5, 2, 3, 5) if least < at < most])
-    panel.axes.tick_params(axis="y", labelsize=7, length=0)
+    panel.by_row("measured", measured, colors, since=1, stem=stem, filled=kept, columns=also, s=34)
+    panel.by_row("promised", promised, [INK] * len(rows), marker="|", s=150, lw=1.8)
+    for place, (speed, color) in enumerate(zip(measured, colors, strict=True)):
+        told, end = f"{speed:#.3g}".rstrip("."), max(speed, 1, promised[place])
+        panel.note(told, (end, place), color, (8, 0), va="center")
+    panel.axes.margins(x=0.12, y=0.02)
+    decades = [10.0**k for k in range(4)]
+    panel.axes.set_xticks(decades, [f"{at:g}" for at in decades])
+    if canvas.stacked:
+        panel.axes.set_yticks(range(len(rows)), ["\n".join(n.rsplit(", ", 1)) for n in names])
+    panel.axes.tick_params(axis="y", labelsize=8, length=0)
     panel.axes.grid(visible=False, axis="y")
-    panel.axes.spines["left"].set_color(FAINT)
-    kept = f"{sum(row['met'] for row in rows)} of {len(rows)}"
-    return canvas.drawing(
-        f"Each promise of speed, measured over promised: right of the line it is kept, which "
-        f"{kept} are. The row names the work, its sizes and the peer it is measured beside "
-        f"({result.values['machine']}; {result.values['measured']}).",
-        "One horizontal line per promise, from the value one to what was measured over what was "
-        f"promised; {kept} end to the right.",
+    panel.axes.spines["left"].set_visible(False)
+    dot = {"marker": "o", "ms": 6, "mew": 1.8}
+    kinds = (
+        entry("measured, promise kept", BLUE, **dot),
+        entry("measured, not kept", RED, **dot, mfc="white"),
+        entry("promised", marker="|", ms=12, mew=1.8),
     )
+    canvas.legend(3, kinds)
+    best = max(range(len(rows)), key=lambda place: measured[place])
+    return canvas.drawing(
+        "How many times as fast as its peer the package does each work (circles), on a logarithmic "
+        "axis, and how many times were promised (upright ticks). Full circles keep their promise, "
+        f"which {sum(kept)} of {len(rows)} do; open ones do not. Left of the line at 1 the peer is "
+        "faster: a product that a Gram matrix is measured beside, and a step that records nothing. "
+        f"The peers are {listed(sorted({row['versions'] for row in rows}))}. Measured on "
+        f"{result.values['machine']} ({result.values['measured']}).",
+        f"A row for each of {len(rows)} promises, with a bar from 1 to the speed that was measured "
+        "and a tick at the speed that was promised. The longest bar is that of the row "
+        f"'{names[best]}', {spoken(measured[best])} times as fast as the peer where "
+        f"{spoken(promised[best])} were promised. {sum(kept)} of {len(rows)} bars reach their "
+        "tick.",
+    )
+
+
+def _speed(row: Mapping[str, Any], ratio: float) -> float:
+    """A ratio of the benchmark as a speed: of times it is the inverse."""
+    return float(1 / ratio if row["measure"] == "time" else ratio)

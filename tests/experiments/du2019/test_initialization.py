@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from companion.datasets import sphere
+from companion.draws import independent_seed
 from companion.errors import InputError
 from companion.experiments.du2019 import initialization
 from companion.kernels import empirical_gram, infinite_width_gram
@@ -19,6 +20,7 @@ TINY = initialization.Settings(
     angles=5,
     samples=(100, 1000, 10000, 100000),
     counts=(2, 3, 4),
+    explicit_counts=(2, 3),
     widths=(64, 256, 1024, 4096),
     trials=30,
     misfit_networks=100,
@@ -26,6 +28,11 @@ TINY = initialization.Settings(
     seeds=10,
 )
 judged = partial(outcomes, initialization, TINY)
+
+
+def drawn(width, count, seed):
+    """The network of that seed on as many inputs as dimensions."""
+    return draw_du(width, count, independent_seed(seed, count, count, width), dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +98,9 @@ def test_success_is_both_events(found):
     """By loops over units and numpy's eigenvalues, on the data and networks of the trials."""
     both = []
     for number, trial in enumerate(TINY.each_trial):
-        seed = initialization._seed(trial, 3, 64)
+        seed = independent_seed(trial, 3, 64)
         x = sphere(3, 3, seed).x
-        gram = gram_by_loops(draw_du(64, 3, seed, dtype=torch.float64), x).numpy()
+        gram = gram_by_loops(drawn(64, 3, seed), x).numpy()
         limit = infinite_width_gram(x).numpy()
         lambda_0 = np.linalg.eigvalsh(limit)[0]
         norm = np.linalg.norm(gram - limit, 2)
@@ -104,14 +111,21 @@ def test_success_is_both_events(found):
 
 
 def test_explicit_width_is_that_of_the_data_drawn(found):
-    seed = initialization._seed(4, 2)
-    lambda_0 = np.linalg.eigvalsh(infinite_width_gram(sphere(2, 2, seed).x))[0]
-    known = math.ceil(8 * 4 / lambda_0**2 * math.log(2 * 3 / 0.1))
-    assert int(found.explicit_width.sel(trial=4)) == known
+    seed = independent_seed(4, 2)
+    x = sphere(2, 2, seed).x
+    limit = infinite_width_gram(x)
+    lambda_0 = np.linalg.eigvalsh(limit)[0]
+    width = math.ceil(8 * 4 / lambda_0**2 * math.log(2 * 3 / 0.1))
+    one = found.sel(explicit_count=2, trial=4)
+    assert int(one.explicit_width) == width
+    gram = empirical_gram(drawn(width, 2, seed), x)
+    far = np.linalg.norm((gram - limit).numpy(), 2) / lambda_0
+    assert float(one.explicit_distance) == pytest.approx(far)
+    assert bool(one.explicit_good) == (far <= 0.25)
 
 
 def test_widths_that_the_proofs_ask_for_are_means_over_the_data(found):
-    xs = [sphere(3, 3, initialization._seed(trial, 3)).x for trial in TINY.each_trial]
+    xs = [sphere(3, 3, independent_seed(trial, 3)).x for trial in TINY.each_trial]
     spectra = [np.linalg.eigvalsh(infinite_width_gram(x)) for x in xs]
     hoeffding = [8 * 9 / v[0] ** 2 * math.log(3 * 4 / 0.1) for v in spectra]
     assert float(found.hoeffding.sel(count=3)) == pytest.approx(np.mean(hoeffding))
@@ -125,7 +139,7 @@ def test_widths_that_the_proofs_ask_for_are_means_over_the_data(found):
 
 def test_every_size_has_draws_of_its_own():
     seeds = {
-        initialization._seed(trial, *sizes)
+        independent_seed(trial, *sizes)
         for trial in (0, 1, 100)
         for sizes in ((10,), (10, 64), (10, 128), (64, 10))
     }
@@ -134,7 +148,7 @@ def test_every_size_has_draws_of_its_own():
 
 def test_misfit_is_that_of_fresh_networks(found):
     data = sphere(4, 4, 2)
-    network = draw_du(20, 4, 2_000_003, dtype=torch.float64)
+    network = drawn(20, 4, 2_000_003)
     known = float((predictions_by_loops(network, data.x) - data.y).square().sum())
     assert float(found.misfit.sel(seed=2)[3]) == pytest.approx(known)
     assert float(found.printed.sel(seed=2)) == pytest.approx(float(data.y.square().sum()) + 4)
@@ -163,12 +177,14 @@ def test_judge_sees_an_average_that_is_off_at_one_angle(settled):
 
 def test_judge_sees_another_exponent_of_the_distance(settled):
     assert judged(settled, distance=np.ones_like)["du2019-rem3.1a"] == "fails"
-    assert judged(settled, distance=lambda a: a**2)["du2019-rem3.1a"] == "fails"
+    assert judged(settled, distance=lambda a: a**0.8)["du2019-rem3.1a"] == "fails"
+    assert judged(settled, distance=lambda a: a**2)["du2019-rem3.1a"] == "holds"  # it is a bound
 
 
 def test_judge_sees_too_many_failures_at_the_explicit_width(settled):
     def good(share):
-        return np.arange(30) < share
+        """Of the second n; all are good of the first."""
+        return np.arange(30) < np.array([[30], [share]])
 
     assert judged(settled, explicit_good=good(20))["du2019-lem3.1"] == "fails"
     assert judged(settled, explicit_good=good(28))["du2019-lem3.1"] == "inconclusive"
@@ -177,8 +193,8 @@ def test_judge_sees_too_many_failures_at_the_explicit_width(settled):
 def test_noise_decides_nothing(settled):
     noise = np.exp(np.random.default_rng(0).normal(size=(3, 4, 30)))
     assert judged(settled, distance=lambda a: a * noise)["du2019-rem3.1a"] == "inconclusive"
-    few = settled.isel(samples=[0, 3])
-    assert outcomes(initialization, TINY, few)["du2019-def-Hinf"] == "inconclusive"
+    wild = np.exp(np.random.default_rng(0).normal(size=(10, 4)))
+    assert judged(settled, error=lambda a: a * wild)["du2019-def-Hinf"] == "inconclusive"
 
 
 @pytest.mark.parametrize("name", ["estimate", "error", "distance", "misfit"])

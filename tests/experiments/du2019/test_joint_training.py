@@ -16,7 +16,14 @@ from companion.bounds.du2019 import (
 )
 from companion.errors import InputError
 from companion.experiments.du2019 import joint_training
-from companion.experiments.du2019._balls import certified, neighbours, perturbed
+from companion.experiments.du2019._balls import (
+    adversary,
+    at_random,
+    certified,
+    change,
+    change_bounds,
+    largest,
+)
 from companion.experiments.du2019._problem import Problem, draw
 from companion.kernels import infinite_width_output_gram, spectral_norm
 from tests.doctoring import doctored, outcomes
@@ -39,8 +46,10 @@ SMALL = joint_training.QUICK.override(
         "points": 9,
         "horizon": 1.0,
         "tolerance": 1e-4,
-        "multiples": (1.0, 10.0, 1e4),
+        "multiples": (1.0, 100.0, 1e3),
         "draws": 30,
+        "ball_count": 4,
+        "ball_width": 65536,
     }
 )
 # The widest network of this world is as wide as the theorem asks for.
@@ -75,9 +84,7 @@ def noisy(samples):
 
 @pytest.fixture(scope="module")
 def problem() -> Problem:
-    return draw(
-        SMALL.override({"count": 6, "dimension": 6}), "cpu", seed=0, width=30, trained="all"
-    )
+    return draw(SMALL.override({"count": 6, "dimension": 6}), "cpu", seed=0, width=30)
 
 
 def hidden_gram(weights, outputs, x):
@@ -104,7 +111,7 @@ def test_flows_are_the_limits_of_autograd_descent(found):
 def test_velocity_is_the_joint_gram_product(problem):
     """Both Gram matrices from autograd, the velocity along a flow whose a is no longer +-1."""
     weights, outputs = problem.network.weights[0], 1.3 * problem.network.outputs
-    network = problem.network.moved([weights, outputs])
+    network = problem.network.training("all").moved([weights, outputs])
     moved = TwoLayers(weights, outputs)
     gram = sum(gram_by_autograd(moved, problem.x, wrt) for wrt in ("weights", "outputs"))
     eta, (start, after) = 1e-7, descent_by_autograd(moved, problem.x, problem.y, 1e-7, 1, "both")
@@ -145,42 +152,89 @@ def test_kernels_are_those_of_autograd(found):
     assert float(one.output_gram_size) == pytest.approx(np.linalg.norm(gram.numpy(), 2))
 
 
-def test_neighbours_lie_on_the_balls(problem):
-    for weights, outputs in neighbours(problem, 0.2, 0.1, 0):
-        far_w = (weights - problem.network.weights[0]).norm(dim=1)
-        far_a = (outputs - problem.network.outputs).abs()
-        torch.testing.assert_close(far_w, torch.full_like(far_w, 0.2))
-        torch.testing.assert_close(far_a, torch.full_like(far_a, 0.1))
+def test_a_random_neighbour_lies_on_the_balls_and_an_adversary_in_them(problem):
+    weights, outputs = at_random(problem, 0.2, 0.1, 0)
+    far_w = (weights - problem.network.weights[0]).norm(dim=1)
+    far_a = (outputs - problem.network.outputs).abs()
+    torch.testing.assert_close(far_w, torch.full_like(far_w, 0.2))
+    torch.testing.assert_close(far_a, torch.full_like(far_a, 0.1))
+    weights, outputs = adversary(problem, 0.2, 0.1)
+    assert float((weights - problem.network.weights[0]).norm(dim=1).max()) < 0.2 + 1e-12
+    torch.testing.assert_close(outputs, 1.1 * problem.network.outputs)
 
 
-def test_adversary_switches_every_unit_it_can(problem):
+def test_adversary_switches_on_what_it_can_and_nothing_off(problem):
     (before,) = problem.network.preactivations(problem.x)
-    _, pair = neighbours(problem, 0.2, 0.0, 0)
-    (after,) = problem.network.moved(pair).preactivations(problem.x)
-    switched = ((before >= 0) != (after >= 0)).any(dim=0)
-    assert bool(switched[before.abs().min(dim=0).values < 0.2].all())
+    weights, _ = adversary(problem, 0.2, 0.0)
+    after = problem.x @ weights.T
+    could = ((before < 0) & (before > -0.2)).any(dim=0)
+    on = ((before < 0) & (after >= 0)).any(dim=0)
+    assert 0 < int(could.sum()) < len(could)
+    assert torch.equal(on, could)
 
 
 def test_changes_are_those_of_gram_matrices_from_autograd(problem):
-    told = perturbed(problem, (0.2, 0.1), (1.0, 2.0), 3)
+    before = hidden_gram(problem.network.weights[0], problem.network.outputs, problem.x)
+    for pair in (at_random(problem, 0.2, 0.1, 3), adversary(problem, 0.2, 0.1)):
+        gap = (hidden_gram(*pair, problem.x) - before).numpy()
+        assert change(problem, pair) == pytest.approx(np.linalg.norm(gap, 2), rel=1e-10)
+
+
+def test_certificate_bounds_both_parts_of_every_move(problem):
+    """Entry by entry, for the random and the adversarial move, with Gram matrices from autograd."""
     a, x = problem.network.outputs, problem.x
     before = hidden_gram(problem.network.weights[0], a, x)
-    for index, multiple in enumerate((1, 2)):
-        known = []
-        for weights, outputs in neighbours(problem, 0.2 * multiple, 0.1 * multiple, 3):
-            half, full = hidden_gram(weights, a, x), hidden_gram(weights, outputs, x)
-            gaps = (half - before, full - half, full - before)
-            known.append([float(np.linalg.norm(gap.numpy(), 2)) for gap in gaps])
-        for name, change in zip(told, np.max(known, axis=0), strict=True):
-            assert told[name][1][index] == pytest.approx(change, rel=1e-10)
+    for far_w, far_a in ((0.2, 0.1), (0.4, 0.5)):
+        bounds = change_bounds(problem, far_w, far_a)
+        for pair in (at_random(problem, far_w, far_a, 3), adversary(problem, far_w, far_a)):
+            half, full = hidden_gram(pair[0], a, x), hidden_gram(*pair, x)
+            for gap, bound in zip((half - before, full - half), bounds, strict=True):
+                assert bool((gap.abs() <= bound + 1e-14).all())
+            assert 0 < change(problem, pair) <= certified(problem, far_w, far_a)
+    assert certified(problem, 0.0, 0.0) == 0
 
 
-def test_certificate_bounds_what_perturbations_reach(problem):
-    reached = perturbed(problem, (0.2, 0.1), (1.0, 2.0), 3)["weight_change"][1]
-    bounds = [certified(problem, radius) for radius in (0.2, 0.4)]
-    assert (reached > 0).all()
-    assert (reached <= bounds).all()
-    assert certified(problem, 0.0) == 0
+def test_certificate_of_outputs_is_reached_by_one_input():
+    """H is |x|^2 times the share of active units, which grows by (1 + R_a)^2 and no more."""
+    one = draw(SMALL, "cpu", seed=0, width=50, count=1)
+    reached = change(one, adversary(one, 0.0, 0.3))
+    assert certified(one, 0.0, 0.3) == pytest.approx(reached, rel=1e-12)
+
+
+def test_largest_size_is_found_to_a_sixteen_thousandth():
+    assert largest(lambda size: size**2, 2.0, 4.0) == pytest.approx(2**0.5, abs=4 / 2**14)
+
+
+def test_ball_of_one_draw_by_loops(found):
+    start = draw(SMALL, "cpu", seed=5, width=65536, count=4)
+    lambda_0 = float(np.linalg.eigvalsh(start.limit.numpy())[0])
+    radius = math.sqrt(2 * math.pi) * lambda_0 * 0.1 / (32 * 16)
+    near = (start.x @ start.network.weights[0].T).abs() <= radius
+    one = found.sel(start=5)
+    assert int(one.ball_pairs) == int(near.sum())
+    most = certified(start, radius, lambda_0 / (16 * 16))
+    least = np.linalg.eigvalsh(start.gram.numpy())[0]
+    assert float(one.ball_change) == pytest.approx(most / lambda_0)
+    assert float(one.ball_least) == pytest.approx((least - most) / lambda_0)
+    # Each near pair changes at most 2 n - 1 entries of the sum, by at most 1 / m.
+    printed = 4 * 16 * radius / math.sqrt(2 * math.pi)
+    assert float(one.ball_weight_share) <= int(near.sum()) * 7 / 65536 / printed
+
+
+def test_larger_balls_are_safe_up_to_one_multiple_and_broken_from_another(found):
+    start = draw(SMALL, "cpu", seed=1, width=65536, count=4)
+    one = found.sel(seed=1)
+    radii = float(one.weight_radius), float(one.output_radius)
+    for name, measure in (
+        ("safe", lambda far_w, far_a: certified(start, far_w, far_a)),
+        ("broken", lambda far_w, far_a: change(start, adversary(start, far_w, far_a))),
+    ):
+        around = [
+            measure(*(share * float(one[f"{name}_multiple"]) * radius for radius in radii))
+            for share in (0.99, 1.01)
+        ]
+        assert around[0] < float(one.ball_lambda_0) / 4 < around[1]
+    assert 1 < float(one.safe_multiple) < float(one.broken_multiple)
 
 
 def test_growing_outputs_change_the_gram_matrix_by_two_r_plus_r_squared(problem):
@@ -260,59 +314,64 @@ def test_an_unmet_hypothesis_refutes_nothing(settled):
 
 
 def test_judge_sees_balls_in_which_the_gram_matrix_moves_too_far(settled):
-    def some(share):
-        """Certificates of which a share is too large, at one width of each network."""
-        return lambda a: np.where(np.arange(30)[:, None] < 30 * share, [[0, 0, 1]], 0) + a
+    def some(share, value):
+        return lambda a: np.where(np.arange(30) < 30 * share, value, a)
 
-    for share, outcome in ((0.0, "holds"), (0.1, "inconclusive"), (0.5, "fails"), (1.0, "fails")):
-        assert judged(settled, weight_certified=some(share))["du2019-lemA.3"] == outcome
-    assert judged(settled, output_change=lambda a: a + 1e9)["du2019-lemA.3"] == "fails"
+    for share, outcome in ((0.0, "holds"), (0.1, "inconclusive"), (0.3, "fails")):
+        assert judged(settled, ball_change=some(share, 0.26))["du2019-lemA.3"] == outcome
+        assert judged(settled, ball_least=some(share, 0.49))["du2019-lemA.3"] == outcome
     few = SMALL.model_copy(update={"draws": 9})
     nine = settled.isel(start=slice(9))
     assert outcomes(joint_training, few, nine)["du2019-lemA.3"] == "inconclusive"
 
 
-def test_a_piece_may_not_take_more_than_the_proof_gives_it(settled):
-    """Half of lambda_0/4 each: the whole would fit, and the piece of W alone would not."""
-    more = settled.ball_lambda_0.values * 0.1251
-    lied = doctored(settled, weight_certified=more)
-    assert outcomes(joint_training, SMALL, lied)["du2019-lemA.3"] == "fails"
-    less = doctored(settled, weight_certified=settled.ball_lambda_0.values * 0.1249)
-    assert outcomes(joint_training, SMALL, less)["du2019-lemA.3"] == "holds"
+@pytest.mark.parametrize("name", ["ball_weight_share", "ball_output_share"])
+@pytest.mark.parametrize(("share", "outcome"), [(0.99, "holds"), (1.01, "fails")])
+def test_a_piece_may_not_take_more_than_the_proof_gives_it(settled, name, share, outcome):
+    assert judged(settled, **{name: share})["du2019-lemA.3"] == outcome
 
 
-def test_perturbations_of_a_may_not_reach_more_than_its_piece(settled):
-    """n^2 (2 R_a + R_a^2) with R_a = lambda_0 / (16 n^2), at the lemma's own radii."""
-    n = SMALL.count
-    radius = settled.lambda_0.values / (16 * n**2)
-    piece = (n**2 * (2 * radius + radius**2))[..., None]
-    for share, outcome in ((0.99, "holds"), (1.01, "fails")):
-        lied = judged(settled, output_change=share * piece)
-        assert lied["du2019-lemA.3"] == outcome
+def test_a_ball_in_which_nothing_switches_is_no_test(settled):
+    lied = judged(settled, ball_pairs=lambda a: 0 * a)
+    assert lied["du2019-lemA.3"] == "inconclusive"
+
+
+def test_a_perturbation_above_the_certificate_refutes_it_at_any_width(settled):
+    narrow = SMALL.model_copy(update={"ball_width": 100})
+    assert outcomes(joint_training, narrow, settled)["du2019-lemA.3"] == "outside-regime"
+    for kind in ("random", "adversary"):
+        lied = outcomes(joint_training, narrow, settled, **{kind: settled.certified * 1.01})
+        assert lied["du2019-lemA.3"] == "fails"
 
 
 @pytest.mark.parametrize(
     ("exponent", "outcome"),
     [(-0.5, "holds"), (-1.0, "holds"), (-0.3, "fails"), (0.0, "fails"), (0.5, "fails")],
 )
-def test_falls_are_judged_one_sided(settled, exponent, outcome):
+def test_falls_are_judged_one_sided_and_refute_no_lemma(settled, exponent, outcome):
     """In the regime of the lemmas, so small are the distances; either layer's may be too flat."""
     law, usual = 1e-7 * in_width(settled, exponent), 1e-7 * in_width(settled, -0.5)
     frozen = (settled.width.values**-0.5)[None]
-    for distance, output_distance in ((law, usual), (usual, law)):
-        start = np.sqrt(settled.misfit.values[..., :1])
+    start = np.sqrt(settled.misfit.values[..., :1])
+    for distance, output_distance, claim in (
+        (law, usual, "du2019-lemA.4-5-order"),
+        (usual, law, "du2019-lemA.5-frozen"),
+    ):
         lied = judged(
             settled,
             distance=distance,
             output_distance=output_distance / start,
             frozen_output_distance=frozen,
         )
-        assert lied["du2019-lemA.4-5"] == outcome
+        assert lied[claim] == outcome
+        assert lied["du2019-lemA.4-5"] == "holds"
 
 
 def test_noise_settles_nothing(settled):
-    tiny = {name: noisy(1e-9 * settled[name].values) for name in ("distance", "output_distance")}
-    assert judged(settled, **tiny)["du2019-lemA.4-5"] == "inconclusive"
+    tiny = {name: noisy(1e-12 * settled[name].values) for name in ("distance", "output_distance")}
+    lied = judged(settled, **tiny)
+    assert lied["du2019-lemA.4-5-order"] == lied["du2019-lemA.5-frozen"] == "inconclusive"
+    assert lied["du2019-lemA.4-5"] == "holds"
 
 
 def test_judge_sees_a_layer_that_leaves_its_ball(settled):

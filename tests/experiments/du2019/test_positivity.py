@@ -97,15 +97,16 @@ def test_single_precision_is_judged_by_its_own_rounding():
         ("du2019-ass3.1", "sphere_lambda", np.zeros((2, 2, 2))),
         ("du2019-ass3.1", "digits_lambda", np.array([0.1, -1e-3])),
         ("du2019-thm3.1", "sphere_lambda", np.zeros((2, 2, 2))),
-        ("du2019-thm3.1", "pair_lambda", np.array([1e-6, 1e-3, 0.1])),
-        ("du2019-thm3.1", "pair_lambda", np.array([1e-6, 1e-3, 0.5]) / (2 * np.pi)),
-        ("du2019-thm3.1", "planted_lambda", np.full((2, 3), 0.1)),
-        ("du2019-thm3.1", "duplicate_lambda", np.array([0.0, 1e-3])),
-        ("du2019-thm3.1", "antipodal_lambda", np.array([0.1, 0.1, 0.1, 0.0, 0.0, 0.0])),
-        ("du2019-thm3.1", "antipodal_lambda", np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.0])),
+        ("du2019-thm3.1-rate", "pair_lambda", np.array([1e-6, 1e-3, 0.1])),
+        ("du2019-thm3.1-rate", "pair_lambda", np.array([1e-6, 1e-3, 0.5]) / (2 * np.pi)),
+        ("du2019-thm3.1-rate", "planted_lambda", np.full((2, 3), 0.1)),
+        ("du2019-thm3.1-rate", "duplicate_lambda", np.array([0.0, 1e-3])),
+        ("du2019-thm3.1-antipodes", "antipodal_lambda", np.array([0.1, 0.1, 0.1, 0.0, 0.0, 0.0])),
+        ("du2019-thm3.1-antipodes", "antipodal_lambda", np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.0])),
         ("du2019-lemA.1", "sphere_clearance", np.zeros((2, 2, 2))),
         ("du2019-lemA.1", "digits_clearance", np.array([0.1, 1e-16])),
-        ("du2019-lemA.1", "parallel_clearance", np.full((2, 2), 0.1)),
+        ("du2019-thm3.1", "digits_lambda", np.array([0.1, 0.0])),
+        ("du2019-thm3.1", "planted_lambda", np.array([[0.0, 1e-4, 0.01], [1e-7, 1e-4, 0.01]])),
     ],
 )
 def test_each_disagreement_fails(found, claim, name, value):
@@ -122,11 +123,21 @@ def test_a_pair_may_be_off_its_law_by_the_next_term(found, place, share, outcome
         pair[place] = angle / (2 * math.pi) * (1 + share * 2 * angle)
         return pair
 
-    assert judged(found, pair_lambda=off)["du2019-thm3.1"] == outcome
+    assert judged(found, pair_lambda=off)["du2019-thm3.1-rate"] == outcome
+
+
+def test_what_the_companion_adds_refutes_no_theorem(found):
+    lied = judged(found, pair_lambda=lambda a: 2 * a, antipodal_lambda=0.0)
+    assert lied["du2019-thm3.1-rate"] == lied["du2019-thm3.1-antipodes"] == "fails"
+    assert lied["du2019-thm3.1"] == "holds"
+
+
+def test_parallel_inputs_are_a_control_of_the_lemma(found):
+    assert float(found.parallel_clearance.max()) < 1e-15
 
 
 def test_what_is_no_number_decides_nothing(found):
-    names = ("sphere_lambda", "sphere_clearance")
+    names = ("sphere_lambda", "sphere_clearance", "pair_lambda", "antipodal_lambda")
     lied = judged(found, **{name: lambda a: np.full_like(a, np.nan) for name in names})
     assert set(lied.values()) == {"inconclusive"}
 

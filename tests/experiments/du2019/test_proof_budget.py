@@ -27,6 +27,8 @@ SMALL = proof_budget.QUICK.override(
     {"count": 5, "dimension": 6, "widths": [40, 80, 160], "seeds": 2, "steps": 6}
 )
 ETA = 0.9
+# What the proof asks for: corrections of at most 1/2 and lambda_min(H(k)) of at least lambda_0/2.
+FITS = {"perp_bound": 0.2, "i_2_bound": 0.2, "square_bound": 0.1, "lambda_min": 0.5}
 judged = partial(outcomes, proof_budget, SMALL)
 
 
@@ -219,10 +221,6 @@ def test_values_add_up_the_bounds_at_each_step_size(found):
         ("i_2_quotient", 1.01),
         ("perp_quotient", 1.01),
         ("square_quotient", 1.01),
-        ("gain", 0.4),
-        ("perp_cost", 10.0),
-        ("i_2_cost", 10.0),
-        ("square_cost", 10.0),
     ],
 )
 def test_judge_sees_a_false_line(found, name, value):
@@ -231,6 +229,37 @@ def test_judge_sees_a_false_line(found, name, value):
         return array
 
     assert judged(found, **{name: lie})["du2019-decomp"] == "fails"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("gain", 0.4), ("perp_cost", 10.0), ("i_2_cost", 10.0), ("square_cost", 10.0)],
+)
+def test_judge_sees_a_step_that_leaves_over_too_little(found, name, value):
+    """Where the proof's bounds do not fit that says nothing; where they do, it would refute it."""
+
+    def lie(array):
+        array[0, 1, 0, 2] = value
+        return array
+
+    assert judged(found, **{name: lie})["du2019-decomp-net"] == "inconclusive"
+    assert judged(found, **FITS)["du2019-decomp-net"] == "holds"
+    assert judged(found, **FITS, **{name: lie})["du2019-decomp-net"] == "fails"
+    assert judged(found, **{name: lie})["du2019-decomp"] == "holds"
+
+
+@pytest.mark.parametrize(("name", "value"), [("square_bound", 0.11), ("lambda_min", 0.49)])
+def test_the_last_line_asks_for_bounds_that_fit_and_a_gram_matrix_near_its_start(
+    found, name, value
+):
+    assert judged(found, **(FITS | {name: value}))["du2019-decomp-net"] == "outside-regime"
+
+
+def test_the_judge_sees_its_controls(found):
+    """Where the bounds fit, the lie about what is left over refutes the last line."""
+    for claim, lie in proof_budget.CONTROLS.items():
+        lied = proof_budget.judge(SMALL, lie.told(SMALL, doctored(found, **FITS)))
+        assert {v.claim: v.outcome for v in lied}[claim] == "fails"
 
 
 @pytest.mark.parametrize(("share", "outcome"), [(0.99, "holds"), (1.01, "fails")])

@@ -9,6 +9,7 @@ import torch
 from companion import datafiles
 from companion.datafiles import digits_source, read_digits
 from companion.datasets import sphere
+from companion.draws import independent_seed
 from companion.errors import InputError
 from companion.experiments.du2019 import real_digits
 from companion.experiments.du2019.real_digits import Settings, cost, run, values
@@ -59,7 +60,7 @@ def test_spectrum_is_that_of_the_closed_form(found):
 def test_misfit_and_coordinates_are_those_of_autograd_descent(found):
     """In float64, which the run is not."""
     x, y = (torch.from_numpy(each) for each in images())
-    network = draw_du(40, 784, 1, dtype=torch.float64)
+    network = draw_du(40, 784, independent_seed(1, 20, 784, 40), dtype=torch.float64)
     path = descent_by_autograd(network, x, y, float(found.step_size), 5)
     residuals = [predictions_by_loops(net, x) - y for net in path]
     one = found.sel(seed=1, width=40)
@@ -147,6 +148,11 @@ def test_a_step_contracts_by_one_less_half_of_eta_lambda_0(found, slack, outcome
     slow = (1 - share) ** np.arange(TINY.steps + 1)
     lied = judged_wide(found, misfit=lambda a: a[..., :1] * slow)
     assert lied["du2019-digits"] == outcome
+
+
+def test_where_the_hypothesis_is_met_the_lie_refutes_the_claim(found):
+    lie = real_digits.CONTROLS["du2019-digits"].told(WIDE, found)
+    assert real_digits.judge(WIDE, lie)[0].outcome == "fails"
 
 
 @pytest.mark.parametrize("least", [0.0, 1e-15])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from companion.datasets import sphere
+from companion.draws import independent_seed
 from companion.errors import InputError
 from companion.experiments.du2019 import step_size
 from companion.experiments.du2019._problem import on_data
@@ -44,7 +45,8 @@ def test_bisection_finds_the_edge_of_a_quadratic(largest_eigenvalue):
 
 
 def test_worst_ratio_is_that_of_autograd_descent():
-    data, network = sphere(5, 6, seed=0), draw_du(60, 6, seed=0, dtype=torch.float64)
+    own = independent_seed(0, 5, 6, 60)
+    data, network = sphere(5, 6, seed=0), draw_du(60, 6, seed=own, dtype=torch.float64)
     path = descent_by_autograd(network, data.x, data.y, 1.1, 8)
     sizes = torch.stack([half_sum_loss(p.weights, p.outputs, data.x, data.y) for p in path])
     expected = float((sizes[1:] / sizes[:-1]).max())
@@ -71,7 +73,7 @@ def test_cells_are_their_networks(found):
     one = found.sel(seed=1).isel(cell=-1)
     assert (int(one.counts), int(one.widths)) == (6, 200)
     x, y = (getattr(sphere(6, 8, seed=1), name) for name in ("x", "y"))
-    network = draw_du(200, 8, seed=1, dtype=torch.float64)
+    network = draw_du(200, 8, seed=independent_seed(1, 6, 8, 200), dtype=torch.float64)
     eigenvalues = np.linalg.eigvalsh(infinite_width_gram(x))
     assert float(one.theorem) == pytest.approx(eigenvalues[0] / 36)
     assert float(one.limit_edge) == pytest.approx(2 / eigenvalues[-1])
@@ -98,19 +100,31 @@ def test_small_run_agrees(found):
     assert (found.largest > found.theorem).all()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"theorem_ratio": np.ones_like},
-        {"largest": lambda a: a / np.sqrt([50, 50, 50, 50, 100, 200])},
-    ],
-    ids=["contracts too little", "a range that shrinks with width"],
-)
-def test_judge_sees_a_step_size_that_does_not_do(found, change):
+def test_judge_sees_a_step_size_that_does_not_do(found):
     """Beyond the theorem's width that says nothing; at it, it would refute the theorem."""
-    assert judged(found, **change)["du2019-thm4.1-eta"] == "inconclusive"
+    slow = {"theorem_ratio": np.ones_like}
+    assert judged(found, **slow)["du2019-thm4.1-eta"] == "inconclusive"
     assert outcomes(step_size, WIDE, found)["du2019-thm4.1-eta"] == "holds"
-    assert outcomes(step_size, WIDE, found, **change)["du2019-thm4.1-eta"] == "fails"
+    assert outcomes(step_size, WIDE, found, **slow)["du2019-thm4.1-eta"] == "fails"
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(1.001, "holds"), (0.999, "fails")])
+def test_a_step_removes_half_of_eta_lambda_0(found, share, outcome):
+    ratio = 1 - share * found.theorem.values * found.lambda_0.values / 2
+    lied = outcomes(step_size, WIDE, found, theorem_ratio=ratio)
+    assert lied["du2019-thm4.1-eta"] == outcome
+
+
+def test_a_range_that_shrinks_with_width_refutes_our_floor_and_not_the_theorem(found):
+    lied = judged(found, largest=lambda a: a / np.sqrt([50, 50, 50, 50, 100, 200]))
+    assert lied["du2019-thm4.1-eta-edge"] == "fails"
+    assert lied["du2019-thm4.1-eta"] == "outside-regime"
+
+
+@pytest.mark.parametrize("claim", step_size.EXPECTED)
+def test_where_the_hypothesis_is_met_every_lie_refutes_its_claim(found, claim):
+    lied = step_size.judge(WIDE, step_size.CONTROLS[claim].told(WIDE, found))
+    assert {v.claim: v.outcome for v in lied}[claim] == "fails"
 
 
 @pytest.mark.parametrize(("share", "outcome"), [(0.981, "holds"), (0.979, "fails")])
@@ -118,12 +132,12 @@ def test_the_stable_range_may_end_at_the_floor_and_not_below_it(found, share, ou
     """2 / (lambda_max + lambda_0 / 4), of the limit, less the bisection's resolution of 0.02."""
     lambda_max, least = 2 / found.limit_edge.values, found.lambda_0.values
     lied = outcomes(step_size, WIDE, found, largest=share * 2 / (lambda_max + least / 4))
-    assert lied["du2019-thm4.1-eta"] == outcome
+    assert lied["du2019-thm4.1-eta-edge"] == outcome
 
 
 def test_what_is_no_number_decides_nothing(found):
     lied = outcomes(step_size, WIDE, found, largest=lambda a: np.where(a == a.min(), np.nan, a))
-    assert lied["du2019-thm4.1-eta"] == "inconclusive"
+    assert lied["du2019-thm4.1-eta-edge"] == "inconclusive"
 
 
 def test_too_few_widths_for_an_exponent_are_refused():
