@@ -12,6 +12,7 @@ from companion.lab.results import Result
 SHOWS = {
     "du2019-eq1-4": "du2019-gradient-differences",
     "du2019-algo-gd": "du2019-recursion-without-flips",
+    "du2019-algo-gd-flips": "du2019-recursion-without-flips",
 }
 
 
@@ -79,5 +80,6 @@ def recursion_without_flips(result: Result) -> Drawing:
             f"{spoken(result.values['still_gap'], 1, 'up')}; the others stay within their bound "
             f"and reach {spoken(result.values['moved_gap'])}.",
             "du2019-algo-gd",
+            "du2019-algo-gd-flips",
         ),
     )
