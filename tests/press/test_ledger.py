@@ -1,11 +1,13 @@
 """The ledger: a row per claim, from the record where there is one, with the claim's own figure."""
 
+from dataclasses import replace
+
 import pytest
 import xarray as xr
 
 from companion.errors import BuildError
 from companion.lab import catalog
-from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.results import Check, Control, Outcome, Result, Verdict
 from companion.press.ledger import Findings
 
 NAME, PAGE = "du2019/linear_rate", "book/du2019/4_discrete_time"
@@ -17,7 +19,7 @@ def result(name: str = NAME, profile: str = "quick") -> Result:
 
 
 def verdict(claim: str, outcome: Outcome, measured: str = "5") -> Verdict:
-    return Verdict(claim, outcome, "predicted", measured, "tolerance", "Sentence.")
+    return Verdict(claim, outcome, "predicted", "Sentence.", (Check("yes", "", measured, "6"),))
 
 
 def findings(
@@ -49,7 +51,7 @@ def test_rows_are_of_the_record_where_there_is_one_and_in_the_order_of_the_paper
     ]
 
 
-def test_a_claim_is_shown_by_its_own_figure_or_by_the_first_of_its_result() -> None:
+def test_a_claim_is_shown_by_its_own_figure_or_by_the_one_that_says_so() -> None:
     quick, paper = result("du2019/figure1"), result("du2019/figure1", "paper")
     claims = ("du2019-fig1a", "du2019-fig1c", "du2019-fig1a-stated")
     verdicts = [verdict(claim, "holds") for claim in claims]
@@ -58,9 +60,15 @@ def test_a_claim_is_shown_by_its_own_figure_or_by_the_first_of_its_result() -> N
         row["id"]: row["figure"] for row in findings((quick, verdicts), figures=figures).rows()
     }
     assert shown == {
-        "du2019-fig1a": "du2019-fig1b",  # its own was drawn from another result
+        "du2019-fig1a": "",  # its own was drawn from another result
         "du2019-fig1c": "du2019-fig1c",
-        "du2019-fig1a-stated": "du2019-fig1b",
+        "du2019-fig1a-stated": "",
+    }
+    of_the_record = findings((paper, verdicts), figures=figures).rows()
+    assert {row["id"]: row["figure"] for row in of_the_record} == {
+        "du2019-fig1a": "du2019-fig1a",
+        "du2019-fig1c": "",
+        "du2019-fig1a-stated": "du2019-fig1a",
     }
     bare = findings((quick, verdicts)).rows()
     assert {row["figure"] for row in bare} == {""}
@@ -82,6 +90,25 @@ def test_every_outcome_but_the_expected_is_a_surprise(outcome: Outcome, profile:
         found.check()
     surprise = [f"with settings of your own, {told}"] if told and profile == "custom" else []
     assert found.remarks() == surprise
+
+
+@pytest.mark.parametrize(("profile", "seen"), [("quick", True), ("custom", False)])
+def test_a_judge_that_does_not_see_its_control_fails_the_build(profile: str, seen: bool) -> None:
+    """With settings of one's own anything may come out."""
+    blind = replace(verdict("du2019-thm4.1", "outside-regime"), control=BLIND)
+    found = findings((result(profile=profile), [blind]))
+    (row,) = found.rows()
+    assert (row["control"], row["control_outcome"], row["slack"]) == ("so it is", BLIND.outcome, "")
+    assert found.verdict(row) == blind
+    if seen:
+        told = f"du2019-thm4.1 is 'outside-regime' of {NAME} and stays so if told that so it is"
+        with pytest.raises(BuildError, match=f"^judges that do not see their control: {told}$"):
+            found.check()
+    else:
+        found.check()
+
+
+BLIND = Control("so it is", "outside-regime")
 
 
 def test_a_record_s_figure_has_the_id_and_the_run_s_its_profile() -> None:

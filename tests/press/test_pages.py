@@ -1,17 +1,22 @@
 """What pages say of outcomes is checked against the verdicts."""
 
+import dataclasses
 import math
 import re
 
+import nbformat
 import pytest
 import xarray as xr
 
 from companion.errors import BuildError
 from companion.lab import catalog
-from companion.lab.results import Outcome, Result, Verdict
+from companion.lab.results import Check, Control, Outcome, Result, Verdict
+from companion.press import pages
 from companion.press.book import Book
+from companion.press.cards import OUTCOMES, OWN_OUTCOMES, run_line, verdict_card
+from companion.press.chapters import FIGURE_MARK, RESULT_MARK
 from companion.press.ledger import Findings
-from companion.press.pages import OUTCOMES, PageWriter, verdict_box
+from companion.press.pages import PageWriter
 
 REAL = Book()
 MARKS = [
@@ -27,7 +32,7 @@ def writer(*outcomes: Outcome) -> PageWriter:
     """Of a book in which results reach these outcomes on the claim."""
     findings = Findings()
     for index, outcome in enumerate(outcomes):
-        findings.verdicts[str(index)] = [Verdict(CLAIM, outcome, "", "", "", "")]
+        findings.verdicts[str(index)] = [Verdict(CLAIM, outcome, "", "", ())]
     return PageWriter(findings, {})
 
 
@@ -85,6 +90,7 @@ def test_numbers_are_those_of_the_page_s_run_or_record_or_of_the_experiment_name
         ("{value}`y:.1f`", "page quotes y, which no result it can see holds"),
         ("{value}`du2019/b x:.1f`", "page quotes x, which no result it can see holds"),
         ("{value}`x:d`", "page quotes x as 'd', which 2.0 refuses"),
+        ("{value}`x:.1f sideways`", "page quotes x as '.1f', which 2.0 refuses"),
     ],
 )
 def test_a_number_that_is_not_there_fails_the_build(mark: str, told: str) -> None:
@@ -98,7 +104,7 @@ def test_a_number_that_is_not_there_fails_the_build(mark: str, told: str) -> Non
     [
         (0.0012, ".1e", r"$1.2\times10^{-3}$"),
         (-25000.0, ".1e", r"$-2.5\times10^{4}$"),
-        (1e-120, ".0e", r"$1\times10^{-120}$"),
+        (1e-120, ".0e", "$10^{-120}$"),
         (0.25, ".3g", "0.25"),
         (math.inf, ".1e", "inf"),
     ],
@@ -108,24 +114,132 @@ def test_scientific_notation_becomes_tex(value: float, form: str, shown: str) ->
     assert PageWriter(findings, {}).text("page", f"{{value}}`x:{form}`") == shown
 
 
-@pytest.mark.parametrize("outcome", OUTCOMES)
-def test_boxes_and_ledger_say_the_verdict_s_outcome(outcome: Outcome) -> None:
-    verdict = Verdict(CLAIM, outcome, "predicted|", "measured", "tolerance", "Sentence.")
-    box = verdict_box(verdict)
-    assert f"Theorem 4.1: {OUTCOMES[outcome]}\n:class: verdict-{outcome}\n" in box.replace(
-        f", {catalog.claims()[CLAIM].name}", ""
+def verdict(outcome: Outcome, claim: str = CLAIM) -> Verdict:
+    checks = (
+        Check("yes", "largest share", "at most 0.5", "at most 1", "a factor 2"),
+        Check("yes", "", "Only told"),
     )
-    for part in ("Sentence.", "Predicted\n: predicted|", "Measured\n: measured"):
-        assert part in box
+    return Verdict(claim, outcome, "predicted|", "Sentence.", checks, Control("it lies", "fails"))
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_cards_and_ledger_say_the_verdict_s_outcome(outcome: Outcome) -> None:
+    title, *card = verdict_card(verdict(outcome)).splitlines()
+    name = catalog.claims()[CLAIM].name
+    assert title == (
+        f"`````{{dropdown}} **Theorem 4.1**, {name} [{OUTCOMES[outcome]}]{{.verdict-{outcome}}}"
+    )
+    for line in (
+        f":class-container: verdict verdict-{outcome}",
+        "Sentence.",
+        "**Predicted.** predicted|",
+        "* Largest share: at most 0.5. *Asked for:* at most 1. *Slack:* a factor 2.",
+        "* Only told.",
+        "**Control.** It lies: the judge answers *fails*.",
+    ):
+        assert line in card
     shown = result("du2019/linear_rate", "quick")
-    findings = Findings({"page": [shown]}, {shown.fingerprint: [verdict]}, {"page": []})
+    findings = Findings({"page": [shown]}, {shown.fingerprint: [verdict(outcome)]}, {"page": []})
     ledger = PageWriter(findings, {}).text("page", "```{ledger} du2019\n```")
-    assert f"1 claims: 1 [{OUTCOMES[outcome]}]{{.verdict-{outcome}}}." in ledger
+    assert f"1 [{OUTCOMES[outcome]}]{{.verdict-{outcome}}}" in ledger
     (line,) = (line for line in ledger.splitlines() if "**Theorem 4.1**" in line)
     cells = line.split(" | ")
-    assert cells[1] == f"[{OUTCOMES[outcome]}]{{.verdict-{outcome}}}"
+    assert f"[{OUTCOMES[outcome]}]{{.verdict-{outcome}}}" in cells[1]
     assert cells[2].endswith(r"*Predicted:* predicted\vert ")
-    assert cells[3] == "measured<br>*Tolerance:* tolerance |"
+    assert cells[3] == (
+        "Largest share: at most 0.5. *Asked for:* at most 1. *Slack:* a factor 2.<br>Only told."
+        "<br>*Control:* It lies: the judge answers *fails*. |"
+    )
+
+
+def test_a_promise_of_our_own_is_kept_or_not() -> None:
+    for outcome, word in (("holds", "kept"), ("fails", "not kept")):
+        assert OWN_OUTCOMES[outcome] == word
+        card = verdict_card(verdict(outcome, "engines-gram"))
+        assert f"[{word}]{{.verdict-{outcome}}}" in card
+
+
+def code(source: str, **marks: object) -> nbformat.NotebookNode:
+    outputs = [nbformat.v4.new_output("display_data", {kind: mark}) for kind, mark in marks.items()]
+    return nbformat.v4.new_code_cell(source, outputs=outputs)
+
+
+def test_a_block_of_code_shows_the_run_its_figure_its_verdicts_and_then_the_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever the order of the cells; other outputs stay with their code."""
+    shown = dataclasses.replace(result("du2019/linear_rate", "quick"), summary="All is run.")
+    shown = dataclasses.replace(
+        shown,
+        found=xr.Dataset(attrs={"data": "none"}),
+        provenance=PROVENANCE,
+        verdicts=(verdict("holds"),),
+    )
+    monkeypatch.setattr(pages, "found", lambda mark: shown)
+    findings = Findings(
+        {"page": [shown]},
+        {"quick": list(shown.verdicts)},
+        {"page": [("du2019-linear-rate", shown)]},
+    )
+    told = nbformat.v4.new_output("stream", text="printed")
+    printing = nbformat.v4.new_code_cell("print()", outputs=[told])
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell("Statement."),
+            code("profile = 1"),
+            code("show()", **{FIGURE_MARK: {"figure": "du2019-linear-rate"}}),
+            code("result", **{RESULT_MARK: {}}),
+            printing,
+            nbformat.v4.new_markdown_cell("Details."),
+            code("x = 1"),
+        ]
+    )
+    captions = {"du2019-linear-rate": {"caption": "Caption.", "alt": "Alt."}}
+    made = PageWriter(findings, captions).notebook("page", notebook)
+    starts = [cell.source.split("\n")[0].split("}")[0] for cell in made.cells]
+    assert starts == [
+        "Statement.",
+        "{.what-is-run",
+        "````{figure",
+        "(verdict-du2019-thm4-1)=",
+        "profile = 1",
+        "print()",
+        "````{admonition",
+        "Details.",
+        "x = 1",
+    ]
+    assert "All is run." in made.cells[1].source
+    assert made.cells[4].source == "profile = 1\n\nshow()\n\nresult"
+    assert made.cells[5].outputs == [told]
+
+
+PROVENANCE = {
+    "commit": "abc", "seconds": 1, "machine": "m", "threads": 1, "torch": "2", "created": "2026",
+    "data": "none",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("again", "new"), [("holds", False), ("fails", True)])
+def test_a_second_result_of_a_page_that_says_nothing_new_is_one_card(
+    again: Outcome, new: bool
+) -> None:
+    first, second = (result("du2019/linear_rate", name) for name in ("paper", "quick"))
+    verdicts = {"paper": [verdict("holds")], "quick": [verdict(again)]}
+    writer = PageWriter(Findings({"page": [first, second]}, verdicts), {})
+    assert "(verdict-du2019-thm4-1)=" in writer._verdicts("page", first)
+    text = writer._verdicts("page", second)
+    assert "(verdict-" not in text
+    assert ("The run of the quick profile, cpu reaches the same verdicts" in text) != new
+    assert verdict_card(verdict(again)) in text
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [("quick", "quick profile"), ("paper", "paper's scale"), ("custom", "settings of your own")],
+)
+def test_the_line_of_what_is_run_names_the_profile(profile: str, words: str) -> None:
+    shown = dataclasses.replace(result("du2019/linear_rate", profile), summary="All is run.")
+    assert f"**What is run.** All is run. *({words}, cpu)*" in run_line(shown)
 
 
 @pytest.mark.parametrize(("page", "claim", "outcome"), MARKS)
@@ -139,3 +253,12 @@ def test_every_chapter_s_claims_that_fail_are_marked_in_its_prose() -> None:
     expected = {c: o for name in catalog.experiments() for c, o in catalog.expected(name).items()}
     failing = {claim for claim, outcome in expected.items() if outcome == "fails"}
     assert failing <= {claim for _, claim, _ in MARKS}
+
+
+@pytest.mark.parametrize(
+    ("form", "shown"), [(".2f", "0.95"), (".2f down", "0.94"), (".1f up", "1.0"), (".1e up", "9.5")]
+)
+def test_a_floor_is_rounded_down_and_a_ceiling_up(form: str, shown: str) -> None:
+    findings = Findings({"page": [result("du2019/a", "quick", x=0.949)]})
+    text = PageWriter(findings, {}).text("page", f"{{value}}`x:{form}`")
+    assert text.removeprefix("$").startswith(shown)
