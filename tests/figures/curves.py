@@ -352,6 +352,25 @@ def linear_rate(result: Result) -> Curves:
     return curves
 
 
+def unit_distances(result: Result) -> Curves:
+    a, s = result.arrays, result.settings
+    widths = s["widths"]
+    far, rms = ([run[:, -1].tolist() for run in a[key]] for key in ("distance", "rms_distance"))
+    balls = [
+        [
+            4 * math.sqrt(s["count"] * misfit) / (math.sqrt(width) * lambda_0)
+            for width, misfit, lambda_0 in zip(widths, misfits, lambdas, strict=True)
+        ]
+        for misfits, lambdas in zip(a["misfit"][:, :, -1, 0], a["lambda_0"], strict=True)
+    ]
+    return {
+        ("distances", "Corollary 4.1"): (widths, *summed_up(balls)),
+        ("distances", "farthest unit"): (widths, *summed_up(far)),
+        ("distances", "root mean square"): (widths, *summed_up(rms)),
+        ("distances", "slope -1/2"): power(widths, 0.7 * mean(rms)[0], -1 / 2),
+    }
+
+
 def output_layer(result: Result) -> Curves:
     a, s = result.arrays, result.settings
     one, other = (a[name][0, -1].tolist() for name in ("by_first", "by_output"))
@@ -547,6 +566,7 @@ CURVES = {
     "du2019-recursion-without-flips": recursion_without_flips,
     "du2019-sliding-units": sliding_units,
     "du2019-step-size": step_size,
+    "du2019-unit-distances": unit_distances,
     "engines-benchmark": benchmark,
     "engines-precision": precision,
 }

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from companion.bounds.du2019 import theorem_4_1
+from companion.bounds.du2019 import corollary_4_1_distance, theorem_4_1
 from companion.figures.panels import Canvas, Drawing
-from companion.figures.quantities import MISFIT_PER_STEP, STEP
-from companion.figures.style import FAINT, INK, by_size
-from companion.figures.words import over_seeds, said
+from companion.figures.quantities import MISFIT_PER_STEP, STEP, WIDTH
+from companion.figures.style import BLUE, FAINT, INK, RED, by_size
+from companion.figures.words import ends, over_seeds, said
 from companion.lab.results import Result
 from companion.lab.words import number
 
@@ -14,6 +14,8 @@ SHOWS = {
     "du2019-thm4.1": "du2019-linear-rate",
     "du2019-cond4.1": "du2019-linear-rate",
     "du2019-thm4.1-rate": "du2019-linear-rate",
+    "du2019-cor4.1": "du2019-unit-distances",
+    "du2019-cor4.1-exponent": "du2019-unit-distances",
 }
 
 RATIO = ("squared residual over that of the step before", r"$\|u(k)-y\|^2\,/\,\|u(k-1)-y\|^2$")
@@ -51,7 +53,7 @@ def linear_rate(result: Result) -> Drawing:
         "$(1-\\eta\\lambda_0/2)^k$ (dashed). Right, what one step leaves of the squared residual; "
         f"dashed, the theorem's $1-\\eta\\lambda_0/2=$ {number(promised, '.2f')} and what late "
         f"steps come to, $(1-\\eta\\lambda_{{\\min}}(H(0)))^2=$ {number(limit, '.2f')}. "
-        + said(result, "The ratio stays under the theorem's at every step.", "du2019-thm4.1"),
+        + said(result, "The ratio stays under the theorem's at every step.", "du2019-cond4.1"),
         "Left, a falling curve per width on a logarithmic axis, and the dashed bound. Right, the "
         "ratios and two dashed levels. "
         + said(
@@ -59,5 +61,38 @@ def linear_rate(result: Result) -> Drawing:
             "Left, the curves are nearly the same for every width and all fall faster than the "
             "bound. Right, the ratios stay below the theorem's level.",
             "du2019-thm4.1",
+            "du2019-cond4.1",
         ),
+    )
+
+
+def unit_distances(result: Result) -> Drawing:
+    """How far units are from initialisation after the last step, against the width."""
+    a, s = result.arrays, result.settings
+    widths, start = np.array(s["widths"]), a["misfit"][:, :, -1, 0]
+    far, root_mean_square = a["distance"][..., -1], a["rms_distance"][..., -1]
+    ball = np.vectorize(corollary_4_1_distance)(s["count"], widths, a["lambda_0"], start)
+    canvas = Canvas()
+    distance = ("distance from initialisation", r"$\|w_r(k)-w_r(0)\|$")
+    panel = canvas.panel("distances", WIDTH, distance, log="xy")
+    panel.curve("Corollary 4.1", widths, ball, INK, ls="--", label="Corollary 4.1, the bound")
+    for name, samples, color, mark in (
+        ("farthest unit", far, RED, "o"),
+        ("root mean square", root_mean_square, BLUE, "s"),
+    ):
+        panel.curve(name, widths, samples, color, marker=mark, ms=5, label=name)
+    panel.guide(
+        "slope -1/2", widths, 0.7 * root_mean_square[:, 0].mean(), -1 / 2, label="slope -1/2"
+    )
+    panel.sizes(widths)
+    panel.legend("center left")
+    return canvas.drawing(
+        f"How far units are from initialisation after {s['steps']} steps with the largest step "
+        f"size, {over_seeds(far)}: the farthest unit, and the root mean square over units. Dashed "
+        "above, the bound of Corollary 4.1; dashed below, a line of slope $-1/2$. "
+        + said(result, "No unit leaves the ball.", "du2019-cor4.1"),
+        f"Three falling lines on logarithmic axes. With the width the bound goes "
+        f"{ends(ball.mean(axis=0))}, the farthest unit {ends(far.mean(axis=0))} and the root mean "
+        f"square {ends(root_mean_square.mean(axis=0))}. "
+        + said(result, "All have the slope of the dashed guide.", "du2019-cor4.1-exponent"),
     )

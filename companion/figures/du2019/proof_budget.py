@@ -66,6 +66,7 @@ def proof_budget(result: Result) -> Drawing:
             "In the rows of cost the circles lie left of the diamonds; what is left over stays "
             "right of one half.",
             "du2019-decomp",
+            "du2019-decomp-net",
         ),
     )
 
