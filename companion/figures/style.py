@@ -77,10 +77,8 @@ def by_size(sizes: Sequence[float]) -> list[Any]:
 def legible(color: Any) -> str:
     """The colour for text, as dark as text must be on white and no darker; the hue stays."""
     rgb = np.asarray(to_rgb(to_hex(color)))  # as a file shows it, in steps of 1/255
-    for share in np.linspace(1, 0, 101):
-        if contrast(share * rgb, "white") >= TEXT_CONTRAST:
-            break
-    return to_hex(share * rgb)
+    shades = (to_hex(share * rgb) for share in np.linspace(1, 0, 101))
+    return next(shade for shade in shades if contrast(shade, "white") >= TEXT_CONTRAST)
 
 
 def contrast(color: Any, ground: Any) -> float:
