@@ -71,10 +71,11 @@ class Desk:
     def work_through(self, text: str) -> None:
         """Run every example of a page, unless it was run before."""
         for language, example in examples(text):
+            words = shlex.split(example, comments=True) if language == "bash" else []
             if language == "python":
                 exec(compile(example, "example", "exec"), {})
-            elif example not in self.said:
-                self.said[example] = self.run(shlex.split(example, comments=True), example)
+            elif shlex.join(words) not in self.said:
+                self.said[shlex.join(words)] = self.run(words, example)
 
     def run(self, words: list[str], line: str) -> str:
         """What a command prints; AssertionError if it does not work."""

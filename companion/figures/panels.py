@@ -243,9 +243,10 @@ class Panel:
         self, name: str, base: tuple[float, float], tip: tuple[float, float], color: Any
     ) -> None:
         """Draw an arrow between two places in the panel, which are recorded."""
-        style = {"arrowstyle": "-|>", "color": color, "lw": 2.2, "shrinkA": 0, "shrinkB": 0}
-        self.axes.annotate("", tip, base, arrowprops={**style, "mutation_scale": 14})
-        self._record(name, *zip(base, tip, strict=True))
+        x, y = zip(base, tip, strict=True)
+        self.curve(name, x, y, color, lw=2.2)
+        head = {"arrowstyle": "-|>", "color": color, "lw": 2.2, "shrinkA": 0, "shrinkB": 0}
+        self.axes.annotate("", tip, base, arrowprops={**head, "mutation_scale": 14})
 
     def points(self, name: str, x: ArrayLike, y: ArrayLike, color: Any, **style: Any) -> None:
         """Draw single points; x and y are broadcast against each other."""
@@ -316,8 +317,9 @@ class Panel:
         self.axes.annotate(text, at, xytext=shift, textcoords="offset points", **style)
 
     def legend(self, place: str = "best", **style: Any) -> None:
-        """Explain the curves that were drawn with a `label`."""
-        self.axes.legend(**{"loc": place, **style})
+        """Explain the curves that were drawn with a `label`, if any was."""
+        if "handles" in style or self.axes.get_legend_handles_labels()[0]:
+            self.axes.legend(**{"loc": place, **style})
 
     def sizes(self, sizes: ArrayLike) -> None:
         """Mark these sizes on a logarithmic horizontal axis, and nothing between them."""

@@ -76,7 +76,7 @@ def by_size(sizes: Sequence[float]) -> list[Any]:
 
 def legible(color: Any) -> str:
     """The colour for text, as dark as text must be on white and no darker; the hue stays."""
-    rgb = np.asarray(to_rgb(color))
+    rgb = np.asarray(to_rgb(to_hex(color)))  # as a file shows it, in steps of 1/255
     for share in np.linspace(1, 0, 101):
         if contrast(share * rgb, "white") >= TEXT_CONTRAST:
             break

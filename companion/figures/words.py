@@ -36,11 +36,11 @@ def said(result: Result, sentence: str, *claims: str, outcomes: Collection[str] 
     return sentence
 
 
-def spoken(value: float, digits: int = 2, rounded: Side = "") -> str:
+def spoken(value: Any, digits: int = 2, rounded: Side = "") -> str:
     """A number for who hears it: in digits, or as digits times a power of 10.
 
     Args:
-        value: the number.
+        value: a number of any kind.
         digits: how many of it count.
         rounded: as for `companion.lab.words.number`.
 

@@ -143,7 +143,8 @@ def exponent_at_most(
     """Whether a power law's exponent is at most a given one; arguments as of `exponent_near`."""
     law = PowerLaw.through(samples, along)
     most = exponent + within
-    asked = f"at most {exponent:.3g}, within {within:.2g}, with all of the interval"
+    beyond = f", within {within:.2g}" if within else ""
+    asked = f"at most {exponent:.3g}{beyond}, with all of the interval"
     return _exponent(
         what, law, law.high <= most, law.low > most, asked, f"{law.high - within:.2f} and more"
     )

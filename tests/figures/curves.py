@@ -84,12 +84,12 @@ def inside_the_regime(result: Result) -> Curves:
         time, seldom = a[f"{own}_time"][0], a[f"{own}_sparse_time"][0]
         bound, misfit = a[f"{own}_bound"], a[f"{own}_misfit"]
         reach, radius = a[f"{own}_reach"], a[f"{own}_radius"]
-        far = [run[1:] / most for run, most in zip(a[f"{own}_distance"], reach, strict=True)]
+        far = [run / most for run, most in zip(a[f"{own}_distance"], reach, strict=True)]
         least = min(float(r) / float(most) for r, most in zip(radius, reach, strict=True))
         curves |= {
             ("misfit", name): (time, *summed_up(over_first(misfit))),
             ("misfit", f"{theorem}, n = {count}"): (time, bound[0] / misfit[0, 0]),
-            ("distance", name): (seldom[1:], *summed_up(far)),
+            ("distance", name): (seldom, *summed_up(far)),
             ("distance", f"R/R', {name}"): (seldom, [least] * len(seldom)),
         }
     return curves
@@ -123,7 +123,9 @@ def _as_published(result: Result, samples: np.ndarray, source: str) -> Curves:
 
 def fig1_expl(result: Result) -> Curves:
     a, widths = result.arrays, result.settings["widths"]
-    curves: Curves = {("speed", "square root of m"): power(widths, 1, 1 / 2)}
+    most = widths[-1] / widths[0]
+    between = [widths[0] * most ** (k / 64) for k in range(65)]
+    curves: Curves = {("speed", "square root of m"): power(between, 1, 1 / 2)}
     for convention, name in enumerate(("speed, one step size", "speed, inferred step size")):
         fall = [[np.log(w[-1] / w[1]) for w in seed[:, convention]] for seed in a["misfit"]]
         usual = fmean(float(seed[0]) for seed in fall)
@@ -163,9 +165,11 @@ def recursion_without_flips(result: Result) -> Curves:
 def gradient_flow(result: Result) -> Curves:
     widths, a = result.settings["widths"], result.arrays
     times = clock(result, a["misfit"].shape[-1])
-    farthest, drift = (
-        [[max(run) for run in seed] for seed in a[name]] for name in ("distance", "drift")
-    )
+    moved = {}
+    for name in ("distance", "drift"):
+        largest = [[float(max(run)) for run in seed] for seed in a[name]]
+        usual = fmean(seed[0] for seed in largest)
+        moved[name] = [[most / usual for most in seed] for seed in largest]
     return {
         **{
             ("misfit", f"m = {m}"): (times, *summed_up(over_first(a["misfit"][:, index])))
@@ -175,9 +179,9 @@ def gradient_flow(result: Result) -> Curves:
             times, mean(over_first(a["linearised_limit"][:, -1]))
         ),
         ("misfit", "Theorem 3.2"): (times, [math.exp(-t) for t in times]),
-        ("motion", "distance of the farthest unit"): (widths, *summed_up(farthest)),
-        ("motion", "drift of H"): (widths, *summed_up(drift)),
-        ("motion", "slope -1/2"): power(widths, 2 * mean(drift)[0], -1 / 2),
+        ("motion", "distance of the farthest unit"): (widths, *summed_up(moved["distance"])),
+        ("motion", "drift of H"): (widths, *summed_up(moved["drift"])),
+        ("motion", "slope -1/2"): power(widths, 1, -1 / 2),
     }  # fmt: skip
 
 
@@ -242,9 +246,10 @@ def gram_stability(result: Result) -> Curves:
 def closed_form_by_sampling(result: Result) -> Curves:
     a, s = result.arrays, result.settings
     angles = [math.pi * k / (s["angles"] - 1) for k in range(s["angles"])]
-    closed = [math.cos(t) * (math.pi - t) / (2 * math.pi) for t in angles]
+    fine = [math.pi * k / 180 for k in range(181)]
+    closed = [math.cos(t) * (math.pi - t) / (2 * math.pi) for t in fine]
     return {
-        ("entry", "closed form"): (angles, closed),
+        ("entry", "closed form"): (fine, closed),
         ("entry", "Monte Carlo"): (angles, mean(a["estimate"])),
         ("error", "measured"): (s["samples"], *summed_up(a["error"])),
         ("error", "standard error"): power(s["samples"], float(a["expected_error"][0, 0]), -1 / 2),
@@ -381,7 +386,7 @@ def least_eigenvalue_by_count(result: Result) -> Curves:
             for index, d in enumerate(s["dimensions"])
         },
         ("least eigenvalue", "digits 3 and 8"): (images, a["digits_lambda"]),
-        ("least eigenvalue", "closest two digits"): (images, a["digits_bound"]),
+        ("least eigenvalue", "bound by two digits"): (images, a["digits_bound"]),
     }  # fmt: skip
 
 
@@ -505,9 +510,13 @@ def precision(result: Result) -> Curves:
 
 def benchmark(result: Result) -> Curves:
     a = result.arrays
-    time = a["measure"] == "time"
-    reached = np.where(time, a["bound"] / a["ratio"], a["ratio"] / a["bound"])[::-1]
-    return {("promises", "measured"): (reached,), ("promises", "kept"): upright(1)}
+    # Of how much longer it takes, how often as fast it is is the inverse.
+    power = np.where(a["measure"] == "time", -1.0, 1.0)
+    return {
+        ("promises", "measured"): ((a["ratio"] ** power)[::-1],),
+        ("promises", "promised"): ((a["bound"] ** power)[::-1],),
+        ("promises", "as fast as the peer"): upright(1),
+    }
 
 
 CURVES = {
@@ -530,6 +539,7 @@ CURVES = {
     "du2019-least-eigenvalue-by-count": least_eigenvalue_by_count,
     "du2019-least-eigenvalue-of-near-parallels": least_eigenvalue_of_near_parallels,
     "du2019-linear-rate": linear_rate,
+    "du2019-one-unit": one_unit,
     "du2019-near-boundary": near_boundary,
     "du2019-one-unit": one_unit,
     "du2019-output-layer": output_layer,

@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.image import imread
 
 from companion.errors import InputError
 from companion.figures import draw, save, show
@@ -33,7 +35,12 @@ def test_a_figure_has_all_that_a_citer_needs(identifier: str, tmp_path: Path) ->
     svg = ElementTree.parse(tmp_path / f"{identifier}.svg").getroot()
     assert svg.tag.endswith("svg")
     assert (tmp_path / f"{identifier}.pdf").read_bytes().startswith(b"%PDF")
-    assert (tmp_path / f"{identifier}.png").read_bytes().startswith(b"\x89PNG")
+    ground = imread(tmp_path / f"{identifier}.png")[0, 0]  # not a slide's, which may be dark
+    assert ground.tolist() == [1, 1, 1, 1]
+    phone = ElementTree.parse(tmp_path / f"{identifier}-narrow.svg").getroot()
+    for form in (svg, phone):  # the page's own
+        (ground_of_form,) = form.findall(".//*[@id='figure_1']/*[@id='patch_1']/*")
+        assert ground_of_form.get("style") == "fill: none"
     with (tmp_path / f"{identifier}.csv").open(newline="") as table:
         rows = list(csv.reader(table))
     assert len(rows) > 2
@@ -58,7 +65,7 @@ def test_drawing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         save("du2019-linear-rate", result, tmp_path / folder)
     names = [path.name for path in (tmp_path / "one").iterdir()]
-    assert len(names) == 5
+    assert len(names) == 6
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -99,3 +106,22 @@ def test_a_notebook_shows_the_figure_and_marks_it() -> None:
 def test_an_unknown_figure_is_refused() -> None:
     with pytest.raises(InputError, match="did you mean 'du2019-linear-rate'"):
         show("du2019-linear-rates", reproduce("du2019/linear_rate"))
+
+
+CLAIMS = sorted({claim for name in catalog.experiments() for claim in catalog.expected(name)})
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_figure_shows_claims_of_its_own_experiment(claim: str) -> None:
+    """What the ledger points at as evidence."""
+    shown = catalog.shown_in(claim)
+    assert not shown or claim in catalog.expected(catalog.figures()[shown])
+
+
+def test_what_a_figure_says_it_shows_is_a_claim() -> None:
+    declared = re.findall(
+        r'^    "([\w.-]+)": "[\w-]+",$',
+        "\n".join(path.read_text() for path in catalog.FIGURES.glob("*/*.py")),
+        re.MULTILINE,
+    )
+    assert set(CLAIMS) >= set(declared) != set()

@@ -15,7 +15,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Annotation, Text
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from companion.base.paths import BOOK
@@ -164,7 +164,7 @@ def test_every_line_has_a_name_in_the_figure(identifier: str, phone: bool) -> No
     explained = set().union(*(looks(entry) for entry in entries if entry))
     kinds = {look[1:] for look in explained}
     for axes in figure.axes:
-        notes = Counter(to_hex(t.get_color()) for t in axes.texts if isinstance(t, Annotation))
+        notes = Counter(to_hex(note.get_color()) for note in axes.texts if note.get_text())
         nameless: list[Look] = []
         for color, unnamed in by_color(shown(axes) - explained).items():
             if notes[legible(color)]:  # what kind of curve it is, an entry of no colour may say

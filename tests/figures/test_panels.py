@@ -1,12 +1,17 @@
 """What the helper draws and records is what it was given, by numbers that a reader can check."""
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
+from matplotlib.lines import Line2D
 
-from companion.figures.panels import COLUMNS, Canvas, Panel
-from companion.figures.words import ends
+from companion.figures.panels import COLUMNS, Canvas, Panel, entry, narrow
+from companion.figures.style import ORANGE, legible
+from companion.figures.words import ends, over_seeds, powers, spoken
+from companion.lab.words import Side
 
 SAMPLES = np.array([[1.0, 20.0], [2.0, 50.0], [6.0, 80.0]])
 
@@ -146,5 +151,98 @@ def test_columns_of_unequal_length_are_refused(panel: Panel) -> None:
 
 
 def test_ends() -> None:
-    assert ends([0.5, math.nan, 0.012]) == "from 0.5 to 0.012"
-    assert ends([10, 80], "g") == "from 10 to 80"
+    assert ends([0.5, math.nan, 0.012]) == "from 0.50 to 0.012"
+    assert ends([2.4e5, 2.1e27]) == "from 240,000 to 2.1 times 10 to the power 27"
+    assert ends([-3, 0], 1) == "from -3 to 0"
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "side", "told"),
+    [
+        (0.000123, 2, "", "0.00012"),
+        (0.0000123, 2, "", "1.2 times 10 to the power -5"),
+        (3.1e-15, 1, "up", "4 times 10 to the power -15"),
+        (1e-6, 1, "", "10 to the power -6"),
+        (85112, 2, "", "85,112"),
+        (0.949, 2, "down", "0.94"),
+    ],
+)
+def test_numbers_are_spoken(value: float, digits: int, side: Side, told: str) -> None:
+    assert spoken(value, digits, side) == told
+
+
+def test_samples_and_powers_in_words() -> None:
+    assert over_seeds([1, 2, 3]) == "mean and range over 3 seeds"
+    assert over_seeds([1], "median") == "one seed"
+    assert powers([-0.5, -0.374]) == "$m^{-0.50}$ and $m^{-0.37}$"
+
+
+def test_on_a_phone_panels_stand_below_each_other_with_all_their_labels() -> None:
+    with narrow():
+        canvas = Canvas(2, sharex=True, sharey=True)
+        upper = canvas.panel("a", "step", "misfit", log="y")
+        lower = canvas.panel("b", "step", "misfit", log="y")
+    upper.curve("c", [1, 2], [3, 4], "red")
+    canvas.figure.draw_without_rendering()
+    assert upper.axes.get_position().x0 == pytest.approx(lower.axes.get_position().x0)
+    assert upper.axes.get_position().y0 > lower.axes.get_position().y1
+    for panel in (upper, lower):
+        assert (panel.axes.get_xlabel(), panel.axes.get_ylabel()) == ("step", "misfit")
+        assert any(label.get_visible() for label in panel.axes.get_xticklabels())
+    assert not Canvas(2).stacked
+
+
+@pytest.mark.parametrize("phone", [False, True])
+@pytest.mark.parametrize("given", [(), (entry("full", marker="o"), entry("empty"))])
+def test_a_legend_below_all_panels_explains_what_it_is_given_or_the_last(
+    phone: bool, given: tuple[Line2D, ...]
+) -> None:
+    with narrow() if phone else nullcontext():
+        canvas = Canvas(2)
+    for name in "ab":
+        panel = canvas.panel(name, "x", "y")
+        for curve in "cd":
+            panel.curve(curve, [1, 2], [3, 4], "red", label=f"{curve} in {name}")
+    canvas.legend(2, given)
+    canvas.figure.draw_without_rendering()
+    (legend,) = canvas.figure.legends
+    first, second = legend.get_texts()
+    told = [first.get_text(), second.get_text()]
+    assert told == (["full", "empty"] if given else ["c in b", "d in b"])
+    lower = second.get_window_extent().y1 <= first.get_window_extent().y0
+    assert lower == phone
+
+
+def test_points_in_rows_may_be_filled_or_not() -> None:
+    canvas = Canvas()
+    panel = canvas.panel("p", "ratio", "promise", rows=("fast", "small"))
+    panel.by_row("measured", [2, 8], ["#ff0000", "#0000ff"], filled=[True, False])
+    (dots,) = panel.axes.collections
+    assert [to_hex(color) for color in dots.get_facecolor()] == ["#ff0000", "#ffffff"]
+    assert [to_hex(color) for color in dots.get_edgecolor()] == ["#ff0000", "#0000ff"]
+
+
+def test_a_note_is_as_dark_as_letters_must_be(panel: Panel) -> None:
+    panel.curve("c", [0, 1], [1, 2], ORANGE, end="pale")
+    (note,) = panel.axes.texts
+    assert note.get_color() == legible(ORANGE) != ORANGE
+
+
+def test_few_decades_are_numbered_in_plain_figures(canvas: Canvas, panel: Panel) -> None:
+    panel.axes.set_yscale("log")
+    panel.curve("c", [0, 1], [0.05, 0.4], "red")
+    panel.few_decades()
+    canvas.figure.draw_without_rendering()
+    shown = {label.get_text() for label in panel.axes.get_yticklabels()}
+    assert {"0.05", "0.1", "0.2"} <= shown
+    assert {label.get_text() for label in panel.axes.get_yticklabels(minor=True)} == {""}
+
+
+def test_a_legend_explains_what_has_a_label_and_is_left_out_where_nothing_has(panel: Panel) -> None:
+    """matplotlib would warn."""
+    panel.curve("c", [1, 2, 3], SAMPLES[:, 0], "red")
+    panel.legend()
+    assert panel.axes.get_legend() is None
+    panel.curve("d", [1, 2, 3], SAMPLES[:, 1], "red", label="named")
+    panel.legend()
+    assert [text.get_text() for text in panel.axes.get_legend().get_texts()] == ["named"]

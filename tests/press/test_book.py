@@ -62,7 +62,8 @@ def test_the_site_is_whole(small_book: Book) -> None:
     assert page.count("fig-du2019-linear-rate") >= 2
     assert "companion run du2019/linear_rate" in page
     assert {p.name for p in (site / "figures").iterdir()} == {
-        f"du2019-linear-rate.{kind}" for kind in FILES
+        *(f"du2019-linear-rate.{kind}" for kind in FILES),
+        "du2019-linear-rate-narrow.svg",
     }
 
 

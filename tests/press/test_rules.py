@@ -53,6 +53,8 @@ def test_every_mistake_of_a_newcomer_has_its_sentence(scratch: Path) -> None:
     edit(experiments / "linear_rate.py", '"du2019-thm4.1": ', '"du2019-thm4.l": ')
     edit(experiments / "gradient.py", "EXPECTED: dict", "EXPECTS: dict")
     edit(experiments / "step_size.py", "def cost(", "def costs(")
+    edit(experiments / "output_layer.py", "def summary(", "def summaries(")
+    edit(experiments / "gradient_flow.py", '"du2019-lem3.4": Lie(', '"du2019-lem3.5": Lie(')
     edit(experiments / "positivity.py", '"du2019-ass3.1": "holds"', '"du2019-ass3.1": "true"')
     edit(
         experiments / "gram_stability.py",
@@ -86,6 +88,8 @@ def test_every_mistake_of_a_newcomer_has_its_sentence(scratch: Path) -> None:
         "linear_rate.py judges 'du2019-thm4.1', which is not in its EXPECTED.",
         "experiments/du2019/gradient.py declares no EXPECTED",
         "step_size.py declares no function cost(settings)",
+        "output_layer.py declares no function summary(settings)",
+        "gradient_flow.py has no control for du2019-lem3.4; write CONTROLS",
         "positivity.py expects 'true' of du2019-ass3.1; an outcome is",
         "no chapter shows du2019-linear-rates",
         "there is no figure 'du2019-linear-rate'; did you mean 'du2019-linear-rates'?",

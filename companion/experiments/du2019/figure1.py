@@ -268,7 +268,7 @@ def _reproduction(settings: Settings, found: xr.Dataset) -> Verdict:
         "three standard deviations of the difference of two runs, plus "
         f"{READING} for reading the figure: "
         + ", ".join(f"{float(allowed.sel(width=width)):.3f}" for width in gaps),
-        slack_factor(min(float(allowed.sel(width=m)) / abs(gap) for m, gap in gaps.items()), 1),
+        slack_factor(1, max(abs(gap) / float(allowed.sel(width=m)) for m, gap in gaps.items())),
     )
     return claim(
         "du2019-fig1a",

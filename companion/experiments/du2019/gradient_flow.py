@@ -2,7 +2,7 @@
 
 Refuted by a time at which the misfit lies above that bound, by a weight that leaves the ball of
 Lemma 3.3 while lambda_min(H) >= lambda_0 / 2, or by a drift of H that falls more slowly with the
-width than Remark 3.1 says.
+width than Remark 3.1 says. The camera-ready's ball, half as large, is refuted by one input.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ from companion.experiments.du2019._flows import (
 )
 from companion.experiments.du2019._problem import Problem, draw
 from companion.experiments.du2019._regime import needed_width, unmet
-from companion.lab.checks import at_least, at_most, claim, exponent_at_most
+from companion.lab.checks import at_least, at_most, claim, exponent_at_most, exponent_near
 from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import exponent, spread
@@ -38,8 +38,12 @@ EXPECTED: dict[str, Outcome] = {
     "du2019-thm3.2": "outside-regime",
     "du2019-rem3.1b": "holds",
     "du2019-lem3.3": "holds",
+    "du2019-lem3.3-camera-ready": "fails",
+    "du2019-lem3.3-exponent": "holds",
     "du2019-lem3.4": "outside-regime",
 }
+# What the solver may be off by in the example with one input, as a share.
+SOLVER = 1e-3
 
 
 class Settings(FlowSettings):
@@ -151,66 +155,135 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
 
 
 def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
-    """Bounds at every recorded time; exponents in the width and in the step size."""
+    """Bounds at every recorded time; exponents in the width."""
     outside = unmet(needed_width(theorem_3_2_width, settings, found), max(settings.widths))
-    shares, least, rates = bound_shares(found), least_ratios(found), _rates(found)
-    kept = _ball_shares(settings, found)
-    one_input = float(found.one_input_distance) / _one_input_radius(found)
     return [
-        claim(
-            "du2019-thm3.2",
-            r"$\lVert u(t)-y\rVert^2\le e^{-\lambda_0t}\lVert u(0)-y\rVert^2$ at every $t$",
-            at_most("share of the bound after time 0", shares),
-            outside=outside,
-            holds=rf"The rate at the end is $2\lambda_{{\min}}(H(t))$ times "
-            f"{spread(rates.isel(width=0))} at the least width and "
-            f"{spread(rates.isel(width=-1))} at the largest. The misfit stays below the bound at "
-            "every recorded time and width.",
-            fails="The misfit is above the bound at a recorded time.",
-        ),
-        claim(
-            "du2019-rem3.1b",
-            r"$\sup_t\lVert H(t)-H(0)\rVert_2=O(m^{-1/2})$",
-            exponent_at_most(
-                r"the drift over $\lVert y-u(0)\rVert$ in m", farthest(found, "drift"), -0.5, 0.1
-            ),
-            holds="The Gram matrix moves less in wider networks, at least as fast as the remark "
-            f"says; at the largest width by {spread(found.drift.max('time').isel(width=-1))}. The "
-            "constant of the remark is not named and not judged.",
-            fails="The drift of the Gram matrix falls more slowly with the width than the remark "
-            "says.",
-        ),
-        claim(
-            "du2019-lem3.3",
-            r"$\max_r\lVert w_r(t)-w_r(0)\rVert\le 2\sqrt n\lVert y-u(0)\rVert/(\sqrt m\lambda_0)$",
-            at_most("share of the bound", under(least >= 0.5, kept)),
-            at_most("share of it with one input (0.001 for the solver)", one_input, 1.001, ".4f"),
-            exponent_at_most(
-                r"the distance over $\lVert y-u(0)\rVert$ in m", farthest(found), -0.5, 0.1
-            ),
-            outside=never(least >= 0.5),
-            holds="Where its hypothesis was measured to be true no weight leaves the ball; an "
-            "example with one input shows that the factor 2, lost in the camera-ready, is needed "
-            f"and sharp: without it the share is {2 * one_input:.4f}.",
-            fails="A weight leaves the ball although the hypothesis was measured to be true, or "
-            r"the distance falls more slowly than $m^{-1/2}$.",
-        ),
-        claim(
-            "du2019-lem3.4",
-            r"$\lambda_{\min}(H(t))\ge\lambda_0/2$, the distances of Lemma 3.3 and the rate of "
-            r"Theorem 3.2 for all $t$ once $R'<R$",
-            at_least(
-                r"$\lambda_{\min}(H(t))/\lambda_0$ at the least width", least.isel(width=0), 0.5
-            ),
-            at_least("at the others", least.isel(width=slice(1, None)), 0.5),
-            at_most("share of the rate's bound", shares),
-            at_most("share of the distances' bound", kept),
-            outside=outside,
-            holds=r"The least eigenvalue never comes near $\lambda_0/2$.",
-            fails=r"The least eigenvalue falls below $\lambda_0/2$, a weight leaves the ball, or "
-            "the misfit exceeds the bound.",
-        ),
+        _rate(found, outside),
+        _drift(found),
+        _distances(settings, found),
+        _camera_ready(settings, found),
+        _exponent(found),
+        _bootstrap(settings, found, outside),
     ]
+
+
+def _rate(found: xr.Dataset, outside: str) -> Verdict:
+    rates = _rates(found)
+    return claim(
+        "du2019-thm3.2",
+        r"At every time $t$, $\lVert u(t)-y\rVert^2\le e^{-\lambda_0t}\lVert u(0)-y\rVert^2$",
+        at_most("share of the bound that the misfit reaches after time 0", bound_shares(found)),
+        outside=outside,
+        holds="In every flow the misfit is below the bound at every recorded time. At the end its "
+        rf"rate is $2\lambda_{{\min}}(H(t))$ times {spread(rates.isel(width=0))} at the least "
+        f"width and {spread(rates.isel(width=-1))} at the largest.",
+        fails="At a recorded time the misfit is above the bound.",
+    )
+
+
+def _drift(found: xr.Dataset) -> Verdict:
+    widest = found.drift.max("time").isel(width=-1)
+    return claim(
+        "du2019-rem3.1b",
+        r"$\sup_t\lVert H(t)-H(0)\rVert_2=O(m^{-1/2})$, with a constant that is not named",
+        exponent_at_most(
+            r"$\sup_t\lVert H(t)-H(0)\rVert_2$, over $\lVert y-u(0)\rVert$, in the width $m$",
+            farthest(found, "drift"),
+            -0.5,
+            0.1,
+        ),
+        holds="The Gram matrix moves less in wider networks, and falls with the width at least as "
+        f"fast as the remark says; in the widest it moves by {spread(widest)}.",
+        fails="The drift of the Gram matrix falls more slowly with the width than the remark says.",
+    )
+
+
+def _distances(settings: Settings, found: xr.Dataset) -> Verdict:
+    """The lemma with the draft's factor 2, in the flows that meet its hypothesis."""
+    met = least_ratios(found) >= 0.5
+    return claim(
+        "du2019-lem3.3",
+        r"While $\lambda_{\min}(H)\ge\lambda_0/2$, no weight moves farther than "
+        r"$R'=2\sqrt n\,\lVert y-u(0)\rVert/(\sqrt m\,\lambda_0)$, and the rate of Theorem 3.2 "
+        "holds",
+        at_most(
+            "share of $R'$ that the farthest weight moves",
+            under(met, _ball_shares(settings, found)),
+        ),
+        at_most(
+            "share of the rate's bound that the misfit reaches", under(met, bound_shares(found))
+        ),
+        at_most(
+            f"share of $R'$ in an example with one input, where it is sharp and {SOLVER:g} is "
+            "allowed for the solver",
+            _one_input_share(found),
+            1 + SOLVER,
+            ".5f",
+        ),
+        outside=never(met),
+        holds=f"In all of the {int(met.sum())} flows that meet the hypothesis ({met.size} were "
+        "run) no weight leaves the ball and the misfit stays below its bound. An example with one "
+        "input reaches the radius, so that no smaller constant would do.",
+        fails="A weight leaves the ball or the misfit its bound although the hypothesis was "
+        "measured to be true.",
+    )
+
+
+def _camera_ready(settings: Settings, found: xr.Dataset) -> Verdict:
+    """The same with half the radius, as the camera-ready prints it."""
+    met, share = least_ratios(found) >= 0.5, 2 * _one_input_share(found)
+    return claim(
+        "du2019-lem3.3-camera-ready",
+        r"The same with $R'=\sqrt n\,\lVert y-u(0)\rVert/(\sqrt m\,\lambda_0)$, half the radius",
+        at_most(
+            "share of that radius that the farthest weight moves in the flows on drawn data",
+            under(met, 2 * _ball_shares(settings, found)),
+        ),
+        at_most("share of it in the example with one input", share, 1 + SOLVER, ".5f"),
+        holds="Neither the flows on drawn data nor the example with one input leave the smaller "
+        "ball.",
+        fails="The flows on drawn data stay far inside, but with one input and four units, where "
+        r"$\lambda_{\min}(H(t))=\lambda_0/2$ at all times, a weight moves "
+        f"{number(share, '.4f')} times that radius: the factor 2, which the draft has, is needed. "
+        "Nothing else in the paper changes, as its widths are stated up to constants.",
+    )
+
+
+def _exponent(found: xr.Dataset) -> Verdict:
+    """What the lemma does not say: that distances follow the shape of its radius."""
+    return claim(
+        "du2019-lem3.3-exponent",
+        r"The farthest weight moves like $m^{-1/2}$, as the radius $R'$ does",
+        exponent_near(
+            r"$\max_r\lVert w_r(t)-w_r(0)\rVert$, over $\lVert y-u(0)\rVert$, in the width $m$",
+            farthest(found),
+            -0.5,
+            0.1,
+        ),
+        holds="The farthest weight moves by a small share of the radius, but with its power of "
+        "the width.",
+        fails="The farthest weight moves with another power of the width than the radius.",
+    )
+
+
+def _bootstrap(settings: Settings, found: xr.Dataset, outside: str) -> Verdict:
+    least = least_ratios(found)
+    return claim(
+        "du2019-lem3.4",
+        r"At all times $\lambda_{\min}(H(t))\ge\lambda_0/2$, the distances of Lemma 3.3 and the "
+        "rate of Theorem 3.2, once $R'<R$",
+        at_least(
+            r"$\lambda_{\min}(H(t))/\lambda_0$ at the least width", least.isel(width=0), 0.5, ".2f"
+        ),
+        at_least("the same at the larger widths", least.isel(width=slice(1, None)), 0.5, ".2f"),
+        at_most("share of the rate's bound that the misfit reaches", bound_shares(found)),
+        at_most("share of $R'$ that the farthest weight moves", _ball_shares(settings, found)),
+        outside=outside,
+        holds=r"At all recorded times the least eigenvalue is far above $\lambda_0/2$, and both "
+        "bounds are kept.",
+        fails=r"The least eigenvalue falls below $\lambda_0/2$, a weight leaves the ball, or "
+        "the misfit exceeds its bound.",
+    )
 
 
 def _ball_shares(settings: Settings, found: xr.Dataset) -> xr.DataArray:
@@ -226,6 +299,11 @@ def _ball_shares(settings: Settings, found: xr.Dataset) -> xr.DataArray:
 def _one_input_radius(found: xr.Dataset) -> float:
     """The draft's R' of that network; the camera-ready's is half of it."""
     return lemma_3_3_distance(1, 4, 0.5, float(found.one_input_misfit))
+
+
+def _one_input_share(found: xr.Dataset) -> float:
+    """Of the draft's R'."""
+    return float(found.one_input_distance) / _one_input_radius(found)
 
 
 def _rates(found: xr.Dataset) -> xr.DataArray:
@@ -258,6 +336,14 @@ CONTROLS = {
     "du2019-lem3.3": Lie(
         "all distances are multiplied by what puts the largest 1 % outside the ball",
         _outside_the_ball,
+    ),
+    "du2019-lem3.3-camera-ready": Lie(
+        "in the example with one input the weight moves half as far",
+        lambda settings, found: found.assign(one_input_distance=found.one_input_distance / 2),
+    ),
+    "du2019-lem3.3-exponent": Lie(
+        "every distance is multiplied by $m^{1/4}$",
+        lambda settings, found: found.assign(distance=found.distance * found.width**0.25),
     ),
     "du2019-lem3.4": Lie(
         r"all eigenvalues are multiplied by what brings the least down to $0.49\,\lambda_0$",

@@ -29,7 +29,7 @@ from companion.lab.fits import contraction, exponent, spread
 from companion.lab.results import Check, Outcome, Verdict
 from companion.lab.settings import Positive, Probability, SeveralSizes, Size, SphereSettings
 from companion.lab.sweep import Variables, sweep
-from companion.lab.words import listed, number
+from companion.lab.words import listed, number, on_sphere
 from companion.linearised import changes
 from companion.monitors import Record, misfit, unit_distances
 
@@ -75,9 +75,8 @@ def summary(settings: Settings) -> str:
     s = settings
     return (
         f"Gradient descent for {s.steps} steps at {listed(_step_sizes(s))} on networks with "
-        f"$m$ = {listed(s.widths)} hidden units, from each of {s.seeds} seeds; every seed "
-        f"draws its own $n={s.count}$ inputs, uniform on the sphere in dimension "
-        f"$d={s.dimension}$, with labels from $N(0,1)$, and every width its own network."
+        f"$m$ = {listed(s.widths)} hidden units, from each of {s.seeds} seeds; every seed draws "
+        f"its own {on_sphere(s.count, s.dimension)}, and every width its own network."
     )
 
 

@@ -31,7 +31,7 @@ from companion.lab.settings import (
     SphereSettings,
 )
 from companion.lab.sweep import Variables, sweep
-from companion.lab.words import listed, number
+from companion.lab.words import listed, number, on_sphere
 from companion.monitors import unit_distances
 
 EXPECTED: dict[str, Outcome] = {
@@ -74,8 +74,8 @@ def summary(settings: Settings) -> str:
     return (
         f"Each of {s.steps} steps of gradient descent taken apart, at {listed(_step_sizes(s))}, "
         f"for networks with $m$ = {listed(s.widths)} hidden units, from each of {s.seeds} seeds; "
-        f"every seed draws its own $n={s.count}$ inputs, uniform on the sphere in dimension "
-        f"$d={s.dimension}$, with labels from $N(0,1)$, and every width its own network."
+        f"every seed draws its own {on_sphere(s.count, s.dimension)}, and every width its own "
+        "network."
     )
 
 

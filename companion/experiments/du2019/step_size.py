@@ -73,13 +73,13 @@ PAPER = Settings(
 def summary(settings: Settings) -> str:
     """What is bisected for, counts, widths, seeds and data."""
     s = settings
+    count, width = (sizes[len(sizes) // 2] for sizes in (s.counts, s.widths))
     return (
-        "A bisection for the largest step size at which the squared residual falls at each of "
-        f"{s.steps} steps, to {s.resolution:g} of it, for $n$ = {listed(s.counts)} inputs at "
-        f"$m={s.widths[len(s.widths) // 2]}$ and for $m$ = {listed(s.widths)} hidden units at "
-        f"$n={s.counts[len(s.counts) // 2]}$, from each of {s.seeds} seeds; every seed draws its "
-        f"own inputs, uniform on the sphere in dimension $d={s.dimension}$, with labels from "
-        "$N(0,1)$."
+        f"A bisection, to within {100 * s.resolution:g} %, for the largest step size at which the "
+        f"squared residual falls at each of {s.steps} steps, for $n$ = {listed(s.counts)} inputs "
+        f"at $m={width}$ and for $m$ = {listed(s.widths)} hidden units at $n={count}$, from each "
+        f"of {s.seeds} seeds; every seed draws its own inputs, uniform on the sphere in dimension "
+        f"$d={s.dimension}$, with labels from $N(0,1)$."
     )
 
 
@@ -223,7 +223,7 @@ def _edge(settings: Settings, found: xr.Dataset) -> Verdict:
     return claim(
         "du2019-thm4.1-eta-edge",
         r"The largest stable step size is at least $2/(\lambda_{\max}(H^\infty)+\lambda_0/4)$, in "
-        f"which no width appears; the bisection finds it to {s.resolution:.0%}.",
+        f"which no width appears; the bisection finds it to within {100 * s.resolution:g} %.",
         at_least(
             "the largest stable step size, over that floor",
             found.largest / floor(found),

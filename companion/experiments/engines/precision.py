@@ -22,7 +22,7 @@ from companion.lab.experiment import Cost, Values
 from companion.lab.results import Answer, Check, Outcome, Verdict
 from companion.lab.settings import Count, Dimension, Positive, SeededSettings, Size
 from companion.lab.sweep import Variables, sweep
-from companion.lab.words import number
+from companion.lab.words import listed, number
 from companion.losses import CROSS_ENTROPY
 from companion.matmul import Precision, using
 from companion.monitors import Distances, PatternDifference, mean_loss
@@ -32,7 +32,12 @@ from companion.training import train
 EXPECTED: dict[str, Outcome] = {"engines-float32": "holds", "engines-bfloat16": "fails"}
 # tf32 joins them on CUDA, where it exists; it is shown there and no claim is made.
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
-OBSERVABLES = ("loss", "pattern", "frobenius", "spectral")
+OBSERVABLES = {
+    "loss": "the loss",
+    "pattern": "the share of switched units",
+    "frobenius": "the Frobenius distance from the start",
+    "spectral": "the spectral distance from the start",
+}
 SHARE = 0.1
 
 
@@ -154,35 +159,41 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
 
 
 def _judge(settings: Settings, precision: str, most: np.ndarray) -> Verdict:
-    worst = OBSERVABLES[int(most.argmax())]
+    worst = list(OBSERVABLES.values())[int(most.argmax())]
     return claim(
         f"engines-{precision}",
-        f"deviations below {SHARE} of the standard deviation over seeds",
-        _within_share(most, settings.seeds),
-        holds=f"Products in {precision} change none of the four observables by as much as a tenth "
-        "of what another seed changes.",
-        fails=f"Products in {precision} change observables by more than a tenth of what another "
-        f"seed changes, {worst} most.",
+        f"At no step is {listed(OBSERVABLES.values(), 'or')} farther from its value in float64 "
+        f"than {SHARE} of its standard deviation over seeds",
+        *(
+            _within_share(name, float(size), settings.seeds)
+            for name, size in zip(OBSERVABLES.values(), most, strict=True)
+        ),
+        holds=f"The promise is kept: products in {precision} change none of the four observables "
+        "by as much as a tenth of what another initialisation changes.",
+        fails=f"The promise is not kept: products in {precision} change {worst} by more than a "
+        "tenth of what another initialisation changes.",
+        unclear=f"Whether products in {precision} change an observable by more than a tenth of "
+        "what another initialisation changes, so few seeds cannot tell.",
     )
 
 
-def _within_share(most: np.ndarray, seeds: int) -> Check:
-    """Whether all deviations are a tenth or less, as far as so many seeds tell their spread."""
+def _within_share(name: str, most: float, seeds: int) -> Check:
+    """Whether a deviation is a tenth or less, as far as so many seeds tell the spread."""
     tails, freedom = (CONFIDENCE, 1 - CONFIDENCE), seeds - 1
     least, largest = (math.sqrt(freedom / stats.chi2.ppf(tail, freedom)) for tail in tails)
     answer: Answer = "unclear"
-    if (most <= SHARE * least).all():
+    if most <= SHARE * least:
         answer = "yes"
-    elif np.isfinite(most).all() and (most > SHARE * largest).any():
+    elif np.isfinite(most) and most > SHARE * largest:
         answer = "no"
-    pairs = ", ".join(f"{name} {size:.2g}" for name, size in zip(OBSERVABLES, most, strict=True))
+    certain = number(SHARE * least, ".3f", "down")
     return Check(
         answer,
-        f"deviation from float64 in standard deviations, largest of {seeds} seeds and all steps",
-        pairs,
-        f"at most {SHARE} standard deviations, which {seeds} seeds tell up to factors {least:.2f} "
-        f"to {largest:.2f} with {CONFIDENCE:.0%} confidence on either side",
-        slack_factor(SHARE * least, float(most.max())),
+        f"distance of {name} from its value in float64, the largest of {seeds} seeds and all steps",
+        f"{number(most, '.2g', 'up')} standard deviations over seeds",
+        f"at most {SHARE} of one, of which {seeds} seeds are certain with {CONFIDENCE:.0%} "
+        f"confidence up to {certain}",
+        slack_factor(SHARE * least, most),
     )
 
 

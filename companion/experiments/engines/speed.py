@@ -17,12 +17,12 @@ from pydantic import FilePath
 from companion.base.files import read_checked
 from companion.base.inputs import book_file, input_file
 from companion.errors import InputError
-from companion.lab.checks import claim, slack_factor
+from companion.lab.checks import claim, note, slack_factor
 from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.results import Check, Outcome, Verdict
 from companion.lab.settings import Settings as BaseSettings
-from companion.lab.words import listed
+from companion.lab.words import Side, listed, number
 
 EXPECTED: dict[str, Outcome] = {
     "engines-gram": "holds",
@@ -37,6 +37,17 @@ EXPECTED: dict[str, Outcome] = {
 DATA = "benchmarks/two_cores.json"
 MAY_BE_MISSING = ("most",)  # of rows beside which no best product was measured
 GIB = 2**30
+# How a ratio of each measure is read.
+RELATIONS = {"speed-up": "times as fast as", "share": "of the speed of", "time": "times as long as"}
+# The peers, as a sentence names them.
+BESIDE = {
+    "neural-tangents": "the reference implementation",
+    "torch.func": "the contraction of Jacobians in torch.func's tutorial",
+    "best product": "the machine's best matrix product",
+    "torch.optim.SGD": "torch.optim.SGD on autograd",
+    "jax.jit": "jax's compiled gradient",
+    "bare step": "the same step without records",
+}
 # Claim -> work and peer of the rows that decide it.
 ROWS = {
     "engines-gram": ("gram", "neural-tangents"),
@@ -174,14 +185,15 @@ def rows_of(columns: Mapping[Any, Any]) -> list[dict[str, Any]]:
 
 
 def sizes_of(row: dict[str, Any]) -> str:
-    """E.g. `40 x (n=100, d=3072, m=8, depth=4)`."""
-    sizes = ", ".join(f"{name}={row[name]}" for name in ("n", "d", "m", "depth") if row[name])
-    return f"{row['networks']} x ({sizes})" if row["networks"] else f"({sizes})"
+    """E.g. `$n=100$, $d=3072$, $m=8$, depth 4, 40 networks`."""
+    sizes = [f"${name}={row[name]}$" for name in ("n", "d", "m") if row[name]]
+    networks = [f"{row['networks']} networks"] if row["networks"] else []
+    return ", ".join([*sizes, f"depth {row['depth']}", *networks])
 
 
-def worded(row: dict[str, Any], ratio: float) -> str:
+def worded(row: dict[str, Any], ratio: float, rounded: Side = "") -> str:
     """A ratio as the row's measure says it: a factor, or a share of the machine's best."""
-    return f"{100 * ratio:.0f} %" if row["measure"] == "share" else f"{ratio:.3g}x"
+    return number(ratio, ".0%" if row["measure"] == "share" else ".3g", rounded)
 
 
 def values(settings: Settings, found: xr.Dataset) -> Values:
@@ -203,7 +215,7 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
 
 
 def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
-    """A promise holds if all rows of its work and peer reached their targets."""
+    """A promise is kept if all rows of its work and peer reached their targets."""
     rows = rows_of(found)
     return [
         _judge(promise, [r for r in rows if (r["work"], r["peer"]) == wanted])
@@ -215,32 +227,51 @@ def _judge(promise: str, rows: list[dict[str, Any]]) -> Verdict:
     if not rows:
         return claim(
             promise,
-            "its target",
-            Check("unclear", "ratio", "not in this file", "a run of it"),
+            "Its target",
+            Check("unclear", "the ratio", "not in this file", "that it was measured"),
             holds="",
             fails="",
             unclear="The benchmark was not run for this work.",
         )
-    missed = [sizes_of(row) for row in rows if not row["met"]]
+    beside = f"{BESIDE[rows[0]['peer']]} ({rows[0]['versions']})"
+    missed = [f"$n={row['n']}$" for row in rows if not row["met"]]
+    bounds = dict.fromkeys(worded(row, row["bound"]) for row in rows)
     most = [f"{row['most']:.0f}" for row in rows if np.isfinite(row["most"])]
-    roof = f" The machine's best product would allow {' and '.join(most)} at most." if most else ""
-    sign = "at most" if rows[0]["measure"] == "time" else "at least"
-    peaks = [f"; {row['peak_bytes'] / GIB:.2f} GiB" for row in rows if promise == "engines-roof"]
-    beside = f"Beside {rows[0]['peer']} ({rows[0]['versions']}) the promise is"
+    roof = (
+        f" At the speed of the machine's best product {listed(most)} would be the most."
+        if most
+        else ""
+    )
     return claim(
         promise,
-        f"{sign} " + ", ".join(f"{worded(row, row['bound'])} at {sizes_of(row)}" for row in rows),
-        Check(
-            "no" if missed else "yes",
-            "ours beside the peer's",
-            ", ".join(f"{worded(row, row['ratio'])} at {sizes_of(row)}" for row in rows)
-            + "".join(peaks),
-            "the target at every size, in the median of one run in which the sides take turns",
-            slack_factor(min(map(_reach, rows)), 1),
+        f"{_side(rows[0]).capitalize()} {listed(bounds)} {RELATIONS[rows[0]['measure']]} {beside}",
+        *map(_check, rows),
+        *(
+            note(f"At most {number(row['peak_bytes'] / GIB, '.2f', 'up')} GiB of memory were taken")
+            for row in rows
+            if promise == "engines-roof"
         ),
-        holds=f"{beside} kept at every size.",
-        fails=f"{beside} not kept at {', '.join(missed)}.{roof}",
+        holds=f"The promise beside {beside} is kept at every size.",
+        fails=f"The promise beside {beside} is not kept at {listed(missed or ['any size'])}.{roof}",
     )
+
+
+def _check(row: dict[str, Any]) -> Check:
+    """One row; its median ratio of one session."""
+    relation = RELATIONS[row["measure"]]
+    beyond: Side = "up" if row["measure"] == "time" else "down"
+    return Check(
+        "yes" if row["met"] else "no",
+        f"median of one session in which both sides take turns, at {sizes_of(row)}",
+        f"{worded(row, row['ratio'], beyond)} {relation} the peer",
+        f"{_side(row)} {worded(row, row['bound'])}",
+        slack_factor(_reach(row), 1),
+    )
+
+
+def _side(row: dict[str, Any]) -> str:
+    """On which side of its bound a ratio has to be."""
+    return "at most" if row["measure"] == "time" else "at least"
 
 
 def _reach(row: dict[str, Any]) -> float:

@@ -8,6 +8,10 @@ from companion.figures.style import CYCLE, MARKERS
 from companion.figures.words import over_seeds, powers, said
 from companion.lab.results import Result
 
+SHOWS = {
+    "du2019-deep-conj": "du2019-deep-gram",
+}
+
 DRIFT = ("largest drift of a layer's Gram matrix", r"$\max_k\|G^{(h)}(k)-G^{(h)}(0)\|_2$")
 
 

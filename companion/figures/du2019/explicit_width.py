@@ -6,6 +6,10 @@ from companion.figures.words import ends, over_seeds, said
 from companion.lab.results import Result
 from companion.lab.words import listed, number
 
+SHOWS = {
+    "du2019-width-explicit": "du2019-inside-the-regime",
+}
+
 # Widths of Figure 1 of the paper.
 FIGURE_1 = (500, 8000)
 TIME = ("time t, or step size times k", r"time t, or $\eta k$")

@@ -13,6 +13,10 @@ from companion.lab.catalog import published
 from companion.lab.results import Result
 from companion.lab.words import listed
 
+SHOWS = {
+    "du2019-fig1a-stated": "du2019-fig1a",
+}
+
 # On top of our curves, which they may lie on: a dot at every tenth of the points of the line.
 PUBLISHED: Any = {
     "ls": ":", "lw": 1.3, "marker": "o", "ms": 3.5, "mfc": "white", "mew": 1, "markevery": 10
@@ -147,7 +151,7 @@ def _as_published(
     )
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
         name = f"m = {width}"
-        named = {"label": name} if together else {"end": name}
+        named: dict[str, Any] = {"label": name} if together else {"end": name}
         fixed.curve(name, epochs, samples[:, index, 0], color, **named)
         inferred.curve(name, epochs, samples[:, index, 1], color, end=name)
     shown = [width for width in widths if f"width_{width}" in curves]

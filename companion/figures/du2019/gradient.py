@@ -9,6 +9,12 @@ from companion.figures.style import FAINT, MARKERS, by_size
 from companion.figures.words import over_seeds, said, spoken
 from companion.lab.results import Result
 
+SHOWS = {
+    "du2019-eq1-4": "du2019-gradient-differences",
+    "du2019-algo-gd": "du2019-recursion-without-flips",
+    "du2019-algo-gd-flips": "du2019-recursion-without-flips",
+}
+
 
 def gradient_differences(result: Result) -> Drawing:
     """Distance of central differences from eq. (4) against their step, with the rounding limit."""
@@ -74,5 +80,6 @@ def recursion_without_flips(result: Result) -> Drawing:
             f"{spoken(result.values['still_gap'], 1, 'up')}; the others stay within their bound "
             f"and reach {spoken(result.values['moved_gap'])}.",
             "du2019-algo-gd",
+            "du2019-algo-gd-flips",
         ),
     )

@@ -8,6 +8,13 @@ from companion.figures.style import BLUE, FAINT, INK, RED, by_size
 from companion.figures.words import over_seeds, powers, said, spoken
 from companion.lab.results import Result
 
+SHOWS = {
+    "du2019-thm3.2": "du2019-gradient-flow",
+    "du2019-rem3.1b": "du2019-gradient-flow",
+    "du2019-lem3.3": "du2019-gradient-flow",
+    "du2019-lem3.3-exponent": "du2019-gradient-flow",
+}
+
 
 def gradient_flow(result: Result) -> Drawing:
     """Misfit in time under the bound and the linearised curve; how far H and W move with width."""

@@ -10,6 +10,12 @@ from companion.figures.words import over_seeds, said
 from companion.lab.results import Result
 from companion.lab.words import number
 
+SHOWS = {
+    "du2019-thm4.1": "du2019-linear-rate",
+    "du2019-cond4.1": "du2019-linear-rate",
+    "du2019-thm4.1-rate": "du2019-linear-rate",
+}
+
 RATIO = ("squared residual over that of the step before", r"$\|u(k)-y\|^2\,/\,\|u(k-1)-y\|^2$")
 
 

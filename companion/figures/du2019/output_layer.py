@@ -11,6 +11,11 @@ from companion.figures.words import over_seeds, said
 from companion.lab.results import Result
 from companion.lab.words import number
 
+SHOWS = {
+    "du2019-fn-outputlayer-fit": "du2019-output-layer",
+    "du2019-fn-outputlayer-function": "du2019-output-layer",
+}
+
 # Misfits below this are drawn at it: they are rounding.
 FLOOR = 1e-16
 SHARE = ("share of misfit left", r"$\|u-y\|^2$ after, over before")
@@ -21,7 +26,8 @@ BY_OUTPUT = ("prediction with the output layer trained", "output layer trained: 
 def output_layer(result: Result) -> Drawing:
     """Misfit left by either way of training against the width, and the two predictors compared."""
     a, s = result.arrays, result.settings
-    widths, start, claim = s["widths"], a["start"], "du2019-fn-outputlayer"
+    widths, start = s["widths"], a["start"]
+    claims = ("du2019-fn-outputlayer-fit", "du2019-fn-outputlayer-function")
     canvas = Canvas(2)
     left = canvas.panel("misfit", WIDTH, SHARE, log="xy")
     for name, key, color, mark in (
@@ -52,7 +58,7 @@ def output_layer(result: Result) -> Drawing:
             result,
             "The output layer alone fits all labels from $m=n$ on; the two ways of training do "
             "not find one function.",
-            claim,
+            *claims,
         ),
         "Left, three curves against the width, with dotted lines at m = n and md = n. Right, a "
         "cloud of points about a dashed diagonal. "
@@ -60,6 +66,6 @@ def output_layer(result: Result) -> Drawing:
             result,
             "The optimum of output-layer training drops to rounding exactly at m = n; the points "
             "are scattered about the diagonal.",
-            claim,
+            *claims,
         ),
     )

@@ -10,6 +10,11 @@ from companion.figures.words import said
 from companion.lab.results import Result
 from companion.lab.words import number
 
+SHOWS = {
+    "du2019-decomp": "du2019-proof-budget",
+    "du2019-decomp-net": "du2019-proof-budget",
+}
+
 TERMS = (
     r"earned, $2\eta e^\top He$",
     r"$H^\perp$",

@@ -10,6 +10,10 @@ from companion.figures.words import ends, over_seeds, said, spoken
 from companion.lab.results import Result
 from companion.lab.words import number
 
+SHOWS = {
+    "du2019-digits": "du2019-digits-decay",
+}
+
 EIGENVALUE = ("eigenvalue of H-infinity", r"eigenvalue $\lambda_j$ of $H^\infty$")
 
 

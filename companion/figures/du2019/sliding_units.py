@@ -1,12 +1,20 @@
 """Figures of the experiment du2019/sliding_units."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from companion.figures.panels import AT_X, Canvas, Drawing, Panel
+from companion.figures.panels import AT_X, Canvas, Drawing, Panel, entry
 from companion.figures.style import BLUE, FAINT, GREEN, INK, RED, by_size
-from companion.figures.words import said
+from companion.figures.words import over_seeds, said, spoken
 from companion.lab.results import Result
+from companion.lab.words import number
+
+SHOWS = {
+    "du2019-eq5-7": "du2019-sliding-units",
+    "du2019-fn-inclusion": "du2019-sliding-units",
+}
 
 ALONG = ("w.x_1", r"$w^\top x_1$")
 ACROSS = ("part of w across x_1", r"part of $w$ across $x_1$")
@@ -15,6 +23,7 @@ STEPS = ("steps for the same time", "steps for the same time")
 MISSED = ("share missed", "share of the change that is missed")
 # For how long the arrows let a velocity go on.
 _ARROW = 0.35
+_DOT: Any = {"marker": "o", "ms": 4}
 
 
 def one_unit(result: Result) -> Drawing:
@@ -38,16 +47,18 @@ def one_unit(result: Result) -> Drawing:
         left.arrow(name, (base[0], base[1]), (tip[0], tip[1]), color)
     left.note("inactive,\n$w^\\top x_1<0$", (path[0, 0, 0], 0.85), BLUE, (0, 0), xycoords=AT_X)
     left.note("active,\n$w^\\top x_1>0$", (0.5 * path[1, 0, 0], 0.85), RED, (0, 0), xycoords=AT_X)
+    left.note("kink", (0, 0), FAINT, (4, 4), xycoords=AT_X)
+    right.note("kink", (a["clock"][-1], 0), FAINT, (0, -6), ha="right", va="top")
     left.note("slides", (0, kink[1]), GREEN, (8, 24))
     right.note("starts active", (0, path[1, 0, 0]), INK, (14, -6))
     right.note("starts inactive", (0, path[0, 0, 0]), INK, (14, 0))
     return canvas.drawing(
-        "One unit and two inputs; gradient descent with small steps. Left: the weight vector from "
-        "both sides. The velocity points at the kink of $x_1$ where the unit is inactive (blue) "
-        "and where it is active (red); on the kink what is left is their mean with weights "
-        "$1-\\theta$ and $\\theta$ (green), along the kink. Right: $w^\\top x_1$ comes to zero "
-        f"and stays. The unit is then active at $x_1$ in a share {v['theta']:.3f} of the steps; "
-        f"the fraction that keeps it on the kink is $\\theta={v['theta_solved']:.3f}$.",
+        "One unit and two inputs; gradient descent with small steps. Left, the weight vector from "
+        "both sides. The velocity (arrows) points at the kink of $x_1$ where the unit is inactive "
+        "and where it is active; on the kink what is left is their mean with weights $1-\\theta$ "
+        "and $\\theta$, which points along the kink. Right, $w^\\top x_1$ comes to zero and stays. "
+        f"The unit is then active at $x_1$ in a share of {number(v['theta'], '.3f')} of the steps; "
+        f"the fraction that keeps it on the kink is $\\theta=$ {number(v['theta_solved'], '.3f')}.",
         "Left, two paths that meet on a vertical line and go on along it, with an arrow towards "
         "the line from either side and one along it. Right, the distance from that line in time: "
         "from either side it falls to zero and stays there.",
@@ -62,23 +73,25 @@ def sliding_units(result: Result) -> Drawing:
     left = canvas.panel("steps", STEPS, MISSED, log="xy", title="step by step, with indicators")
     right = canvas.panel("windows", STEPS, MISSED, log="xy", title="window by window")
     main, control = a["missed"]
-    _by_width(left, "inputs on the sphere", windows**2, widths, main, "-", named=True)
+    _by_width(left, "inputs on the sphere", windows**2, widths, main, "-")
     _by_width(left, "control", windows**2, widths, control, "--")
-    left.note("control", (windows[0] ** 2, control[:, -1, 0].mean()), INK, (4, -16))
     _by_width(right, "indicators", windows**2, widths, a["indicator"][0], "-")
     _by_width(right, "fractions", windows**2, widths, a["fraction"][0], ":")
-    right.note("indicators", (windows[0] ** 2, a["indicator"][0, :, 0, 0].mean()), INK, (4, 8))
-    right.note("fractions", (windows[0] ** 2, a["fraction"][0, :, -1, 0].mean()), INK, (4, -16))
-    for panel in (left, right):
+    for panel, solid, broken, style in (
+        (left, "sphere", "control", "--"),
+        (right, "indicators", "fractions", ":"),
+    ):
         panel.sizes(windows**2)
+        kinds = [entry(solid, ls="-", **_DOT), entry(broken, ls=style, **_DOT)]
+        panel.legend("lower left", handles=kinds)
     return canvas.drawing(
-        "What is missed of the changes of $u$, mean and range over "
-        f"{main.shape[0]} seeds. Left: by $\\eta H(k)(y-u(k))$, step by step; solid where units "
-        "slide, dashed in the control, where none can. Between the two largest "
-        f"numbers of steps the share falls to {v['last_factor']:.2f} of itself, in the control "
-        f"to {v['control_last_factor']:.2f}. "
+        f"The share of the changes of $u$ that is missed, {over_seeds(main)}. Left, by "
+        "$\\eta H(k)(y-u(k))$, step by step; solid where units slide, dashed in the control, where "
+        "none can. Between the two largest numbers of steps the share "
+        f"falls to {number(v['last_factor'], '.2f')} of itself, in the control to "
+        f"{number(v['control_last_factor'], '.2f')}. "
         + said(result, "No step size removes it.", "du2019-eq5-7", outcomes=("fails",))
-        + " Right: of whole windows, as many as each has steps, by the indicators of every step "
+        + " Right, of whole windows, as many as each has steps, by the indicators of every step "
         "(solid) and by the share of time that each pair is active (dotted). "
         + said(result, "With these fractions it vanishes.", "du2019-fn-inclusion"),
         "Left, a solid and below it a dashed curve per width. "
@@ -91,16 +104,15 @@ def sliding_units(result: Result) -> Drawing:
         + " Right, a solid and below it a dotted curve per width. "
         + said(result, "The dotted ones fall.", "du2019-fn-inclusion")
         + " Wider networks lie lower. "
-        f"The curves of the widest end at {main[:, -1, -1].mean():.2g} and "
-        f"{a['fraction'][0, :, -1, -1].mean():.2g}.",
+        f"The curves of the widest end at {spoken(main[:, -1, -1].mean())} and "
+        f"{spoken(a['fraction'][0, :, -1, -1].mean())}.",
     )
 
 
 def _by_width(
-    panel: Panel, kind: str, steps: ArrayLike, widths: list[int], samples: np.ndarray, style: str,
-    named: bool = False,
-) -> None:  # fmt: skip
-    """A curve for every width; samples of shape (seeds, widths, sizes)."""
+    panel: Panel, kind: str, steps: ArrayLike, widths: list[int], samples: np.ndarray, style: str
+) -> None:
+    """A curve for every width, named if it is solid; samples of shape (seeds, widths, sizes)."""
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
-        name, end = f"{kind}, m = {width}", f"m = {width}" if named else ""
-        panel.curve(name, steps, samples[:, index], color, ls=style, marker="o", ms=4, end=end)
+        name, end = f"{kind}, m = {width}", f"m = {width}" if style == "-" else ""
+        panel.curve(name, steps, samples[:, index], color, ls=style, end=end, **_DOT)

@@ -6,6 +6,11 @@ from companion.figures.words import ends, over_seeds, said
 from companion.lab.results import Result
 from companion.lab.words import number
 
+SHOWS = {
+    "du2019-thm4.1-eta": "du2019-step-size",
+    "du2019-thm4.1-eta-edge": "du2019-step-size",
+}
+
 
 def step_size(result: Result) -> Drawing:
     """Largest stable step size against the number of inputs and the width."""

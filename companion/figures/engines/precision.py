@@ -8,6 +8,11 @@ from companion.figures.words import said
 from companion.lab.results import Result
 from companion.lab.words import listed, number
 
+SHOWS = {
+    "engines-float32": "engines-precision",
+    "engines-bfloat16": "engines-precision",
+}
+
 # What the experiment observes, in words; the shares and distances are against the start.
 OBSERVED = {
     "pattern": "share of activations changed",

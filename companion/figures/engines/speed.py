@@ -10,6 +10,17 @@ from companion.figures.words import spoken
 from companion.lab.results import Result
 from companion.lab.words import listed
 
+SHOWS = {
+    "engines-gram": "engines-benchmark",
+    "engines-gram-torch": "engines-benchmark",
+    "engines-roof": "engines-benchmark",
+    "engines-infinite": "engines-benchmark",
+    "engines-step-torch": "engines-benchmark",
+    "engines-step-jax": "engines-benchmark",
+    "engines-recorded": "engines-benchmark",
+    "engines-fleet": "engines-benchmark",
+}
+
 # What the benchmark measures, in words.
 WORK = {
     "gram": "Gram matrix",

@@ -12,6 +12,7 @@ from companion.errors import InputError
 from companion.experiments.du2019 import _problem, deep_gram
 from companion.experiments.du2019._problem import Problem
 from companion.kernels import layer_grams
+from companion.lab.controls import with_controls
 from companion.networks import draw_du
 from tests.doctoring import doctored, outcomes
 from tests.oracles import deep_jacobians, du_predictions, layer_grams_by_autograd
@@ -182,6 +183,25 @@ def test_noise_does_not_settle_an_exponent(settled):
     noise = np.exp(np.random.default_rng(0).normal(size=(2, 3, 1, 1)))
     lied = judged(settled, drift=lambda drift: drift * noise)
     assert lied["du2019-deep-conj"] == "inconclusive"
+
+
+@pytest.mark.parametrize(("exponent", "outcome"), [(-0.5, "holds"), (-0.15, "holds"), (0, "fails")])
+def test_the_conjecture_states_no_rate(settled, exponent, outcome):
+    """A drift that falls at all is what it expects; one that stays is not."""
+    law = (settled.width.values / 8.0)[:, None, None] ** exponent
+    lied = judged(settled, drift=law * np.array([1.0, 1.1])[:, None, None, None])
+    assert lied["du2019-deep-conj"] == outcome
+
+
+def test_the_judge_sees_the_lie_that_its_card_tells(settled):
+    """On the conjectured power: a matrix that moves alike at all widths."""
+    law = doctored(
+        settled, drift=lambda drift: drift * np.sqrt(settled.width.values / 8)[:, None, None]
+    )
+    (told,) = with_controls(
+        deep_gram.judge(TINY, law), deep_gram.CONTROLS, TINY, law, deep_gram.judge
+    )
+    assert (told.outcome, told.control.outcome) == ("holds", "fails")
 
 
 def test_two_widths_make_no_exponent():

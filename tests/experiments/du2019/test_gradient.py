@@ -13,8 +13,9 @@ from companion.draws import independent_seed
 from companion.experiments.du2019 import gradient
 from companion.experiments.du2019._problem import draw
 from companion.kernels import empirical_gram, lambda_max
+from companion.lab.controls import with_controls
 from companion.networks import ReLUNetwork, draw_du
-from tests.doctoring import outcomes
+from tests.doctoring import doctored, outcomes
 from tests.oracles import (
     descent_by_autograd,
     finite_difference_gradient,
@@ -130,7 +131,7 @@ def test_a_difference_along_one_weight_is_that_weights_derivative():
         ("du2019-eq1-4", "gram_gap"),
         ("du2019-eq1-4", "difference_gap"),
         ("du2019-algo-gd", "recursion_gap"),
-        ("du2019-algo-gd", "flip_excess"),
+        ("du2019-algo-gd-flips", "flip_excess"),
     ],
 )
 def test_each_disagreement_fails(found, claim, name):
@@ -149,15 +150,26 @@ def test_each_disagreement_fails(found, claim, name):
         ("du2019-eq1-4", "gram_gap", 10 * math.sqrt(40 * 3) * EPS),
         ("du2019-eq1-4", "difference_gap", math.sqrt(EPS)),
         ("du2019-algo-gd", "recursion_gap", 10 * math.sqrt(40) * EPS),
-        ("du2019-algo-gd", "flip_excess", 10 * math.sqrt(40) * EPS),
+        ("du2019-algo-gd-flips", "flip_excess", 10 * math.sqrt(40) * EPS),
     ],
 )
 def test_rounding_is_allowed_for_and_no_more(found, claim, name, edge, share, outcome):
     assert judged(found, **{name: share * edge})[claim] == outcome
 
 
-def test_a_run_that_does_not_repeat_fails(found):
-    assert judged(found, repeats=~np.eye(2, dtype=bool))["du2019-algo-gd"] == "fails"
+def test_a_run_that_does_not_repeat_is_told_and_refutes_no_identity(found):
+    once = doctored(found, repeats=~np.eye(2, dtype=bool))
+    verdict = {v.claim: v for v in gradient.judge(TINY, once)}["du2019-algo-gd"]
+    assert verdict.outcome == "holds"
+    assert "4 of 8 runs gave the same weights bit by bit" in verdict.measured
+    assert "8 of 8 runs" in gradient.judge(TINY, found)[1].measured
+
+
+@pytest.mark.parametrize("claim", gradient.EXPECTED)
+def test_the_judge_sees_the_lie_that_its_card_tells(found, claim):
+    verdicts = gradient.judge(TINY, found)
+    told = with_controls(verdicts, gradient.CONTROLS, TINY, found, gradient.judge)
+    assert {v.claim: v.control.outcome for v in told}[claim] == "fails"
 
 
 def test_without_a_still_step_nothing_is_decided(found):

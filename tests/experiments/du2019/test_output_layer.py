@@ -16,6 +16,7 @@ from companion.kernels import (
     infinite_width_gram,
     infinite_width_output_gram,
 )
+from companion.lab.controls import with_controls
 from companion.networks import draw_du
 from tests.doctoring import doctored, outcomes
 from tests.oracles import (
@@ -110,10 +111,10 @@ def test_both_ways_of_training_are_those_of_automatic_differentiation(found):
         for kernel in (infinite_width_output_gram, infinite_width_gram)
     )
     off = [
-        float((change - limit).norm() / limit.norm())
+        float((change - limit).norm() / (by_first - before).norm())
         for change, limit in ((by_output - before, limit_output), (by_first - before, limit_first))
     ]
-    assert float(one.limit_error) == pytest.approx(max(off))
+    np.testing.assert_allclose(one.limit_error, off, rtol=1e-6)
     limits_apart = (limit_output - limit_first).norm() / limit_first.norm()
     assert float(one.limit_difference) == pytest.approx(float(limits_apart))
 
@@ -171,26 +172,36 @@ def test_verdict_holds_where_it_should(settled):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("claim", "name", "value"),
     [
-        ("hessian_change", 1e-3),
-        ("hessian_least", -1e-3),
-        ("gd_output_exact", 5.0),
-        ("least_squares", 1.0),
-        ("least_squares", 0.0),
-        ("difference", 0.0),
-        ("limit_error", 10.0),
+        ("", "hessian_change", 1e-3),
+        ("", "hessian_least", -1e-3),
+        ("-fit", "gd_output_exact", 5.0),
+        ("-fit", "least_squares", 1.0),
+        ("-fit", "least_squares", 0.0),
+        ("-function", "difference", 0.0),
+        ("-function", "limit_error", 10.0),
     ],
 )
-def test_verdict_can_fail(settled, name, value):
-    assert judged(settled, **{name: value})["du2019-fn-outputlayer"] == "fails"
+def test_each_verdict_can_fail_and_no_other_with_it(settled, claim, name, value):
+    lied = judged(settled, **{name: value})
+    assert lied.pop(f"du2019-fn-outputlayer{claim}") == "fails"
+    assert set(lied.values()) == {"holds"}
+
+
+@pytest.mark.parametrize("claim", output_layer.EXPECTED)
+def test_the_judge_sees_the_lie_that_its_card_tells(settled, claim):
+    verdicts = output_layer.judge(TINY, settled)
+    told = with_controls(verdicts, output_layer.CONTROLS, TINY, settled, output_layer.judge)
+    assert {v.claim: v.control.outcome for v in told}[claim] == "fails"
 
 
 @pytest.mark.parametrize(("share", "outcome"), [(0.99, "holds"), (1.01, "fails")])
 def test_two_functions_differ_by_more_than_their_distances_from_the_limits(settled, share, outcome):
-    """Each is at most `limit_error` away from its own, so that twice that would explain it."""
-    lied = judged(settled, limit_error=share * settled.difference.values / 2)
-    assert lied["du2019-fn-outputlayer"] == outcome
+    """Each is `limit_error` away from its own, so that the sum of both would explain it."""
+    parts = np.array([0.3, 0.7]) * settled.difference.values[..., None]
+    lied = judged(settled, limit_error=share * parts)
+    assert lied["du2019-fn-outputlayer-function"] == outcome
 
 
 @pytest.mark.parametrize(("share", "outcome"), [(0.99, "holds"), (1.01, "fails")])
@@ -198,23 +209,23 @@ def test_rounding_is_allowed_for_and_no_more(settled, share, outcome):
     eps = np.finfo(float).eps
     rounding, steps = share * 100 * TINY.count * eps, share * TINY.steps * eps
     off = (rounding + steps) * settled.start.values
-    for change in (
-        {"hessian_change": rounding},
-        {"hessian_least": -rounding},
-        {"gd_output_exact": settled.gd_output.values + off},
+    for claim, change in (
+        ("", {"hessian_change": rounding}),
+        ("", {"hessian_least": -rounding}),
+        ("-fit", {"gd_output_exact": settled.gd_output.values + off}),
     ):
-        assert judged(settled, **change)["du2019-fn-outputlayer"] == outcome
+        assert judged(settled, **change)[f"du2019-fn-outputlayer{claim}"] == outcome
 
 
 def test_descent_below_the_optimum_is_noticed(settled):
     less = 0.5 * settled.least_squares.values
     lied = judged(settled, gd_output=less, gd_output_exact=less)
-    assert lied["du2019-fn-outputlayer"] == "fails"
+    assert lied["du2019-fn-outputlayer-fit"] == "fails"
 
 
 def test_without_a_width_of_n_it_is_not_seen_that_all_labels_are_fitted(settled):
     narrow = settled.sel(width=[4])
-    assert judged(narrow)["du2019-fn-outputlayer"] == "inconclusive"
+    assert judged(narrow)["du2019-fn-outputlayer-fit"] == "inconclusive"
 
 
 @pytest.mark.parametrize(

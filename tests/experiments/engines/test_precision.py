@@ -9,6 +9,7 @@ import torch
 from companion.datasets import sphere
 from companion.experiments.engines import precision
 from companion.experiments.engines.precision import OBSERVABLES
+from companion.lab.controls import with_controls
 from companion.losses import CROSS_ENTROPY
 from companion.networks import draw_zou
 from companion.training import train
@@ -52,7 +53,7 @@ def test_observables_are_those_of_the_network_trained(found):
 def test_coarser_products_are_farther_off(found):
     """2^-8 against 2^-24: at least a hundred times as far, where nothing is discrete."""
     fine, coarse = found.deviation.max("step").values
-    smooth = [OBSERVABLES.index(name) for name in ("loss", "frobenius")]
+    smooth = [list(OBSERVABLES).index(name) for name in ("loss", "frobenius")]
     assert (coarse[smooth] > 100 * fine[smooth]).all()
     assert float(precision.values(TINY, found)["loss_bfloat16"]) == coarse[0]
 
@@ -75,7 +76,22 @@ def test_verdict_can_fail(found):
     bad = good.deviation.values.copy()
     bad[0, 2, 4] = 0.5
     assert judged(good, deviation=bad) == {"engines-float32": "fails", "engines-bfloat16": "holds"}
-    assert "frobenius most" in precision.judge(TINY, doctored(found, deviation=bad))[0].sentence
+    said = precision.judge(TINY, doctored(found, deviation=bad))[0].sentence
+    assert "change the Frobenius distance from the start by more than" in said
+
+
+@pytest.mark.parametrize(
+    ("claim", "before", "after"),
+    [("engines-float32", "holds", "inconclusive"), ("engines-bfloat16", "fails", "holds")],
+)
+def test_the_judge_sees_the_lie_that_its_card_tells(found, claim, before, after):
+    """Of a run in which float32 is close and bfloat16 is not."""
+    shares = np.array([0.05, 1.0])[:, None, None] * np.ones(found.deviation.shape)
+    real = doctored(found, deviation=shares)
+    verdicts = precision.judge(TINY, real)
+    told = with_controls(verdicts, precision.CONTROLS, TINY, real, precision.judge)
+    (verdict,) = (v for v in told if v.claim == claim)
+    assert (verdict.outcome, verdict.control.outcome) == (before, after)
 
 
 @pytest.mark.parametrize("share", [0.07, 0.3, np.nan])
