@@ -1,10 +1,11 @@
 """Every experiment, at its quick settings, reaches the verdicts it expects."""
 
-import dataclasses
+import re
 
 import pytest
 
 from companion.lab import catalog, results
+from companion.lab.controls import unseen
 from companion.lab.experiment import Cost, load
 from companion.lab.reproduce import is_current, iter_records, judged, reproduce, unexpected
 from tests import grouping
@@ -16,17 +17,27 @@ def test_quick_run_reaches_the_expected_verdicts(name: str) -> None:
     result = reproduce(name)
     assert {v.claim: v.outcome for v in result.verdicts} == catalog.expected(name)
     assert unexpected(result) == []
+    assert_readable(result)
+
+
+def assert_readable(result: results.Result) -> None:
+    """Its judge sees every control, and its words are sentences with typeset numbers."""
+    assert result.summary.endswith(".")
+    assert all(verdict.control for verdict in result.verdicts)
+    assert unseen(result.verdicts) == []
     for verdict in result.verdicts:
-        for text in dataclasses.astuple(verdict):
-            assert text
-            assert "\n" not in text
-            assert "|" not in text
+        assert verdict.sentence.endswith(".")
+        lie = verdict.control.lie if verdict.control else ""
+        told = [verdict.predicted, verdict.sentence, lie, verdict.measured, verdict.tolerance]
+        for text in (result.summary, *told, verdict.slack):
+            assert not re.search(r"\de[+-]\d|(?<![\\\w])lambda_|sqrt\(", text), text
 
 
 @pytest.mark.parametrize("record", list(iter_records()), ids=lambda r: r.experiment)
 def test_records_reach_the_expected_verdicts(record: results.Result) -> None:
-    verdicts = judged(record).verdicts
-    assert {v.claim: v.outcome for v in verdicts} == catalog.expected(record.experiment)
+    result = judged(record)
+    assert {v.claim: v.outcome for v in result.verdicts} == catalog.expected(record.experiment)
+    assert_readable(result)
 
 
 @pytest.mark.parametrize("record", list(iter_records()), ids=lambda r: r.experiment)
