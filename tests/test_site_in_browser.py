@@ -288,17 +288,16 @@ def test_a_count_leads_to_the_claims_that_it_counts(
         "(link) => [link.href, Number(link.querySelector('.count').textContent)])"
     )
     assert len(links) >= 3
-    ours = json.loads((built_site / "claims.json").read_text(encoding="utf-8"))
+    rows = json.loads((built_site / "claims.json").read_text(encoding="utf-8"))
+    ours = sum(row["paper"] == "engines" for row in rows)
     shown = (
         "return [...document.querySelectorAll('table.ledger')].flatMap((table) => "
         "[...table.querySelectorAll('tbody tr')]).filter((row) => row.checkVisibility()).length"
     )
     for link, count in links:
         visit(browser, link)
-        own = sum(
-            row["paper"] == "engines" and link.endswith(("#all-claims", f"#only-{row['outcome']}"))
-            for row in ours
-        )
+        # Only the whole ledger shows what the package promises itself, too.
+        own = ours if link.endswith("#all-claims") else 0
         assert browser.execute_script(shown) == count + own, link
 
 
