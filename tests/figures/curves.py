@@ -558,7 +558,6 @@ CURVES = {
     "du2019-least-eigenvalue-by-count": least_eigenvalue_by_count,
     "du2019-least-eigenvalue-of-near-parallels": least_eigenvalue_of_near_parallels,
     "du2019-linear-rate": linear_rate,
-    "du2019-one-unit": one_unit,
     "du2019-near-boundary": near_boundary,
     "du2019-one-unit": one_unit,
     "du2019-output-layer": output_layer,

@@ -1,13 +1,11 @@
 """Figures of the experiment du2019/initialization."""
 
 import numpy as np
-import torch
 
 from companion.figures.panels import Canvas, Drawing
 from companion.figures.quantities import WIDTH
 from companion.figures.style import BLUE, FAINT, INK, RED, by_size
 from companion.figures.words import ends, over_seeds, said
-from companion.kernels import infinite_width_gram
 from companion.lab.results import Result
 
 SHOWS = {
@@ -32,9 +30,10 @@ def closed_form_by_sampling(result: Result) -> Drawing:
     canvas = Canvas(2)
     left = canvas.panel("entry", ANGLE, ENTRY)
     formula = r"$\rho(\pi-\arccos\rho)/2\pi$"
-    turns = torch.linspace(0, np.pi, FINE, dtype=torch.float64)
-    circle = torch.stack([turns.cos(), turns.sin()], dim=1)
-    left.curve("closed form", turns, infinite_width_gram(circle)[0], INK, label=formula)
+    turns = np.linspace(0, np.pi, FINE)
+    left.curve(
+        "closed form", turns, np.cos(turns) * (np.pi - turns) / (2 * np.pi), INK, label=formula
+    )
     circles, label = a["estimate"], "mean over drawn w"
     left.curve(
         "Monte Carlo", angles, circles, RED, band=False, marker="o", ls="", mfc="none", label=label
