@@ -143,7 +143,7 @@ class Settings(FlowSettings):
     tolerance: Share = 1e-5
     draws: Size = 30
     ball_count: Count = 10
-    ball_width: Size = 65536
+    ball_width: Size = 100_000
     multiples: Annotated[tuple[Multiple, ...], Field(min_length=3)] = (1.0, 1e1, 1e2, 1e3)
 
 
