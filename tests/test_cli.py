@@ -55,8 +55,8 @@ def companion(*words: str) -> subprocess.CompletedProcess[str]:
         (["cite", "du2019-fig1a-quick", "--profile", "paper"], "leave one out"),
         (["run", "du2019/figure1", "--figure", "out.svg"], "has 4 figures; say which as"),
         (["run", "du2019/figure1", "--figure", "du2019-fig1x=out.svg"], "no figure of"),
-        (["run", "du2019/linear_rate", "--figure", "out.jpg"], "must end in one of .svg"),
-        (["run", "du2019/linear_rate", "--figure", "no/such/out.svg"], "there is no folder"),
+        (["run", "du2019/step_size", "--figure", "out.jpg"], "must end in one of .svg"),
+        (["run", "du2019/step_size", "--figure", "no/such/out.svg"], "there is no folder"),
         (["run", "du2019/figur1", "--figure", "out.svg"], "did you mean 'du2019/figure1'?"),
         (["book", "--profile", "slow"], "no profile 'slow'"),
         (["book", "--jobs", "0"], "jobs is 0"),
@@ -81,9 +81,9 @@ def test_a_run_with_other_settings_says_what_the_profiles_are_expected_to_give(
     """Three tiny networks say nothing about the rate."""
     done = companion("run", "du2019/linear_rate", *TINY)
     assert done.returncode == 0
-    verdict = done.stdout.split("(du2019-thm4.1): ")[1].split("\n\n")[0]
+    verdict = done.stdout.split("(du2019-thm4.1-rate): ")[1].split("\n\n")[0]
     assert verdict.startswith("inconclusive\n")
-    assert verdict.endswith("expected   seen outside its regime, with the settings of a profile")
+    assert verdict.endswith("expected   holds, with the settings of a profile")
 
 
 def test_the_status_is_told_to_people_and_machines(store: Path, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_run_cite_and_json(store: Path, tmp_path: Path) -> None:
 
 def test_a_run_is_read_without_tex_and_names_what_it_wrote(store: Path, tmp_path: Path) -> None:
     images = [tmp_path / f"out.{kind}" for kind in ("svg", "pdf", "png")]
-    options = [word for file in images for word in ("--figure", str(file))]
+    options = [word for file in images for word in ("--figure", f"du2019-linear-rate={file}")]
     done = companion("run", "du2019/linear_rate", *TINY, *options)
     assert (done.returncode, done.stderr) == (0, "")
     (kept,) = store.rglob("*.json")

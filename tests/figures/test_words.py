@@ -52,7 +52,7 @@ RESTS_ON = {
 
 
 def judged(**outcomes: str) -> Result:
-    verdicts = (Verdict(c, o, "", "", "", f"{c} is {o}.") for c, o in outcomes.items())  # type: ignore[arg-type]
+    verdicts = (Verdict(c, o, "", f"{c} is {o}.", ()) for c, o in outcomes.items())  # type: ignore[arg-type]
     return Result("", {}, {}, {}, "", verdicts=tuple(verdicts))
 
 

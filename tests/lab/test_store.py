@@ -58,13 +58,12 @@ def test_a_damaged_result_is_named_set_aside_and_computed_again(
         lambda payload: payload.pop("found"),
         lambda payload: payload["found"]["arrays"].update(misfit={"dtype": "<f8"}),
         lambda payload: payload.update(found=3),
-        lambda payload: payload.update(verdicts=[{"claim": "x"}]),
         lambda payload: payload.update(provenance={}),
         lambda payload: payload.update(fingerprint="0123456789abcdef"),
         lambda payload: payload.update(experiment="du2019/figure1"),
     ],
     ids=[
-        *("extra field", "missing field", "no array", "no arrays", "no verdict", "no provenance"),
+        *("extra field", "missing field", "no array", "no arrays", "no provenance"),
         *("another result", "another experiment"),
     ],
 )
@@ -75,6 +74,22 @@ def test_a_result_of_another_version_is_set_aside(
     rechecked(Store().path(NAME, first.fingerprint), change)
     assert largest_difference(reproduce(NAME, **TINY), first) == (0.0, "")
     assert len(counted) == 2
+
+
+def test_a_result_with_verdicts_of_another_version_is_taken(
+    store: Path, counted: list[str]
+) -> None:
+    """Verdicts and values are taken from what was found, by today's code."""
+    first = reproduce(NAME, **TINY)
+    strange = {"verdicts": [{"claim": "x"}], "values": {"old": 1}, "summary": 3}
+    rechecked(Store().path(NAME, first.fingerprint), lambda payload: payload.update(strange))
+    again = reproduce(NAME, **TINY)
+    assert (again.verdicts, again.values, again.summary) == (
+        first.verdicts,
+        first.values,
+        first.summary,
+    )
+    assert len(counted) == 1
 
 
 def test_the_latest_of_several_results_with_these_settings_is_found(store: Path) -> None:

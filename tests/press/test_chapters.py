@@ -217,14 +217,15 @@ def test_the_key_covers_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("Every(settings.steps, unit", "Every(1 + settings.steps, unit"),
+        ('"distance": unit_distances}', '"distance": unit_distances, "again": misfit}'),
         ('"bound_ratio": (1 - ', '"bound_ratio": (2 - '),
-        ('"share of the bound", found.distance / radius', '"share", found.distance / radius'),
+        ("the distance of the farthest unit at any step", "the farthest distance"),
+        ("one unit is 1 % outside the ball", "one unit is outside the ball"),
         ("steps: Size = 50", "steps: Size = 51"),
         ("QUICK = Settings()", "QUICK = Settings(steps=51)"),
         ("steps=100,", "steps=101,"),
     ],
-    ids=["run", "values", "judge", "Settings", "QUICK", "PAPER"],
+    ids=["run", "values", "judge", "CONTROLS", "Settings", "QUICK", "PAPER"],
 )
 def test_the_key_covers_all_that_a_page_takes_from_an_experiment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str

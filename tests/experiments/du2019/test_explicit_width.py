@@ -15,7 +15,7 @@ from companion.experiments.du2019.explicit_width import Settings, run
 from tests.doctoring import outcomes
 
 TINY = Settings(
-    spheres=(5, 8), digits_per_class=5, delta=0.8, label_norm=0.1, seeds=2, duration=1.0
+    spheres=(5, 8), digits_per_class=5, delta=0.8, label_norm=0.1, seeds=3, duration=1.0
 )
 
 counts = st.integers(1, 2000)
@@ -127,8 +127,10 @@ def test_a_broken_link_is_seen(found, name, factor):
 
 
 def test_events_that_fail_now_and_then_are_no_failure_and_always_decide_nothing(found):
-    once = judged(found, flow1_near=np.array([1e9, 0]))
+    once = judged(found, flow1_near=np.array([1e9, 0, 0]))
     assert once == {"du2019-width-explicit": "holds"}
+    twice = judged(found, flow1_near=np.array([1e9, 1e9, 0]))  # four good runs test nothing enough
+    assert twice == {"du2019-width-explicit": "inconclusive"}
     never = judged(found, flow1_near=1e9, descent1_near=1e9, flow1_distance=1e3)
     assert never["du2019-width-explicit"] == "inconclusive"
 
