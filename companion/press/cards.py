@@ -80,7 +80,7 @@ def verdict_card(verdict: Verdict) -> str:
             "",
             verdict.sentence,
             "",
-            f"**Predicted.** {verdict.predicted}",
+            f"**Predicted.** {_capital(verdict.predicted.rstrip('.'))}.",
             "",
             *(f"* {check_line(check)}" for check in verdict.checks),
             "",

@@ -132,7 +132,7 @@ def test_cards_and_ledger_say_the_verdict_s_outcome(outcome: Outcome) -> None:
     for line in (
         f":class-container: verdict verdict-{outcome}",
         "Sentence.",
-        "**Predicted.** predicted|",
+        "**Predicted.** Predicted|.",
         "* Largest share: at most 0.5. *Asked for:* at most 1. *Slack:* a factor 2.",
         "* Only told.",
         "**Control.** It lies: the judge answers *fails*.",

@@ -33,7 +33,7 @@ from companion.lab.fits import exponent, spread
 from companion.lab.results import Answer, Check, Outcome, Verdict
 from companion.lab.settings import Positive, SeveralSizes, Size, SphereSettings
 from companion.lab.sweep import Variables, sweep
-from companion.lab.words import listed
+from companion.lab.words import listed, on_sphere
 
 EXPECTED: dict[str, Outcome] = {"du2019-eq5-7": "fails", "du2019-fn-inclusion": "holds"}
 SPHERE, ONE_SIGNED = "sphere", "one-signed"
@@ -79,10 +79,11 @@ def summary(settings: Settings) -> str:
     s = settings
     steps = listed(windows**2 for windows in s.windows)
     return (
-        f"Inputs {s.data}, and a control on the absolute values of these inputs with labels "
-        f"$u(0)+1$; widths {listed(s.widths)}, {s.seeds} seeds; gradient descent with {steps} "
-        f"steps for the same time, ${s.horizon:g}/\\lambda_0$ and in the control "
-        f"${s.horizon:g}/\\lambda_{{\\max}}$."
+        f"Gradient descent on the first layer of networks of width {listed(s.widths)}, in {steps} "
+        f"steps up to the same time, from each of {s.seeds} seeds: on "
+        f"{on_sphere(s.count, s.dimension)} until $t={s.horizon:g}/\\lambda_0$, and as a control on "
+        f"the absolute values of these inputs with labels $u(0)+1$ until "
+        f"$t={s.horizon:g}/\\lambda_{{\\max}}$."
     )
 
 

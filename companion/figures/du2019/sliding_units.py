@@ -83,7 +83,7 @@ def sliding_units(result: Result) -> Drawing:
     ):
         panel.sizes(windows**2)
         kinds = [entry(solid, ls="-", **_DOT), entry(broken, ls=style, **_DOT)]
-        panel.legend("lower left", handles=kinds)
+        panel.legend("lower left", handles=kinds, handlelength=3.5)
     return canvas.drawing(
         f"The share of the changes of $u$ that is missed, {over_seeds(main)}. Left, by "
         "$\\eta H(k)(y-u(k))$, step by step; solid where units slide, dashed in the control, where "
