@@ -81,8 +81,8 @@ def summary(settings: Settings) -> str:
     return (
         f"Gradient descent on the first layer of networks of width {listed(s.widths)}, in {steps} "
         f"steps up to the same time, from each of {s.seeds} seeds: on "
-        f"{on_sphere(s.count, s.dimension)} until $t={s.horizon:g}/\\lambda_0$, and as a control on "
-        f"the absolute values of these inputs with labels $u(0)+1$ until "
+        f"{on_sphere(s.count, s.dimension)} until $t={s.horizon:g}/\\lambda_0$, and, as a control, "
+        "on the absolute values of these inputs with labels $u(0)+1$ until "
         f"$t={s.horizon:g}/\\lambda_{{\\max}}$."
     )
 
