@@ -94,7 +94,7 @@ class Settings(SeededSettings):
     memory_limit: Positive = 2.0
 
 
-QUICK = Settings()
+QUICK = Settings(seeds=10)
 PAPER = Settings(flow_counts=(1, 2), descent_counts=(1, 2), seeds=3, duration=2.0, memory_limit=8.0)
 
 
