@@ -132,7 +132,7 @@ def test_a_new_claim_of_a_new_paper_already_runs(scratch: Path) -> None:
     ]
     run = companion(scratch, "companion", "run", "arora2019b/label_rates")
     assert run.returncode == 0, run.stderr
-    assert "arora2019b-thm4.1: holds" in run.stdout
+    assert "(arora2019b-thm4.1): holds" in run.stdout
     tested = companion(
         scratch, "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib",
         "tests/experiments/arora2019b",

@@ -67,7 +67,7 @@ def fig1c(result: Result) -> Drawing:
     """Square of the largest distance of a unit from initialisation per epoch."""
     return _as_published(
         result,
-        np.square(result.arrays["distance"]),
+        np.square(result.arrays["distance"].astype(float)),
         "du2019_fig1c",
         ("squared largest distance of a unit", r"$\max_r\|w_r(k)-w_r(0)\|^2$"),
         "Squared distance of the farthest unit from its start (the published panel is inferred to "
