@@ -183,6 +183,14 @@ def set_width(browser: Any, width: int) -> None:
     )
 
 
+def wait_for_frames(browser: Any) -> None:
+    """Until what has changed is drawn: edges fade a frame later."""
+    browser.execute_async_script(
+        "const done = arguments[0];"
+        "requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done)));"
+    )
+
+
 def complaints(browser: Any) -> list[str]:
     """The errors on the console since it was last asked; asking empties it."""
     return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
@@ -243,6 +251,8 @@ def test_what_is_cut_is_seen_to_be_cut(browser: Any, address: str, built_site: P
         if "<pre>" in (built_site / page).read_text(encoding="utf-8")
     )
     visit(browser, f"{address}/{with_code}")
+    browser.execute_script("document.querySelectorAll('details').forEach(it => it.open = true)")
+    wait_for_frames(browser)
     assert browser.execute_script(CUT) == []
     for style, fault in (
         ("* { animation: none !important; }", "cut without a cue: PRE"),
@@ -255,6 +265,7 @@ def test_what_is_cut_is_seen_to_be_cut(browser: Any, address: str, built_site: P
             "style.textContent = arguments[0]; document.head.append(style);",
             style,
         )
+        wait_for_frames(browser)
         told = " ".join(browser.execute_script(CUT))
         assert fault in told
         assert bool(told) == bool(fault)
