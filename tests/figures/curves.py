@@ -104,7 +104,7 @@ def fig1b(result: Result) -> Curves:
 
 
 def fig1c(result: Result) -> Curves:
-    return _as_published(result, result.arrays["distance"] ** 2, "du2019_fig1c")
+    return _as_published(result, result.arrays["distance"].astype(float) ** 2, "du2019_fig1c")
 
 
 def _as_published(result: Result, samples: np.ndarray, source: str) -> Curves:
