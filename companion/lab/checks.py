@@ -123,7 +123,7 @@ def exponent_near(
     Args:
         what: follows it, in words, such as `drift in m`.
         samples: positive, with a dimension `along` whose coordinate are the sizes; all others
-            are samples of their own, independent of each other.
+            are samples of their own, each with a factor of its own.
         exponent: that is claimed.
         within: how far the whole confidence interval may be from it.
         along: the dimension of the sizes.
