@@ -322,7 +322,12 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
     )
     # The proof's third event, Lemma 3.1, fails with Hoeffding's exp(-m lambda_0^2 / 8 n^2).
     told["lemma_3_1_digits"] = least / 8 / math.log(10)
-    told |= {"correlation": settings.correlation, "pair_lambda_0": lambda_0(settings, 2)}
+    told |= {"label_norm": settings.label_norm, "delta": settings.delta}
+    told |= {
+        "table_delta": settings.table_delta,
+        "correlation": settings.correlation,
+        "pair_lambda_0": lambda_0(settings, 2),
+    }
     return told
 
 
