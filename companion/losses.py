@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from companion.base.arguments import check_tensors
-from companion.errors import InputError
+from companion.base.arguments import check_tensors, check_type
+from companion.errors import InputError, one_of
 
 
 @dataclass(frozen=True)
@@ -189,3 +189,15 @@ QUADRATIC = Loss(
 LOSSES: dict[str, Loss] = {
     loss.name: loss for loss in (CROSS_ENTROPY, EXPONENTIAL, SQUARED_HINGE, HINGE, QUADRATIC)
 }
+
+
+def loss_of(loss: Loss | str) -> Loss:
+    """A loss by itself or by its name in `LOSSES`, e.g. `cross-entropy`.
+
+    Raises:
+        InputError: an unknown name, or no loss.
+    """
+    if isinstance(loss, str):
+        return LOSSES[one_of("loss", loss, LOSSES)]
+    check_type("loss", loss, Loss, "a Loss, or the name of one, such as 'cross-entropy'")
+    return loss

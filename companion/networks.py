@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from companion.base.arguments import check_tensors, check_type, real, whole
+from companion.base.arguments import check_type, real, tensor, whole
 from companion.datasets import check_sizes
 from companion.draws import cpu_generator
 from companion.errors import InputError
@@ -198,21 +198,21 @@ def check_network(network: ReLUNetwork) -> None:
     check_type("network", network, ReLUNetwork, "a ReLUNetwork, such as draw_zou(...) gives")
 
 
-def check_inputs(network: ReLUNetwork, x: Tensor, name: str = "x") -> None:
-    """Refuse inputs that the network does not take.
+def check_inputs(network: ReLUNetwork, x: Tensor, name: str = "x") -> Tensor:
+    """The inputs as a tensor; those that the network does not take are refused.
 
     Args:
         network: that is to take them.
-        x: the inputs.
+        x: the inputs. A NumPy array becomes a tensor of the weights' dtype and device.
         name: of the argument that holds them.
 
     Raises:
-        InputError: no `ReLUNetwork`, or x is no tensor, not of shape (n, d) with n >= 1, not
-            float32 or float64, or of another dtype or device than the weights.
+        InputError: no `ReLUNetwork`, or x is neither tensor nor array, not of shape (n, d) with
+            n >= 1, not float32 or float64, or of another dtype or device than the weights.
     """
     check_network(network)
-    check_tensors(**{name: x})
     weight = network.weights[0]
+    x = tensor(name, x, weight)
     if x.dim() != 2 or len(x) == 0 or x.shape[1] != network.dimension:
         raise InputError(
             f"inputs have shape {tuple(x.shape)}; the network takes (n, {network.dimension})."
@@ -224,6 +224,7 @@ def check_inputs(network: ReLUNetwork, x: Tensor, name: str = "x") -> None:
             f"inputs are {x.dtype} on {x.device} but weights {weight.dtype} on {weight.device}; "
             "move one to the other."
         )
+    return x
 
 
 def draw_du(

@@ -79,11 +79,33 @@ def check_tensors(**tensors: object) -> None:
     """Refuse the first argument that is no torch tensor.
 
     Raises:
-        InputError: e.g. a NumPy array; the sentence says how to make a tensor of it.
+        InputError: e.g. a list; the sentence says how to make a tensor of it.
     """
     for name, value in tensors.items():
         recipe = "from_numpy" if isinstance(value, np.ndarray) else "tensor"
         check_type(name, value, Tensor, f"a torch tensor, torch.{recipe}({name})")
+
+
+def tensor(name: str, value: object, like: Tensor | None = None) -> Tensor:
+    """An argument as a torch tensor: tensors as they are, NumPy arrays converted.
+
+    NumPy computes in float64 whatever it is for; so an array takes on the dtype and the device of
+    what it meets. A tensor keeps its own, and has to fit.
+
+    Args:
+        name: of the argument.
+        value: a tensor, or an array of real numbers.
+        like: gives an array its dtype and device; without it they are NumPy's and the CPU.
+
+    Raises:
+        InputError: neither of the two, or an array of what is no real number.
+    """
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        plain = value.astype(value.dtype.newbyteorder("="), order="C", copy=True)
+        found = torch.from_numpy(plain)
+        return found if like is None else found.to(like.device, like.dtype)
+    check_tensors(**{name: value})
+    return cast(Tensor, value)
 
 
 def check_finite(name: str, numbers: Tensor) -> None:
