@@ -102,9 +102,12 @@ def tensor(name: str, value: object, like: Tensor | None = None) -> Tensor:
         InputError: neither of the two, or an array of what is no real number of up to 64 bits, or
             with masked entries, of which a tensor would know nothing.
     """
+    if isinstance(value, Tensor):
+        return value
     if not isinstance(value, np.ndarray):
-        check_tensors(**{name: value})
-        return cast(Tensor, value)
+        raise InputError(
+            f"{name} is {described(value)}; give a torch tensor, torch.tensor({name})."
+        )
     if value.dtype.kind not in "fiub" or value.dtype.itemsize > 8:
         raise InputError(f"{name} is an array of {value.dtype}; float32 or float64 is needed.")
     if np.ma.is_masked(value):
