@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from companion.base.arguments import check_tensors, check_type
+from companion.base.arguments import check_type, tensor
 from companion.errors import InputError, one_of
 
 
@@ -16,15 +16,16 @@ class Loss:
     """A loss of one example: l(z) of the margin z = y f, or (f - y)^2 / 2 of the residual.
 
     The constants are those of Zou et al. (2018), numbered as in version 3, for the margin losses.
-    `math.inf` is a constant that is infinite; None says that none will do, so the assumption
-    fails. All margin losses here satisfy Assumption 3.1: continuous, nonincreasing, and l and l'
-    tend to 0 as z grows.
+    `math.inf` is a constant that is infinite; None says that none is known, or that none will do,
+    so the assumption fails. Training needs none of them. All margin losses here satisfy Assumption
+    3.1: continuous, nonincreasing, and l and l' tend to 0 as z grows.
 
     Attributes:
         name: e.g. `cross-entropy`.
         of: l, elementwise, of the margin (or of the residual).
-        slope_of: l', elementwise; where l has a kink, its limit from the right.
         of_margin: True for l(y f), with labels -1 and +1; False for a loss of f - y.
+        slope_of: l', elementwise; where the losses here have a kink, its limit from the right.
+            Without it torch differentiates `of`, and what it does at a kink holds.
         p: exponent of Assumption 3.2, -l' >= min{alpha_0, alpha_1 l^p}. The hinge satisfies it
             with every p in (0, 1]; stored is their infimum 0, for which l^p is read as 1{l > 0}.
         alpha_0: of Assumption 3.2.
@@ -35,22 +36,53 @@ class Loss:
         smoothness: least lambda with `|l''| <= lambda` almost everywhere, Assumption 3.3 (3.4 in
             version 1); None if l' jumps, and then no lambda will do.
         lipschitz: least rho with `|l'| <= rho`, Assumption 3.3 of version 1, dropped in version 3.
-        value_at_0: l(0), which Corollary 4.3 divides by n: a lower mean loss is zero training
-            error. For the quadratic loss its value at f = 0 with labels -1 and +1.
+
+    Example:
+        >>> loss = Loss("cubed hinge", of=lambda z: (1 - z).relu() ** 3, of_margin=True)
+        >>> loss.derivatives(torch.tensor([1.0]), torch.tensor([-1.0]))
+        tensor([12.])
     """
 
     name: str
     of: Callable[[Tensor], Tensor]
-    slope_of: Callable[[Tensor], Tensor]
     of_margin: bool
-    p: float | None
-    alpha_0: float | None
-    alpha_1: float | None
-    rho_0: float | None
-    rho_1: float | None
-    smoothness: float | None
-    lipschitz: float | None
-    value_at_0: float
+    slope_of: Callable[[Tensor], Tensor] | None = None
+    p: float | None = None
+    alpha_0: float | None = None
+    alpha_1: float | None = None
+    rho_0: float | None = None
+    rho_1: float | None = None
+    smoothness: float | None = None
+    lipschitz: float | None = None
+
+    @property
+    def value_at_0(self) -> float:
+        """l(0), which Corollary 4.3 divides by n: a lower mean loss is zero training error.
+
+        Of a loss of f - y, which has no margin, the lesser value at f = 0 with labels -1 and +1.
+        """
+        labels = torch.tensor([-1.0, 1.0], dtype=torch.float64)
+        return float(self.values(torch.zeros_like(labels), labels).min())
+
+    def constant(self, name: str) -> float:
+        """One of the papers' constants, for a bound that needs it.
+
+        Args:
+            name: `p`, `alpha_0`, `alpha_1`, `rho_0`, `rho_1`, `smoothness` or `lipschitz`.
+
+        Raises:
+            InputError: another name, or the loss has no such constant.
+
+        Example:
+            >>> CROSS_ENTROPY.constant("smoothness")
+            0.25
+        """
+        value: float | None = getattr(self, one_of("constant of a loss", name, _CONSTANTS))
+        if value is None:
+            raise InputError(
+                f"the loss '{self.name}' states no {name}, so bounds with {name} say nothing of it."
+            )
+        return value
 
     def values(self, predictions: Tensor, labels: Tensor) -> Tensor:
         """Losses of every example; float32 and float64 on any device.
@@ -62,38 +94,67 @@ class Loss:
             predictions: f, shape (..., n): a network's, or a fleet's, one row a member.
             labels: y, shape (n,), or more of the trailing dimensions of `predictions`. -1 or +1
                 for a margin loss, which `check_labels` ensures once rather than this at each step.
+                Both are tensors or NumPy arrays.
 
         Returns:
             Shape (..., n).
 
         Raises:
-            InputError: shapes that do not fit, or predictions of another dtype.
+            InputError: shapes that do not fit, predictions of another dtype, or a loss that is
+                not elementwise.
 
         Example:
             >>> CROSS_ENTROPY.values(torch.tensor([0.0, 2.0]), torch.tensor([1.0, -1.0]))
             tensor([0.6931, 2.1269])
         """
-        _check(predictions, labels)
-        return self.of(labels * predictions if self.of_margin else predictions - labels)
+        predictions, labels = _checked(predictions, labels)
+        return self._values(labels * predictions if self.of_margin else predictions - labels)
 
     def derivatives(self, predictions: Tensor, labels: Tensor) -> Tensor:
         """Derivative of every example's loss in its prediction f: y l'(y f), or f - y.
 
         Same shapes and errors as `values`.
         """
-        _check(predictions, labels)
+        predictions, labels = _checked(predictions, labels)
         if self.of_margin:
-            return labels * self.slope_of(labels * predictions)
-        return self.slope_of(predictions - labels)
+            return labels * self._slopes(labels * predictions)
+        return self._slopes(predictions - labels)
+
+    def _values(self, z: Tensor) -> Tensor:
+        found = self.of(z)
+        if found.shape != z.shape:
+            raise InputError(
+                f"the loss '{self.name}' gives shape {tuple(found.shape)} for {tuple(z.shape)} "
+                "numbers; it must be elementwise."
+            )
+        return found
+
+    def _slopes(self, z: Tensor) -> Tensor:
+        if self.slope_of is not None:
+            return self.slope_of(z)
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_()
+            total = self._values(leaf).sum()
+        if not total.requires_grad:
+            raise InputError(
+                f"torch cannot differentiate the loss '{self.name}'; give its derivative, slope_of."
+            )
+        return torch.autograd.grad(total, leaf)[0]
 
 
-def check_labels(labels: Tensor) -> None:
-    """Refuse labels, shape (n,), that a margin loss cannot take.
+_CONSTANTS = ("p", "alpha_0", "alpha_1", "rho_0", "rho_1", "smoothness", "lipschitz")
+
+
+def check_labels(labels: Tensor) -> Tensor:
+    """The labels, shape (n,), as a tensor; those that a margin loss cannot take are refused.
+
+    Args:
+        labels: y, a tensor or a NumPy array.
 
     Raises:
         InputError: a label is neither -1 nor +1.
     """
-    check_tensors(labels=labels)
+    labels = tensor("labels", labels)
     off = (labels != 1) & (labels != -1)  # nan is off too
     if bool(off.any()):
         row = int(off.flatten().nonzero()[0])
@@ -101,18 +162,21 @@ def check_labels(labels: Tensor) -> None:
             f"label {row} is {float(labels.flatten()[row]):g}; labels must be -1 or +1 for a loss "
             "of the margin y f."
         )
+    return labels
 
 
-def _check(predictions: Tensor, labels: Tensor) -> None:
+def _checked(predictions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Broadcasting (n, 1) with (n,) would silently give n^2 losses; half precision, few digits."""
-    if getattr(predictions, "dtype", None) not in (torch.float32, torch.float64):
-        check_tensors(predictions=predictions, labels=labels)
+    predictions = tensor("predictions", predictions)
+    labels = tensor("labels", labels, predictions)
+    if predictions.dtype not in (torch.float32, torch.float64):
         raise InputError(f"predictions are {predictions.dtype}; float32 or float64 is needed.")
     if predictions.shape[predictions.ndim - labels.ndim :] != labels.shape:
         raise InputError(
             f"predictions of shape {tuple(predictions.shape)} do not fit labels of shape "
             f"{tuple(labels.shape)}; (..., n) and (n,) are needed."
         )
+    return predictions, labels
 
 
 CROSS_ENTROPY = Loss(
@@ -127,7 +191,6 @@ CROSS_ENTROPY = Loss(
     rho_1=1.0,
     smoothness=0.25,
     lipschitz=1.0,
-    value_at_0=math.log(2),
 )
 EXPONENTIAL = Loss(
     "exponential",
@@ -141,7 +204,6 @@ EXPONENTIAL = Loss(
     rho_1=1.0,
     smoothness=math.inf,
     lipschitz=math.inf,
-    value_at_0=1.0,
 )
 SQUARED_HINGE = Loss(
     "squared-hinge",
@@ -155,7 +217,6 @@ SQUARED_HINGE = Loss(
     rho_1=2.0,
     smoothness=2.0,
     lipschitz=math.inf,
-    value_at_0=1.0,
 )
 HINGE = Loss(
     "hinge",
@@ -165,25 +226,15 @@ HINGE = Loss(
     p=0.0,
     alpha_0=1.0,
     alpha_1=1.0,
-    rho_0=None,
-    rho_1=None,
-    smoothness=None,
     lipschitz=1.0,
-    value_at_0=1.0,
 )
 QUADRATIC = Loss(
     "quadratic",  # of Du et al. (2019): any real labels, no margin, so 3.1 and 3.2 fail
     of=lambda r: r.square() / 2,
     slope_of=lambda r: r,
     of_margin=False,
-    p=None,
-    alpha_0=None,
-    alpha_1=None,
-    rho_0=None,
-    rho_1=None,
     smoothness=1.0,
     lipschitz=math.inf,
-    value_at_0=0.5,
 )
 
 LOSSES: dict[str, Loss] = {

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from companion.base.arguments import check_type, real, tensor, whole
+from companion.base.arguments import check_type, positive, real, tensor, whole
 from companion.datasets import check_sizes
 from companion.draws import cpu_generator
 from companion.errors import InputError
@@ -43,15 +44,17 @@ class ReLUNetwork:
     `draw_du`, `draw_zou`, `draw_chen`.
 
     Attributes:
-        weights: (W_1, ..., W_D), shapes (m_1, d), (m_2, m_1), ...
+        weights: (W_1, ..., W_D), shapes (m_1, d), (m_2, m_1), ..., tensors or NumPy arrays of one
+            dtype on one device. They may be parameters of torch modules: predictions can be
+            differentiated, while what is computed from them besides carries no derivatives.
         outputs: a, shape (m_D,).
-        gains: gain_1, ..., gain_D.
+        gains: gain_1, ..., gain_D, positive.
         output_gain: the factor at the output.
         trained: `hidden` for W_1, ..., W_D, `output` for the output weights a, `all` for both.
         on_at_zero: whether relu'(0) is 1, as in Du et al. (2019); in the others it is 0.
 
     Raises:
-        InputError: `trained` is none of the three.
+        InputError: `trained` is none of the three, or weights and gains do not fit each other.
     """
 
     weights: tuple[Tensor, ...]
@@ -64,6 +67,15 @@ class ReLUNetwork:
     def __post_init__(self) -> None:
         if self.trained not in get_args(Trained):
             raise InputError(f"trained is {self.trained!r}; choose hidden, output or all.")
+        parts = {
+            "weights": tuple(tensor("weights", weight) for weight in self.weights),
+            "outputs": tensor("outputs", self.outputs),
+            "gains": tuple(positive("a gain", gain) for gain in self.gains),
+            "output_gain": real("output_gain", self.output_gain),
+        }
+        for name, part in parts.items():
+            object.__setattr__(self, name, part)
+        _check_chain(self.weights, self.outputs, self.gains)
 
     @property
     def depth(self) -> int:
@@ -122,8 +134,7 @@ class ReLUNetwork:
         """
         hidden, gates = [x], []
         for weight, gain in zip(self.weights, self.gains, strict=True):
-            scaled = weight if gain == 1 else gain * weight
-            gate = product(hidden[-1], scaled.T, relu=not self.on_at_zero)
+            gate = _scaled_product(gain, hidden[-1], weight, relu=not self.on_at_zero)
             if watch is not None:
                 watch(gate)
             gates.append(gate)
@@ -131,12 +142,12 @@ class ReLUNetwork:
         return Pass(hidden, gates, torch.mv(hidden[-1], self.output_gain * self.outputs))
 
     def predict(self, x: Tensor) -> Tensor:
-        """Predictions f(x_i), shape (n,), from inputs of shape (n, d)."""
-        return self.run(x).predictions
+        """Predictions f(x_i), shape (n,), from inputs of shape (n, d), a tensor or NumPy array."""
+        return self.run(check_inputs(self, x)).predictions
 
     def preactivations(self, x: Tensor) -> list[Tensor]:
         """W_l h_{l-1} of every layer, without its gain, shapes (n, m_1), (n, m_2), ..."""
-        below = self.run(x).hidden
+        below = self.run(check_inputs(self, x)).hidden
         return [h @ weight.T for h, weight in zip(below, self.weights, strict=False)]
 
     def pattern(self, gate: Tensor) -> Tensor:
@@ -144,6 +155,7 @@ class ReLUNetwork:
         # Outputs of relu are positive or 0, and conversion is the quickest comparison with 0.
         return gate >= 0 if self.on_at_zero else gate.bool()
 
+    @torch.no_grad()
     def signals(self, forward: Pass, coefficients: Tensor | None = None) -> Iterator[Tensor]:
         """Back-propagated signals, the last layer's first: B_D, ..., B_1.
 
@@ -168,6 +180,7 @@ class ReLUNetwork:
                 signal.mul_(self.gains[layer - 1])
             yield signal
 
+    @torch.no_grad()
     def gradients(self, forward: Pass, coefficients: Tensor) -> list[Tensor]:
         """sum_i c_i df(x_i)/dtheta for every trained tensor theta, in the order of `parameters`.
 
@@ -185,12 +198,46 @@ class ReLUNetwork:
         return found
 
     def gated(self, signal: Tensor, gate: Tensor) -> Tensor:
-        """`signal` with the entries of units that are off set to 0, in place and in one pass."""
+        """`signal` with the entries of units that are off set to 0, in place and in one pass.
+
+        Whatever stood there, NaN too: it is chosen, not multiplied.
+        """
+        # In place as torch allows it: this operation is declared to bear that memory overlaps
+        # (`set_check_mem_overlap(false)` in its Activation.cpp), entry by entry on any device.
         threshold = -torch.finfo(gate.dtype).smallest_normal * torch.finfo(gate.dtype).eps
         torch.ops.aten.threshold_backward.grad_input(
             signal, gate, threshold if self.on_at_zero else 0.0, grad_input=signal
         )
         return signal
+
+
+def _check_chain(weights: Sequence[Tensor], outputs: Tensor, gains: Sequence[float]) -> None:
+    """Refuse weights that are no chain of layers, or of several kinds, or with other gains."""
+    if not weights or len(gains) != len(weights):
+        raise InputError(
+            f"there are {len(weights)} weights and {len(gains)} gains; one of each is needed for "
+            "every hidden layer, at least one."
+        )
+    shapes = [tuple(each.shape) for each in (*weights, outputs)]
+    tables = all(len(shape) == 2 for shape in shapes[:-1]) and len(shapes[-1]) == 1
+    if not tables or any(below[0] != above[-1] for below, above in pairwise(shapes)):
+        raise InputError(
+            f"weights and outputs have shapes {', '.join(map(str, shapes))}; they must be "
+            "(m_1, d), (m_2, m_1), ..., (m_D,)."
+        )
+    kinds = {(each.dtype, each.device) for each in (*weights, outputs)}
+    if len(kinds) > 1 or not outputs.is_floating_point():
+        told = " and ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
+        raise InputError(f"weights are {told}; all need one floating dtype on one device.")
+
+
+def _scaled_product(gain: float, rows: Tensor, weight: Tensor, relu: bool) -> Tensor:
+    """The product gain W h for every row h, or its relu, with the smaller factor scaled."""
+    if gain == 1:
+        return product(rows, weight.T, relu=relu)
+    if len(rows) < len(weight):
+        return product(gain * rows, weight.T, relu=relu)
+    return product(rows, (gain * weight).T, relu=relu)
 
 
 def check_network(network: ReLUNetwork) -> None:

@@ -3,6 +3,7 @@
 import math
 from decimal import Decimal, localcontext
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from companion.losses import (
     SQUARED_HINGE,
     Loss,
     check_labels,
+    loss_of,
 )
 
 MARGIN = [CROSS_ENTROPY, EXPONENTIAL, SQUARED_HINGE, HINGE]
@@ -225,3 +227,75 @@ def test_bad_input_is_refused(loss):
         for dtype in (torch.float16, torch.bfloat16, torch.int64):
             with pytest.raises(InputError, match="float32 or float64 is needed"):
                 method(torch.zeros(3, dtype=dtype), labels)
+
+
+def test_a_loss_needs_no_more_than_its_formula():
+    """Differentiated by torch, also where a run computes no derivatives."""
+    for known in (CROSS_ENTROPY, EXPONENTIAL, SQUARED_HINGE, QUADRATIC):
+        mine = Loss("mine", of=known.of, of_margin=known.of_margin)
+        f, y = GRID[::100], ONES[::100]
+        with torch.no_grad():
+            found = mine.derivatives(f, y)
+        torch.testing.assert_close(found, known.derivatives(f, y), rtol=1e-14, atol=0)
+        assert not found.requires_grad
+        assert torch.equal(mine.values(f, y), known.values(f, y))
+        assert mine.value_at_0 == known.value_at_0
+        assert mine.derivatives(f.to("meta"), y.to("meta")).device.type == "meta"
+        leaf = f.clone().requires_grad_()
+        assert torch.equal(mine.derivatives(leaf, y), found)
+
+
+def test_values_at_0_are_those_of_the_papers():
+    known = [math.log(2), 1.0, 1.0, 1.0, 0.5]
+    assert [loss.value_at_0 for loss in LOSSES.values()] == known
+    lopsided = Loss("mine", of=lambda r: r.exp() - r - 1, of_margin=False)
+    assert lopsided.value_at_0 == pytest.approx(math.exp(-1), rel=1e-15)
+
+
+def test_a_loss_with_its_slope_is_not_differentiated():
+    mine = Loss("mine", of=lambda z: (z < 0).to(z), slope_of=torch.zeros_like, of_margin=True)
+    assert mine.derivatives(GRID, ONES).count_nonzero() == 0
+    stepped = Loss("stepped", of=lambda z: (z < 0).to(z), of_margin=True)
+    with pytest.raises(InputError, match="torch cannot differentiate the loss 'stepped'"):
+        stepped.derivatives(GRID, ONES)
+
+
+def test_a_loss_that_is_not_elementwise_is_refused():
+    mine = Loss("mine", of=lambda z: (1 - z).mean(), of_margin=True)
+    for method in (mine.values, mine.derivatives):
+        with pytest.raises(InputError, match=r"gives shape \(\) for \(60001,\) numbers"):
+            method(GRID, ONES)
+
+
+def test_a_constant_that_a_loss_lacks_is_named():
+    mine = Loss("mine", of=torch.exp, of_margin=True, smoothness=2)
+    assert mine.constant("smoothness") == 2
+    assert CROSS_ENTROPY.constant("alpha_0") == 0.5
+    assert EXPONENTIAL.constant("lipschitz") == math.inf
+    for name in ("p", "alpha_0", "alpha_1", "rho_0", "rho_1", "lipschitz"):
+        with pytest.raises(InputError, match=f"the loss 'mine' states no {name}"):
+            mine.constant(name)
+    with pytest.raises(InputError, match=r"no constant of a loss 'alpha_2'; did you mean 'alpha_"):
+        mine.constant("alpha_2")
+
+
+def test_losses_by_name_and_by_themselves():
+    for name, loss in LOSSES.items():
+        assert loss_of(name) is loss_of(loss) is loss
+    with pytest.raises(InputError, match="no loss 'cross-entropie'; did you mean 'cross-entropy'"):
+        loss_of("cross-entropie")
+    for wrong in (None, torch.nn.MSELoss(), lambda z: z):
+        with pytest.raises(InputError, match="give a Loss, or the name of one, such as 'cross-ent"):
+            loss_of(wrong)
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=lambda loss: loss.name)
+def test_arrays_are_predictions_and_labels(loss):
+    f, y = np.array([0.5, -2.0, 1.0]), np.array([1, -1, 1])
+    wide, narrow = torch.from_numpy(f), torch.from_numpy(f).float()
+    signs = torch.tensor([1.0, -1.0, 1.0])
+    for method in (loss.values, loss.derivatives):
+        assert torch.equal(method(f, y), method(wide, signs.double()))
+        assert torch.equal(method(narrow, y), method(narrow, signs))
+        assert torch.equal(method(f.astype(np.float32), y), method(narrow, signs))
+    assert torch.equal(check_labels(y), signs.double())

@@ -1,6 +1,7 @@
 """Networks against loops, finite differences and automatic differentiation."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,13 +13,16 @@ from companion.datasets import sphere
 from companion.draws import cpu_generator
 from companion.errors import InputError
 from companion.kernels import empirical_gram, layer_grams
+from companion.losses import QUADRATIC
 from companion.networks import (
+    ReLUNetwork,
     check_inputs,
     draw_chen,
     draw_du,
     draw_zou,
 )
-from tests.modes import OneDevice
+from companion.training import train
+from tests.modes import OneDevice, PeakMemory
 from tests.oracles import (
     NETWORKS,
     deep_jacobians,
@@ -363,7 +367,9 @@ def test_alpha_outside_its_interval_is_refused(alpha):
 def test_inputs_that_do_not_fit_are_refused():
     network = draw_zou(4, 3, 0, depth=2)
     for x, told in [
-        (np.ones((2, 3)), r"x is a numpy.ndarray; give a torch tensor, torch.from_numpy\(x\)"),
+        ([[1.0, 2.0, 3.0]], r"x is a list; give a torch tensor, torch.tensor\(x\)"),
+        (np.ones((2, 4)), r"shape \(2, 4\)"),
+        (1j * np.ones((2, 3)), "x is an array of complex128"),
         (torch.ones(2, 4), r"shape \(2, 4\)"),
         (torch.ones(3), r"shape \(3,\)"),
         (torch.ones(0, 3), r"shape \(0, 3\)"),
@@ -371,8 +377,9 @@ def test_inputs_that_do_not_fit_are_refused():
         (torch.ones(2, 3).double(), "move one to the other"),
         (torch.ones(2, 3, device="meta"), "move one to the other"),
     ]:
-        with pytest.raises(InputError, match=told):
-            check_inputs(network, x)
+        for taker in (lambda x: check_inputs(network, x), network.predict, network.preactivations):
+            with pytest.raises(InputError, match=told):
+                taker(x)
 
 
 def test_everything_stays_on_the_device_it_was_moved_to():
@@ -391,4 +398,146 @@ def test_everything_stays_on_the_device_it_was_moved_to():
 def test_a_tensor_left_on_another_device_would_be_seen():
     network, data = draw_du(6, 3, 0, dtype=torch.float64, device="meta"), sphere(4, 3, 0)
     with OneDevice(), pytest.raises(RuntimeError, match="mixes"):
-        network.predict(data.x)
+        network.run(data.x)
+
+
+@EVERY
+def test_arrays_are_inputs(draw, formula):
+    network, x = draw(6, 3, 0, depth=2), sphere(4, 3, 0).x
+    for found, known in [
+        (network.predict(x.numpy()), network.predict(x.float())),
+        (network.preactivations(x.numpy()), network.preactivations(x.float())),
+    ]:
+        torch.testing.assert_close(found, known, rtol=0, atol=0)
+
+
+@EVERY
+def test_arrays_are_weights(draw, formula):
+    known, x = draw(6, 3, 0, depth=2, dtype=torch.float64), sphere(4, 3, 0).x
+    found = ReLUNetwork(
+        [weight.numpy() for weight in known.weights],
+        known.outputs.numpy(),
+        list(map(np.float64, known.gains)),
+        np.array(known.output_gain),
+        known.trained,
+        known.on_at_zero,
+    )
+    assert torch.equal(found.predict(x), known.predict(x))
+    assert (found.gains, found.output_gain) == (known.gains, known.output_gain)
+    assert {type(gain) for gain in (*found.gains, found.output_gain)} == {float}
+
+
+@pytest.mark.parametrize("trained", ["hidden", "output", "all"])
+@EVERY
+def test_parameters_of_torch_modules_are_weights(draw, formula, trained):
+    """What is computed by hand carries no derivatives; predictions have those of autograd."""
+    plain = draw(6, 3, 0, depth=2, dtype=torch.float64).training(trained)
+    parameters = [torch.nn.Parameter(each.clone()) for each in plain.parameters]
+    network, data = plain.moved(parameters), sphere(4, 3, 0)
+    known, found = plain.run(data.x), network.run(data.x)
+    gradients = network.gradients(found, data.y)
+    signals = list(network.signals(found))
+    for ours, theirs in [
+        (gradients, plain.gradients(known, data.y)),
+        (signals, list(plain.signals(known))),
+        ([empirical_gram(network, data.x)], [empirical_gram(plain, data.x)]),
+    ]:
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+        assert not any(each.requires_grad for each in ours)
+    torch.testing.assert_close(
+        gradients, list(torch.autograd.grad(found.predictions @ data.y, parameters))
+    )
+    runs = [
+        train(net, data.x, data.y, loss=QUADRATIC, step_size=0.1, steps=2).network.parameters
+        for net in (network, plain)
+    ]
+    torch.testing.assert_close(*runs, rtol=0, atol=0)
+    for parameter, start in zip(parameters, plain.parameters, strict=True):
+        assert torch.equal(parameter, start)
+
+
+@pytest.mark.parametrize("count", [3, 40])
+@EVERY
+def test_gains_enter_by_either_factor(draw, formula, count):
+    """Few inputs are scaled, and many leave it to the weights; both by columns as well."""
+    network, x = draw(8, 5, 0, depth=3, dtype=torch.float64), sphere(count, 5, 0).x
+    for inputs in (x, x.T.contiguous().T):
+        hidden = inputs
+        found = network.run(inputs)
+        for weight, gain, layer in zip(
+            network.weights, network.gains, found.hidden[1:], strict=True
+        ):
+            hidden = gain * torch.relu(hidden @ weight.T)
+            torch.testing.assert_close(layer, hidden, rtol=1e-13, atol=1e-14)
+            assert layer.stride() == found.hidden[1].stride()
+    torch.testing.assert_close(found.predictions, formula(network.weights, network.outputs, x))
+
+
+@EVERY
+def test_a_pass_copies_no_wide_weights(draw, formula):
+    """Width 35 million does not fit twice: beside the layers' outputs a pass takes little."""
+    width, count, dimension = 40_000, 4, 50
+    network, x = draw(width, dimension, 0, depth=1), sphere(count, dimension, 0).x.float()
+    with torch.no_grad(), PeakMemory() as memory:
+        kept = network.run(x)
+    copies = 2 if network.on_at_zero else 1
+    assert memory.peak >= 4 * count * width * copies
+    assert memory.peak < 4 * (width * (count * copies + 1) + 2 * count * dimension) + 1000
+    assert len(kept.hidden) == 2
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 129)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("draw", "on"), [(draw_du, True), (draw_zou, False)])
+def test_units_that_are_off_send_zero_whatever_they_were_sent(draw, on, dtype, shape):
+    """In place, by rows and by columns; NaN times 0 would be NaN."""
+    tiny = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+    levels = torch.tensor([-math.inf, -1, -tiny, -0.0, 0.0, tiny, 1, math.inf], dtype=dtype)
+    sent = torch.tensor([math.nan, math.inf, -math.inf, -0.0, 2, -3, tiny], dtype=dtype)
+    places = torch.arange(shape[0] * shape[1]).view(shape)
+    network = draw(2, 3, 0, depth=1, dtype=dtype)
+    for shift in range(8):
+        gate, signal = levels[(places + shift) % 8], sent[places % 7]
+        is_on = gate >= 0 if on else gate > 0
+        wanted = torch.where(is_on, signal, 0)
+        for layout in (torch.clone, lambda each: each.T.contiguous().T):
+            place = layout(signal)
+            found = network.gated(place, layout(gate))
+            assert found is place
+            torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+            assert not found[~is_on].signbit().any()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"weights": ()}, "there are 0 weights and 2 gains"),
+        ({"gains": (1.0,)}, "there are 2 weights and 1 gains; one of each is needed"),
+        ({"gains": (1.0, 0.0)}, "a gain is 0.0; it must be a positive number"),
+        ({"gains": (1.0, math.nan)}, "a gain is nan; it must be a positive number"),
+        ({"output_gain": "1"}, "output_gain is '1'; it must be a number"),
+        ({"weights": (torch.ones(4, 3), torch.ones(4, 3))}, r"shapes \(4, 3\), \(4, 3\), \(4,\)"),
+        ({"weights": (torch.ones(4), torch.ones(4, 4))}, r"shapes \(4,\), \(4, 4\), \(4,\); they"),
+        ({"outputs": torch.ones(3)}, r"shapes \(4, 3\), \(4, 4\), \(3,\); they must be"),
+        ({"outputs": torch.ones(4, 4)}, r"shapes \(4, 3\), \(4, 4\), \(4, 4\); they must be"),
+        ({"outputs": torch.ones(4).double()}, "weights are torch.float32 on cpu and torch.float64"),
+        (
+            {"outputs": torch.ones(4, device="meta")},
+            "float32 on cpu and torch.float32 on meta; all",
+        ),
+        ({"outputs": [1.0] * 4}, r"outputs is a list; give a torch tensor"),
+        ({"outputs": np.array(["a"] * 4)}, "outputs is an array of <U1"),
+    ],
+)
+def test_weights_and_gains_that_do_not_fit_are_refused(change, told):
+    network = draw_zou(4, 3, 0, depth=2)
+    with pytest.raises(InputError, match=told):
+        replace(network, **change)
+
+
+def test_tensors_of_other_shapes_and_integers_are_no_parameters():
+    network = draw_zou(4, 3, 0, depth=2)
+    with pytest.raises(InputError, match=r"shapes \(4, 3\), \(4, 5\), \(4,\)"):
+        network.moved([torch.ones(4, 3), torch.ones(4, 5)])
+    with pytest.raises(InputError, match=r"weights are torch\.int64 on cpu; all need one floating"):
+        draw_zou(4, 3, 0, depth=2, dtype=torch.int64)

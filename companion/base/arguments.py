@@ -102,18 +102,27 @@ def tensor(name: str, value: object, like: Tensor | None = None) -> Tensor:
 
     Args:
         name: of the argument.
-        value: a tensor, or an array of real numbers.
-        like: gives an array its dtype and device; without it they are NumPy's and the CPU.
+        value: a tensor, or an array of real numbers; what becomes of it shares no memory with it.
+        like: gives an array its dtype and device; without it that is the CPU, floats keep their
+            precision and whole numbers become float64.
 
     Raises:
-        InputError: neither of the two, or an array of what is no real number.
+        InputError: neither of the two, or an array of what is no real number of up to 64 bits, or
+            with masked entries, of which a tensor would know nothing.
     """
-    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        plain = value.astype(value.dtype.newbyteorder("="), order="C", copy=True)
-        found = torch.from_numpy(plain)
-        return found if like is None else found.to(like.device, like.dtype)
-    check_tensors(**{name: value})
-    return cast(Tensor, value)
+    if isinstance(value, Tensor):
+        return value
+    if not isinstance(value, np.ndarray):
+        raise InputError(
+            f"{name} is {described(value)}; give a torch tensor, torch.tensor({name})."
+        )
+    if value.dtype.kind not in "fiub" or value.dtype.itemsize > 8:
+        raise InputError(f"{name} is an array of {value.dtype}; float32 or float64 is needed.")
+    if np.ma.is_masked(value):
+        raise InputError(f"{name} is an array with masked entries; every number is needed.")
+    dtype = value.dtype.newbyteorder("=") if value.dtype.kind == "f" else np.dtype(float)
+    found = torch.from_numpy(np.array(value, dtype=dtype, order="C", subok=False))
+    return found if like is None else found.to(like.device, like.dtype)
 
 
 def check_finite(name: str, numbers: Tensor) -> None:

@@ -7,6 +7,8 @@ values that the two reach, whatever the solver did.
 
 Radii are distances rho of parameters; the paper's R is m^alpha rho. From Gram matrices divided by
 m^(2 alpha) they come out as R, and margins as the paper's gamma.
+
+Gram matrices, labels and predictions may be torch tensors or NumPy arrays.
 """
 
 from companion.ntrf._norms import Ball

@@ -1,4 +1,4 @@
-"""Tensors of a caller's, checked, as numbers in float64."""
+"""Tensors and arrays of a caller's, checked, as numbers in float64."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from companion.base.arguments import check_tensors
+from companion.base.arguments import tensor
 from companion.errors import InputError
 from companion.losses import check_labels
 
@@ -16,7 +16,6 @@ Array = NDArray[np.float64]
 
 def gram_numbers(gram: Tensor, count: int) -> Array:
     """A Gram matrix in float64, checked."""
-    check_tensors(gram=gram)
     if gram.shape != (count, count):
         raise InputError(
             f"a Gram matrix has shape {tuple(gram.shape)}; for {count} labels or residuals it "
@@ -38,7 +37,7 @@ def gram_numbers(gram: Tensor, count: int) -> Array:
 
 def signs_of(labels: Tensor) -> Array:
     """Labels in float64, checked."""
-    check_tensors(labels=labels)
+    labels = tensor("labels", labels)
     if labels.ndim != 1 or len(labels) == 0:
         raise InputError(f"labels have shape {tuple(labels.shape)}; (n,) with n >= 1 is needed.")
     check_labels(labels)
@@ -46,14 +45,14 @@ def signs_of(labels: Tensor) -> Array:
     return signs
 
 
-def numbers_of(tensor: Tensor, name: str, count: int | None = None) -> Array:
-    """A tensor in float64, checked; a vector of `count` if that is given."""
-    check_tensors(**{name: tensor})
-    if tensor.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"{name} are {tensor.dtype}; float32 or float64 is needed.")
-    if count is not None and tensor.shape != (count,):
-        raise InputError(f"{name} have shape {tuple(tensor.shape)}; ({count},) is needed.")
-    if not bool(tensor.isfinite().all()):
+def numbers_of(given: Tensor, name: str, count: int | None = None) -> Array:
+    """A tensor or an array in float64, checked; a vector of `count` if that is given."""
+    found = tensor(name, given)
+    if found.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"{name} are {found.dtype}; float32 or float64 is needed.")
+    if count is not None and found.shape != (count,):
+        raise InputError(f"{name} have shape {tuple(found.shape)}; ({count},) is needed.")
+    if not bool(found.isfinite().all()):
         raise InputError(f"{name} hold a number that is not finite; all must be finite.")
-    numbers: Array = tensor.detach().cpu().double().numpy()
+    numbers: Array = found.detach().cpu().double().numpy()
     return numbers

@@ -10,6 +10,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
+from companion.base.arguments import tensor
 from companion.errors import InputError
 from companion.ntrf._inputs import Array, gram_numbers, signs_of
 
@@ -154,7 +155,7 @@ def signed_layers(grams: Sequence[Tensor], labels: Tensor, ball: Ball) -> Layers
         raise InputError(f"the ball is {ball!r}; it must be 'per-layer' or 'single'.")
     if len(grams) == 0:
         raise InputError("there is no Gram matrix; give one per layer.")
-    signs = signs_of(labels)
+    signs, grams = signs_of(labels), [tensor("gram", gram) for gram in grams]
     signed = np.stack([gram_numbers(gram, len(signs)) for gram in grams]) * np.outer(signs, signs)
     if ball == "single":
         signed = signed.sum(0, keepdims=True)

@@ -1,4 +1,7 @@
-"""Class values, radii and margins: what is asked of Gram matrices, labels and predictions."""
+"""Class values, radii and margins: what is asked of Gram matrices, labels and predictions.
+
+All of them are torch tensors or NumPy arrays, and only their numbers count.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +13,7 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
-from companion.base.arguments import check_tensors, real
+from companion.base.arguments import real, tensor
 from companion.errors import InputError
 from companion.ntrf._inputs import gram_numbers, numbers_of, signs_of
 from companion.ntrf._norms import Ball, HalfSpaces, signed_layers, softened
@@ -176,7 +179,7 @@ def ji_telgarsky_margin(x: Tensor, labels: Tensor, directions: Tensor) -> Optimu
         InputError: shapes that do not fit, half precision, numbers that are not finite, or a label
             that is neither -1 nor +1.
     """
-    check_tensors(x=x, directions=directions)
+    x, directions = tensor("x", x), tensor("directions", directions)
     points, sample = numbers_of(x, "inputs"), numbers_of(directions, "directions")
     if points.ndim != 2 or sample.shape != (len(sample), points.shape[1]) or len(sample) == 0:
         raise InputError(
@@ -214,7 +217,7 @@ def regression_radius(gram: Tensor, residual: Tensor) -> Optimum:
         >>> round(regression_radius(torch.eye(2), torch.tensor([3.0, 4.0])).value, 6)
         5.0
     """
-    check_tensors(residual=residual)
+    gram, residual = tensor("gram", gram), tensor("residual", residual)
     target = numbers_of(residual, "residuals", residual.numel())
     kernel = gram_numbers(gram, len(target))
     values, vectors = scipy.linalg.eigh(kernel)

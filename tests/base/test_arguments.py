@@ -1,6 +1,7 @@
 """Arguments in one sentence: what is a number, a tensor, a whole number, and who asks."""
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from companion.base.arguments import (
     described,
     positive,
     real,
+    tensor,
     whole,
 )
 from companion.datasets import sphere
@@ -34,6 +36,7 @@ from companion.linearised import FrozenKernel, changes
 from companion.losses import CROSS_ENTROPY, check_labels
 from companion.networks import draw_zou
 from companion.ntrf import (
+    Optimum,
     class_value,
     ji_telgarsky_margin,
     margin_target,
@@ -132,6 +135,86 @@ def test_what_is_not_finite_is_named(number):
         check_finite("row", numbers.to("meta"))
 
 
+NUMBERS = np.array([[1.5, -2.0, 3.0], [0.0, -0.25, 7.0]])
+ARRAYS = {
+    "float64": NUMBERS,
+    "float32": NUMBERS.astype(np.float32),
+    "float16": NUMBERS.astype(np.float16),
+    "big-endian": NUMBERS.astype(">f8"),
+    "little-endian": NUMBERS.astype("<f4"),
+    "by columns": np.asfortranarray(NUMBERS),
+    "backwards": NUMBERS[::-1, ::-1].copy()[::-1, ::-1],
+    "with gaps": np.repeat(NUMBERS, 2, axis=1)[:, ::2],
+    "broadcast": np.broadcast_to(NUMBERS, (2, 2, 3))[1],
+    "nothing masked": np.ma.MaskedArray(NUMBERS),
+}
+
+
+@pytest.mark.filterwarnings("error")  # torch warns of arrays that it may not write to
+@pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS)
+def test_arrays_of_any_layout_become_tensors_of_their_numbers(array):
+    locked = array.copy() if array.flags.writeable else array
+    locked.flags.writeable = False
+    for given in (array, locked):
+        found = tensor("it", given)
+        assert found.tolist() == NUMBERS.tolist()
+        assert found.is_contiguous()
+        assert found.dtype == getattr(torch, array.dtype.newbyteorder("=").name)
+        like = tensor("it", given, torch.ones(1))
+        assert (like.dtype, like.tolist()) == (torch.float32, NUMBERS.tolist())
+        assert tensor("it", given, torch.ones(1, device="meta")).device.type == "meta"
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.uint32, bool])
+def test_arrays_of_whole_numbers_take_the_dtype_of_what_they_meet(dtype):
+    numbers = np.array([0, 1, 1]).astype(dtype)
+    assert torch.equal(tensor("it", numbers), torch.tensor([0.0, 1.0, 1.0]).double())
+    assert torch.equal(tensor("it", numbers, torch.ones(1)), torch.tensor([0.0, 1.0, 1.0]))
+    assert tensor("it", np.array(dtype(1))).shape == ()
+    assert tensor("it", np.empty((0, 3), dtype)).shape == (0, 3)
+
+
+def test_what_becomes_of_an_array_shares_no_memory_with_it():
+    numbers = np.ones(3)
+    for like in (None, torch.ones(1).double()):
+        found = tensor("it", numbers, like)
+        numbers[0] += 1
+        assert found[0] == numbers[0] - 1
+
+
+@pytest.mark.parametrize("value", [torch.ones(2), torch.ones(2).half(), torch.ones(2).int()])
+def test_tensors_stay_what_they_are(value):
+    assert tensor("it", value, torch.ones(1).double()) is value
+    leaf = torch.ones(2, requires_grad=True)
+    assert tensor("it", leaf, torch.ones(1).double()) is leaf
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (1j * NUMBERS, "it is an array of complex128; float32 or float64 is needed"),
+        (np.array([1.5, "a"], dtype=object), "it is an array of object; float32 or"),
+        (np.array(["1", "2"]), "it is an array of <U1; float32 or"),
+        (np.array(["2026-01-01"], dtype="datetime64[D]"), r"it is an array of datetime64\[D\]"),
+        (np.zeros(2, dtype=[("x", float), ("y", float)]), "it is an array of .*; float32 or"),
+        (np.ma.MaskedArray([1.0, 2.0], [False, True]), "it is an array with masked entries"),
+        ([[1.0, 2.0]], r"it is a list; give a torch tensor, torch\.tensor\(it\)"),
+        (1.5, r"it is 1\.5; give a torch tensor"),
+        (np.float64(1.5), r"it is np\.float64\(1\.5\); give a torch tensor"),
+        (None, "it is None; give a torch tensor"),
+    ],
+)
+def test_what_is_no_array_of_real_numbers_is_refused(value, told):
+    with pytest.raises(InputError, match=told):
+        tensor("it", value)
+
+
+@pytest.mark.skipif(np.longdouble(1).itemsize == 8, reason="long doubles are doubles here")
+def test_long_doubles_would_lose_digits_and_are_refused():
+    with pytest.raises(InputError, match=r"it is an array of .*; float32 or float64 is needed"):
+        tensor("it", NUMBERS.astype(np.longdouble))
+
+
 X = sphere(5, 4, 0).x
 SIGNS = sphere(5, 4, 0).y.sign()
 DEEP = draw_zou(8, 4, 0, depth=2, dtype=torch.float64)
@@ -150,6 +233,7 @@ TAKERS = {
     "directions": lambda x: ji_telgarsky_margin(X, SIGNS, x),
     "changes": lambda x: changes(DEEP, x, SIGNS),
 }
+NTRF = ("ntrf_margin", "class_value", "smallest_radius", "regression_radius")
 MATRIX_TAKERS = {
     "lambda_min": lambda_min,
     "lambda_max": lambda_max,
@@ -177,7 +261,7 @@ VECTOR_TAKERS = {
 }
 
 
-@pytest.mark.parametrize(
+EVERY_TAKER = pytest.mark.parametrize(
     ("taker", "right"),
     [
         *((taker, X) for taker in TAKERS.values()),
@@ -185,12 +269,34 @@ VECTOR_TAKERS = {
         *((taker, SIGNS) for taker in VECTOR_TAKERS.values()),
     ],
 )
-def test_arrays_and_lists_are_refused_in_a_sentence_and_derivatives_left_outside(taker, right):
+
+
+@EVERY_TAKER
+def test_lists_are_refused_in_a_sentence_and_derivatives_left_outside(taker, right):
     taker(right)
     taker(right.clone().requires_grad_())
-    for wrong, recipe in [(right.numpy(), "from_numpy"), (right.tolist(), "tensor")]:
-        with pytest.raises(InputError, match=rf"is a .*; give a torch tensor, torch\.{recipe}\("):
-            taker(wrong)
+    with pytest.raises(InputError, match=r"is a list; give a torch tensor, torch\.tensor\("):
+        taker(right.tolist())
+
+
+@pytest.mark.parametrize(
+    ("taker", "right"),
+    [
+        (TAKERS["ji_telgarsky"], X),
+        (TAKERS["directions"], X),
+        *((MATRIX_TAKERS[name], GRAM) for name in NTRF if name in MATRIX_TAKERS),
+        *((VECTOR_TAKERS[name], SIGNS) for name in NTRF if name in VECTOR_TAKERS),
+        (VECTOR_TAKERS["predictions"], SIGNS),
+        (VECTOR_TAKERS["labels"], SIGNS),
+        (VECTOR_TAKERS["check_labels"], SIGNS),
+        (VECTOR_TAKERS["loss"], SIGNS),
+    ],
+)
+def test_arrays_give_what_tensors_give(taker, right):
+    known, found = taker(right), taker(right.numpy())
+    if isinstance(known, Optimum):
+        known, found = astuple(known), astuple(found)
+    torch.testing.assert_close(found, known, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
