@@ -24,6 +24,9 @@ class Stack(ReLUNetwork):
         outputs: shape (F, m_D).
     """
 
+    def __post_init__(self) -> None:
+        """Nothing is checked: every member was, when it was made."""
+
     @classmethod
     def of(cls, networks: Sequence[ReLUNetwork]) -> "Stack":
         """Those networks, whose tensors are copied; the others of their attributes are alike."""
