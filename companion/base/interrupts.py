@@ -1,27 +1,57 @@
-"""Ctrl-C between two states, never within one."""
+"""Ctrl-C between two states, never within one.
+
+Python raises KeyboardInterrupt between any two instructions of the main thread: half of a network's
+layers would have made a step, and no checkpoint could go on from there.
+"""
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
+
+
+class _Thread(threading.local):
+    """What each thread is at: blocks that must not be interrupted, and what waits for their end."""
+
+    blocks = 0
+    waiting: Callable[[], object] | None = None
+
+
+_thread = _Thread()
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait until the block is done, so that what it changes is changed whole.
-
-    Python raises KeyboardInterrupt between any two instructions of the main thread: half of a
-    network's layers would have made a step, and no checkpoint could go on from there.
-    """
+def interruptible() -> Iterator[None]:
+    """While this lasts, Ctrl-C waits for the end of an `uninterrupted` block."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
+        yield  # Ctrl-C interrupts the main thread alone, or does something else altogether
         return
-    arrived: list[tuple[int, object]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: arrived.append((number, frame)))
+    interrupt: Callable[[int, FrameType | None], object] = before
+
+    def wait_or_interrupt(number: int, frame: FrameType | None) -> None:
+        if _thread.blocks:
+            _thread.waiting = lambda: interrupt(number, frame)
+        else:
+            interrupt(number, frame)
+
+    signal.signal(signal.SIGINT, wait_or_interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-        for number, frame in arrived[:1]:
-            before(number, frame)  # type: ignore[arg-type]
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A block that changes what it changes whole."""
+    _thread.blocks += 1
+    try:
+        yield
+    finally:
+        _thread.blocks -= 1
+        waiting = _thread.waiting
+        if waiting is not None and not _thread.blocks:
+            _thread.waiting = None
+            waiting()

@@ -95,6 +95,8 @@ class Log:
                 no tensor.
         """
         due = self.due(moment.step, last)
+        if not due:
+            return
         before = {name: dict(kept) for name, kept in moment.memories.items()}
         try:
             found = {}

@@ -22,6 +22,7 @@ from companion import matmul
 from companion.base.arguments import check_type, real
 from companion.base.files import check_target, write_atomically
 from companion.base.identity import identity
+from companion.base.interrupts import interruptible
 from companion.errors import InputError
 from companion.monitors import Every
 from companion.training.run import Descent, Run
@@ -211,7 +212,8 @@ def nothing_lost(history: Callable[[], object], kept: Kept | None = None) -> Ite
         kept: the file, if there is one.
     """
     try:
-        yield
+        with interruptible():
+            yield
     except BaseException as error:
         error.history = history()  # type: ignore[attr-defined]
         if kept is not None and kept.begun:
