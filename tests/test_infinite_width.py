@@ -119,6 +119,25 @@ def test_one_layer_has_the_kernels_of_two_layer_networks():
     assert torch.allclose(found, outputs, atol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kernels_of_two_layer_networks_take_what_the_tiles_take(dtype):
+    """Tiles, cross matrices and budgets; duplicates cost no more than other inputs."""
+    x = with_antipodes(sphere(300, 5, 0).x.to(dtype), 40)
+    x = torch.cat([x, x[:60]])
+    budget = x.element_size() * 400**2 + 2**17
+    for kernel in (infinite_width_gram, infinite_width_output_gram):
+        with PeakMemory() as memory:
+            gram = kernel(x)
+        assert memory.peak <= infinite_width_memory(x)
+        with PeakMemory() as memory:
+            tiled = kernel(x, memory_budget=budget)
+        assert memory.peak <= budget
+        close = {"rtol": 0, "atol": 8 * torch.finfo(dtype).eps}
+        torch.testing.assert_close(tiled, gram, **close)
+        torch.testing.assert_close(kernel(x, x[:7]), gram[:, :7], **close)
+        assert torch.equal(gram, gram.T)
+
+
 def test_known_correlations_at_depth_15():
     x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)
     rho = infinite_width_nngp(x, depth=15, parameterisation="chen")

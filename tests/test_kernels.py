@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -215,6 +216,35 @@ def test_eigenvalues_are_those_of_a_known_matrix():
     assert lambda_min(matrix.float()) == pytest.approx(-3, rel=1e-6)
 
 
+@pytest.mark.parametrize("function", [lambda_min, lambda_max, spectral_norm])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_has_no_eigenvalues_is_refused_in_a_sentence(function, dtype):
+    gram = infinite_width_gram(sphere(5, 4, 0).x).to(dtype)
+    known, step = function(gram), 2 * math.sqrt(torch.finfo(dtype).eps) * float(gram.max())
+    rounded, tilted = gram.clone(), gram.clone()
+    rounded[1, 3] += step / 4
+    tilted[1, 3] += step
+    assert function(rounded) == pytest.approx(known, abs=step)
+    assert function(gram.numpy()) == known
+    nan, infinite = gram.clone(), gram.clone()
+    nan[3, 1], infinite[2, 2] = math.nan, math.inf
+    for wrong, told in [
+        (gram[:4], r"^matrix has shape \(4, 5\); it must be square, \(n, n\)\.$"),
+        (gram[0], r"^matrix has shape \(5,\); it must be square"),
+        (gram[:0, :0], r"^matrix has shape \(0, 0\); it must be square"),
+        (tilted, r"^matrix is not symmetric: entries \(1, 3\) and \(3, 1\) differ by"),
+        (nan, r"^row 3 holds a number that is not finite"),
+        (infinite.numpy(), r"^row 2 holds a number that is not finite"),
+    ]:
+        with pytest.raises(InputError, match=told):
+            function(wrong)
+
+
+def test_eigenvalues_of_whole_numbers_and_of_nothing_but_zeros():
+    assert lambda_max(np.array([[2, 0], [0, 1]])) == 2
+    assert spectral_norm(torch.zeros(3, 3)) == 0
+
+
 DRAWS = {name: draw for name, (draw, _) in NETWORKS.items()}
 EVERY = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 
@@ -292,6 +322,20 @@ def _budgets(network, count, other):
     full = gram_memory(network, count, other)
     smaller = [result + (full - result) / 3, result + 70_000] if count > 100 else []
     return [None, full, *smaller]
+
+
+@EVERY
+@pytest.mark.parametrize("count", [5, 300, 600])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gram_matrices_are_exactly_symmetric(draw, count, dtype):
+    network, x = draw(18, 7, 0, depth=2, dtype=dtype), sphere(count, 7, 0).x.to(dtype)
+    budget = gram_memory(network, count) - (count > 100)
+    for gram in [
+        empirical_gram(network, x),
+        empirical_gram(network, x, memory_budget=budget),
+        *layer_grams(network, x),
+    ]:
+        assert torch.equal(gram, gram.T)
 
 
 @EVERY

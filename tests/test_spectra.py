@@ -1,5 +1,6 @@
 """Certified eigenvalues and norms against dense decompositions and matrices of known spectrum."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -12,10 +13,12 @@ from companion.datasets import sphere
 from companion.errors import InputError
 from companion.kernels import infinite_width_gram
 from companion.spectra import (
+    bounds_of,
     least_eigenvalue,
     norm_bounds,
     spectral_norm_bounds,
     start_directions,
+    subspace_step,
 )
 
 
@@ -120,6 +123,74 @@ def test_bounds_meet_at_the_norm_and_a_worse_guess_is_told():
     assert float(poor.upper) > 1.2 * float(poor.lower)
 
 
+@pytest.mark.parametrize("shape", [(3, 40), (70, 5), (60, 50), (1, 9)])
+@pytest.mark.parametrize("size", [1e-38, 1e-30, 1e-15, 1.0, 1e15, 1e30, 1e36])
+def test_single_precision_holds_norms_of_any_size(shape, size):
+    matrix = (sphere(*shape, 3).x * size).float()
+    exact = float(torch.linalg.matrix_norm(matrix.double(), 2))
+    found = spectral_norm_bounds(matrix, 1e-4)
+    assert float(found.lower) == pytest.approx(exact, rel=2e-4)
+    assert float(found.upper) == pytest.approx(exact, rel=2e-4)
+    assert float(found.frobenius) == pytest.approx(float(matrix.double().norm()), rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 60, 50), (4, 12, 40), (5, 40, 12), (3, 7, 1), (6, 1, 1)])
+def test_a_batch_is_bounded_as_each_of_its_matrices(shape):
+    batch = sphere(math.prod(shape[:-1]), shape[-1], 5).x.reshape(shape)
+    sizes = torch.logspace(-40, 40, shape[0], dtype=torch.float64)
+    batch = batch * sizes.reshape(-1, *[1] * (len(shape) - 1))
+    together = norm_bounds(batch, start_directions(batch, 4))
+    together = norm_bounds(batch, together.directions)
+    assert together.lower.shape == together.upper.shape == together.frobenius.shape == shape[:-2]
+    for place in np.ndindex(*shape[:-2]):
+        alone = norm_bounds(batch[place], start_directions(batch[place], 4))
+        alone = norm_bounds(batch[place], alone.directions)
+        for name in ("lower", "upper", "frobenius"):
+            found, known = getattr(together, name)[place], getattr(alone, name)
+            torch.testing.assert_close(found, known, rtol=1e-12, atol=0)
+        torch.testing.assert_close(together.directions[place], alone.directions)
+    everyone = spectral_norm_bounds(batch, 1e-6)
+    exact = torch.linalg.matrix_norm(batch, 2)
+    torch.testing.assert_close(everyone.lower, exact, rtol=1e-6, atol=0)
+    torch.testing.assert_close(everyone.upper, exact, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("shape", [(60, 50), (50, 60), (9, 3), (1, 1)])
+def test_a_matrix_that_is_not_finite_has_no_bounds_and_leaves_its_neighbours(shape, number, dtype):
+    batch = sphere(2 * shape[0], shape[1], 6).x.to(dtype).reshape(2, *shape)
+    batch[0, -1, 0] = number
+    start = start_directions(batch, 4)
+    numbers, directions = subspace_step(batch, start)
+    frobenius, lower, upper = bounds_of(numbers)
+    assert not bool(frobenius[0].isfinite())
+    assert lower[0].isnan()
+    assert upper[0].isnan()
+    torch.testing.assert_close(upper[1], norm_bounds(batch[1], start[1]).upper)
+    rows = directions @ directions.mT
+    torch.testing.assert_close(rows, torch.eye(rows.shape[-1]).to(dtype).expand_as(rows))
+    with pytest.raises(InputError, match="row of the matrix 0 holds a number that is not finite"):
+        spectral_norm_bounds(batch[0, -1:] if batch[0].numel() > 1 else batch[0])
+
+
+def test_arrays_are_taken_and_what_is_no_matrix_is_refused():
+    matrix = sphere(30, 20, 1).x
+    found = norm_bounds(matrix.numpy(), start_directions(matrix).numpy())
+    assert found.upper == norm_bounds(matrix, start_directions(matrix)).upper
+    assert spectral_norm_bounds(matrix.numpy()).lower == spectral_norm_bounds(matrix).lower
+    for wrong, told in [
+        (torch.ones(3), r"shape \(3,\), torch.float32"),
+        (torch.ones(0, 3), r"shape \(0, 3\)"),
+        (torch.ones(2, 3, dtype=torch.int64), "torch.int64"),
+    ]:
+        with pytest.raises(InputError, match=told):
+            spectral_norm_bounds(wrong)
+    for directions in (torch.ones(2, 19).double(), torch.ones(3, 2, 20).double()):
+        with pytest.raises(InputError, match=r"take those of start_directions\(matrix\)"):
+            norm_bounds(matrix, directions)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (5, 5)])
 def test_norm_of_a_zero_matrix_and_of_thin_ones(shape):
     zero = spectral_norm_bounds(torch.zeros(shape))
@@ -129,5 +200,5 @@ def test_norm_of_a_zero_matrix_and_of_thin_ones(shape):
 
 
 def test_a_tolerance_that_nothing_meets_is_refused():
-    with pytest.raises(InputError, match="it must be positive"):
+    with pytest.raises(InputError, match="it must be a positive number"):
         spectral_norm_bounds(torch.ones(2, 2), 0)

@@ -51,6 +51,14 @@ def real(name: str, value: object) -> float:
     raise InputError(f"{name} is {described(value)}; it must be a number.")
 
 
+def finite(name: str, value: object) -> float:
+    """`value` as a float that is finite; arguments and errors as of `real`."""
+    number = real(name, value)
+    if not math.isfinite(number):
+        raise InputError(f"{name} is {number}; it must be a finite number.")
+    return number
+
+
 def positive(name: str, value: object) -> float:
     """`value` as a float that is positive and finite; arguments and errors as of `real`."""
     number = real(name, value)

@@ -132,9 +132,12 @@ def _layer_sums(
 
 
 def _mirror(sums: Tensor, i: slice, rows: int) -> None:
-    """Copy what rows `i` hold left of the diagonal above it, in blocks that the cache holds."""
+    """Make rows `i` symmetric: what is left of the diagonal goes above it, block by block."""
     for j in row_blocks(i.start, rows):
         sums[:, j, i] = sums[:, i, j].mT
+    # A product of a matrix with its own transpose is symmetric only up to rounding.
+    for square in sums[:, i, i].mul_(0.5):
+        square.copy_(square + square.mT)
 
 
 @dataclass(frozen=True)

@@ -14,39 +14,38 @@ from companion.kernels.correlations import Correlations
 from companion.kernels.tiles import LEAST_TILE, row_blocks
 from companion.networks import Trained
 
-# Distances by subtraction: the default, by inner products, would lose the digits asked for here.
-_BY_COORDINATES = "donot_use_mm_for_euclid_dist"
 Parameterisation = Literal["du", "zou", "chen"]
 
 
-def infinite_width_gram(x: Tensor) -> Tensor:
+def infinite_width_gram(
+    x: Tensor, other: Tensor | None = None, *, memory_budget: float | None = None
+) -> Tensor:
     """H-infinity of Du et al. (2019), section 3: rho (pi - arccos rho) / (2 pi).
 
-    Args:
-        x: unit-norm inputs, shape (n, d).
+    It is `infinite_width_ntk` of depth 1; same arguments and errors.
 
     Returns:
-        Shape (n, n), symmetric positive semidefinite, diagonal 1/2.
-
-    Raises:
-        InputError: inputs that do not fit or are not of unit norm.
+        Shape (n, n), symmetric positive semidefinite, diagonal 1/2; or (n, k).
 
     Example:
         >>> infinite_width_gram(torch.eye(2))
         tensor([[0.5000, 0.0000],
                 [0.0000, 0.5000]])
     """
-    rho, angle = _cosines_and_angles(x)
-    return rho * (math.pi - angle) / (2 * math.pi)
+    return infinite_width_ntk(x, other, depth=1, memory_budget=memory_budget)
 
 
-def infinite_width_output_gram(x: Tensor) -> Tensor:
+def infinite_width_output_gram(
+    x: Tensor, other: Tensor | None = None, *, memory_budget: float | None = None
+) -> Tensor:
     """Limit of the output layer's Gram matrix G, half the arc-cosine kernel kappa_1.
 
-    Same shapes and errors as `infinite_width_gram`.
+    As f is linear in the output weights, it is also the covariance of the predictions,
+    `infinite_width_nngp` of `du` and depth 1. Same shapes and errors as `infinite_width_gram`.
     """
-    rho, angle = _cosines_and_angles(x)
-    return (angle.sin() + rho * (math.pi - angle)) / (2 * math.pi)
+    return infinite_width_nngp(
+        x, other, depth=1, parameterisation="du", memory_budget=memory_budget
+    )
 
 
 def infinite_width_ntk(
@@ -292,23 +291,3 @@ def _affordable_pair_tile(x: Tensor, columns: int, matrices: int, budget: float 
             )
         rows = max(LEAST_TILE, rows // 2)
     return rows
-
-
-def _cosines_and_angles(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x_i . x_j in [-1, 1] and arccos of it, both of shape (n, n), for unit inputs.
-
-    arccos loses half of the digits near 0 and pi. There the angle comes from the two diagonals of
-    the rhombus that x_i and x_j span, so that equal inputs have angle 0 and cosine 1 exactly.
-    """
-    _check_points(x, "x")
-    x = unit_rows(x.detach())
-    rho = (x @ x.T).clamp(-1, 1).fill_diagonal_(1)
-    angle = rho.arccos()
-    near = (rho.abs() > 0.999).fill_diagonal_(False).any(dim=1).nonzero().squeeze(1)
-    if len(near):
-        some, block = x[near], (near[:, None], near)
-        minus = torch.cdist(some, some, compute_mode=_BY_COORDINATES)
-        plus = torch.cdist(some, -some, compute_mode=_BY_COORDINATES)
-        angle[block] = 2 * torch.atan2(minus, plus)
-        rho[block] = rho[block].where(minus > 0, 1).where(plus > 0, -1)
-    return rho, angle

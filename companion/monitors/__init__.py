@@ -4,7 +4,7 @@ Numbers stay where they are computed until the run is over, so that nothing wait
 `separations` and what takes eigenvalues of a Gram matrix do, and cost more than a step.
 """
 
-from companion.monitors.log import Every, Log, Monitor, Record
+from companion.monitors.log import Every, Log, Monitor, Record, as_numbers
 from companion.monitors.moment import Moment, Watcher
 from companion.monitors.quantities import (
     Distances,
@@ -22,6 +22,7 @@ from companion.monitors.quantities import (
     mean_loss,
     misfit,
     separations,
+    together,
     training_error,
     unit_distances,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "PatternDifference",
     "Record",
     "Watcher",
+    "as_numbers",
     "certified_lambda_min",
     "count_true",
     "frobenius_distances",
@@ -48,6 +50,7 @@ __all__ = [
     "mean_loss",
     "misfit",
     "separations",
+    "together",
     "training_error",
     "unit_distances",
 ]

@@ -1,7 +1,7 @@
 """What a run has recorded so far, step by step."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from companion.base.arguments import check_type, described, whole
+from companion.base.interrupts import uninterrupted
 from companion.errors import InputError
 from companion.monitors.moment import Moment, Watcher
 
@@ -37,34 +38,54 @@ class Log:
 
     Args:
         record: name -> monitor, or `Every(steps, monitor)`.
+        leading: dimensions of every value that count members of a fleet; 0 for one network.
 
     Raises:
         InputError: an interval below 1, or what is no monitor with a name.
     """
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, leading: int = 0) -> None:
         check_type("record", record, Mapping, "a mapping, name -> monitor")
         self._record = {name: _every(name, item) for name, item in record.items()}
+        self._leading = leading
+        self._shapes: dict[str, torch.Size] = {}
         self.at: dict[str, list[float]] = {name: [] for name in record}
         self.values: dict[str, list[Tensor]] = {name: [] for name in record}
+        self.latest: dict[str, float] = {}
 
     @property
     def record(self) -> dict[str, Every]:
         """Name -> monitor and steps between records."""
         return dict(self._record)
 
+    def follow(self, other: "Log") -> None:
+        """Go on where another log is, of which these members were a part."""
+        self.latest, self._shapes = dict(other.latest), dict(other._shapes)
+
+    def stacked(self) -> dict[str, Tensor]:
+        """The values of every monitor that has some, shape (k, ...), for a checkpoint."""
+        return {f"value/{name}": torch.stack(all_) for name, all_ in self.values.items() if all_}
+
+    def restore(self, at: Mapping[str, list[float]], stacked: Mapping[str, Tensor]) -> None:
+        """Hold what another log held, by its `at` and what it had `stacked`."""
+        for name, steps in at.items():
+            if steps:
+                self.values[name] = list(stacked[f"value/{name}"])
+                self.at[name], self.latest[name] = list(steps), steps[-1]
+                self._shapes[name] = self.values[name][0].shape[self._leading :]
+
     def due(self, step: float, last: bool = False) -> dict[str, Monitor]:
         """The monitors to record at that step: none of them twice, all of them at the last."""
         return {
             name: item.monitor
             for name, item in self._record.items()
-            if (last or step % item.steps == 0) and self.at[name][-1:] != [step]
+            if (last or step % item.steps == 0) and self.latest.get(name) != step
         }
 
-    def watchers(self, step: float, last: bool = False) -> tuple[Watcher, ...]:
+    def watchers(self, step: float, last: bool = False) -> dict[str, Watcher]:
         """Those of them that have to see the forward pass."""
-        due: Iterable[object] = self.due(step, last).values()
-        return tuple(monitor for monitor in due if isinstance(monitor, Watcher))
+        due: Mapping[str, object] = self.due(step, last)
+        return {name: monitor for name, monitor in due.items() if isinstance(monitor, Watcher)}
 
     def note(self, moment: Moment, last: bool = False) -> None:
         """Record copies of what is due: all of it, or where a monitor fails nothing.
@@ -74,17 +95,22 @@ class Log:
                 no tensor.
         """
         due = self.due(moment.step, last)
-        before = dict(moment.memory)
+        before = {name: dict(kept) for name, kept in moment.memories.items()}
         try:
-            found = {name: self._copied(name, do(moment), moment.step) for name, do in due.items()}
+            found = {}
+            for name, monitor in due.items():
+                moment.name = name
+                found[name] = self._copied(name, monitor(moment), moment.step)
             _settle(moment, before)
         except BaseException:
-            moment.memory.clear()
-            moment.memory.update(before)
+            moment.memories.clear()
+            moment.memories.update(before)
             raise
-        for name, value in found.items():
-            self.at[name].append(moment.step)
-            self.values[name].append(value)
+        with uninterrupted():
+            for name, value in found.items():
+                self.at[name].append(moment.step)
+                self.values[name].append(value)
+                self.latest[name] = moment.step
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Name -> recorded values, shape (k, ...), on the CPU."""
@@ -95,14 +121,16 @@ class Log:
 
     def _copied(self, name: str, value: object, step: float) -> Tensor:
         """What a monitor gave, where the values before it are, and alike in shape."""
-        tensor = _as_tensor(name, value)
-        first = self.values[name][0] if self.values[name] else tensor
-        if tensor.shape != first.shape:
+        tensor = as_numbers(name, value)
+        shape = tensor.shape[self._leading :]
+        known = self._shapes.setdefault(name, shape)
+        if shape != known:
             raise InputError(
-                f"monitor '{name}' gives shape {tuple(tensor.shape)} at step {step} and gave "
-                f"{tuple(first.shape)} before; it must keep one shape along a run."
+                f"monitor '{name}' gives shape {tuple(shape)} at step {step} and gave "
+                f"{tuple(known)} before; it must keep one shape along a run."
             )
-        return tensor.detach().clone().to(first.device)
+        values = self.values[name]
+        return tensor.detach().clone().to(values[0].device if values else tensor.device)
 
 
 def _every(name: object, item: object) -> Every:
@@ -117,8 +145,16 @@ def _every(name: object, item: object) -> Every:
     return Every(whole(f"Every(steps) of monitor '{name}'", steps, least=1), monitor)
 
 
-def _as_tensor(name: str, value: object) -> Tensor:
-    """Numbers that a history can hold: Python's in their full precision."""
+def as_numbers(name: str, value: object) -> Tensor:
+    """What a monitor gave, as numbers that a history can hold: Python's in their full precision.
+
+    Args:
+        name: of the monitor.
+        value: a tensor, an array or a number.
+
+    Raises:
+        InputError: none of them.
+    """
     if isinstance(value, Tensor) and value.layout == torch.strided:
         if value.dtype in _OF_NUMPY:
             return value
@@ -133,22 +169,25 @@ def _as_tensor(name: str, value: object) -> Tensor:
     )
 
 
-def _settle(moment: Moment, before: Mapping[str, Tensor]) -> None:
+def _settle(moment: Moment, before: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Copy what monitors put into memory and training would change there."""
-    new = {key: kept for key, kept in moment.memory.items() if before.get(key) is not kept}
-    live = {_storage(parameter) for parameter in moment.network.parameters} if new else set()
-    for key, kept in new.items():
-        if (
-            not isinstance(kept, Tensor)
-            or kept.layout != torch.strided
-            or (kept.dtype not in _OF_NUMPY)
-        ):
-            raise InputError(
-                f"memory['{key}'] is {described(kept)}; monitors can keep dense tensors of dtypes "
-                "that NumPy has."
-            )
-        if _storage(kept) in live:
-            moment.memory[key] = kept.detach().clone()
+    live = {_storage(parameter) for parameter in moment.network.parameters}
+    for name, memory in moment.memories.items():
+        old = before.get(name, {})
+        for key, kept in [*memory.items()]:
+            if old.get(key) is kept:
+                continue
+            if (
+                not isinstance(kept, Tensor)
+                or kept.layout != torch.strided
+                or kept.dtype not in _OF_NUMPY
+            ):
+                raise InputError(
+                    f"memory['{key}'] is {described(kept)}; monitors can keep dense tensors of "
+                    "dtypes that NumPy has."
+                )
+            if _storage(kept) in live:
+                memory[key] = kept.detach().clone()
 
 
 def _storage(tensor: Tensor) -> int:

@@ -1,6 +1,6 @@
 """A network at one step of its training, with what its passes computed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -17,7 +17,7 @@ class Watcher(Protocol):
     """A monitor that looks at every layer during the forward pass, where looking is cheap."""
 
     def watch(self, moment: "Moment", gate: Tensor) -> None:
-        """Take in the next layer's gate, shape (n, m_l); see `Pass.gates`."""
+        """Take in the next layer's gate, shape (..., n, m_l); see `Pass.gates`."""
 
 
 @dataclass
@@ -27,6 +27,10 @@ class Moment:
     Training changes the network's tensors in place. What a monitor returns and what it puts in
     `memory` is copied where it would change along; what it keeps elsewhere it has to copy itself.
 
+    In a fleet, a monitor that is marked `together` is shown all members at once: the network is a
+    `Stack` of F of them, and each tensor below has F as its first dimension, except for inputs and
+    labels that all of them share. Other monitors are shown one member after another.
+
     Attributes:
         network: after `step` steps.
         initial: the network before the first step.
@@ -34,10 +38,9 @@ class Moment:
         y: labels, shape (n,).
         loss: of one example; training minimises its mean.
         step: the number of steps made, or the time of a gradient flow.
-        memory: tensors that monitors keep from one record to the next; checkpoints hold them. They
-            are replaced, not changed in place, so that a record that fails leaves no trace.
-        watchers: monitors to be shown the forward pass.
-        watched: what each of them noted of it, layer by layer.
+        memories: what monitors keep from one record to the next, by the names of the monitors.
+        watchers: monitors to be shown the forward pass, by name.
+        name: of the monitor that is at work.
     """
 
     network: ReLUNetwork
@@ -46,9 +49,23 @@ class Moment:
     y: Tensor
     loss: Loss
     step: float
-    memory: dict[str, Tensor] = field(default_factory=dict)
-    watchers: tuple[Watcher, ...] = ()
-    watched: dict[Watcher, list[Tensor]] = field(default_factory=dict)
+    memories: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    watchers: Mapping[str, Watcher] = field(default_factory=dict)
+    name: str = ""
+    _noted: dict[tuple[str, Watcher], list[Tensor]] = field(default_factory=dict)
+
+    @property
+    def memory(self) -> dict[str, Tensor]:
+        """Tensors that the monitor at work keeps from one record to the next, its own alone.
+
+        Checkpoints hold them. They are replaced, not changed in place, so that a record that fails
+        leaves no trace.
+        """
+        return self.memories.setdefault(self.name, {})
+
+    def noted(self, watcher: Watcher) -> list[Tensor]:
+        """What the monitor at work has noted of the forward pass, layer by layer."""
+        return self._noted.setdefault((self.name, watcher), [])
 
     @cached_property
     def forward(self) -> Pass:
@@ -70,7 +87,7 @@ class Moment:
     def gradients(self) -> list[Tensor]:
         """Gradient of the mean loss in every trained tensor."""
         slopes = self.loss.derivatives(self.forward.predictions, self.y)
-        return self.network.gradients(self.forward, slopes / len(self.y))
+        return self.network.gradients(self.forward, slopes / self.y.shape[-1])
 
     @cached_property
     def layer_grams(self) -> list[Tensor]:
@@ -79,9 +96,14 @@ class Moment:
 
     def changes(self) -> Iterator[Tensor]:
         """Trained tensors less their initial values, as matrices, made one by one."""
+        dimensions = self.network.weights[0].dim()
         for now, start in zip(self.network.parameters, self.initial.parameters, strict=True):
-            yield (now - start).reshape(-1, now.shape[-1])
+            change = now - start
+            yield change if change.dim() == dimensions else change.unsqueeze(-2)
 
     def _watch(self, gate: Tensor) -> None:
-        for watcher in self.watchers:
+        at_work = self.name
+        for name, watcher in self.watchers.items():
+            self.name = name
             watcher.watch(self, gate)
+        self.name = at_work

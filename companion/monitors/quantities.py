@@ -1,7 +1,9 @@
 """The monitors: functions of a `Moment`, or objects called with one."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -11,43 +13,69 @@ from companion.kernels import empirical_gram, lambda_min, layer_grams, spectral_
 from companion.monitors.moment import Moment
 from companion.spectra import bounds_of, least_eigenvalue, start_directions, subspace_step
 
+Marked = TypeVar("Marked", bound=Callable[[Moment], Tensor])
 
+
+def together(monitor: Marked) -> Marked:
+    """Mark a monitor that can be shown all members of a fleet at once; see `Moment`.
+
+    It gives one value a member, stacked along the first dimension. Of inputs and of the first layer
+    it may use only what no rotation of the inputs' space changes, such as norms: a fleet with fewer
+    inputs than dimensions is kept in coordinates of the inputs' span.
+    """
+    monitor.together = True  # type: ignore[attr-defined]
+    return monitor
+
+
+@together
 def mean_loss(moment: Moment) -> Tensor:
     """L_S, the mean of the examples' losses."""
-    return moment.losses.mean()
+    return moment.losses.mean(dim=-1)
 
 
+@together
 def largest_loss(moment: Moment) -> Tensor:
     """max_i l_i, the quantity of Assumption 3.2 of Chen et al. (2021)."""
-    return moment.losses.max()
+    return moment.losses.amax(dim=-1)
 
 
+@together
 def largest_slope(moment: Moment) -> Tensor:
     """max_i |l'|: bounded along a run, it replaces a Lipschitz loss (Zou et al., 2018)."""
-    return moment.loss.derivatives(moment.forward.predictions, moment.y).abs().max()
+    return moment.loss.derivatives(moment.forward.predictions, moment.y).abs().amax(dim=-1)
 
 
+@together
 def training_error(moment: Moment) -> Tensor:
     """Share of the examples that are not on the right side, y f <= 0."""
     wrong = ~(moment.forward.predictions * moment.y > 0)  # NaN is wrong, too
-    return wrong.to(moment.y.dtype).mean()
+    return wrong.to(moment.y.dtype).mean(dim=-1)
 
 
+@together
 def gradient_norms(moment: Moment) -> Tensor:
     """||gradient of L_S in W_l||_F for every trained tensor, shape (L,)."""
-    return torch.stack([torch.linalg.vector_norm(gradient) for gradient in moment.gradients])
+    dimensions = moment.network.weights[0].dim()
+    norms = [
+        torch.linalg.vector_norm(each, dim=(-2, -1) if each.dim() == dimensions else -1)
+        for each in moment.gradients
+    ]
+    return torch.stack(norms, dim=-1)
 
 
+@together
 def frobenius_distances(moment: Moment) -> Tensor:
     """||W_l - W_l(0)||_F for every trained tensor, shape (L,)."""
-    return torch.stack([torch.linalg.vector_norm(change) for change in moment.changes()])
+    norms = [torch.linalg.vector_norm(change, dim=(-2, -1)) for change in moment.changes()]
+    return torch.stack(norms, dim=-1)
 
 
 def separations(moment: Moment) -> Tensor:
     """Least distance of normalised hidden outputs of different labels, shape (D + 1,).
 
     phi of the inputs first, then ||x_l,i / ||x_l,i|| - x_l,j / ||x_l,j|| || of every layer: Zou et
-    al. (2018), Theorem 5.1 (ii). Costs as much as a Gram matrix of each layer.
+    al. (2018), Theorem 5.1 (ii). Costs as much as a Gram matrix of each layer. If all examples
+    have one label there is no such pair, and the distance is infinite.
     """
     positive = moment.y > 0
     found = []
@@ -60,6 +88,8 @@ def separations(moment: Moment) -> Tensor:
 def least_distance(a: Tensor, b: Tensor) -> Tensor:
     """Least Euclidean distance of a row of `a`, shape (p, q), to one of `b`, shape (r, q)."""
     # Row by row of tiles; the closest pair of each is measured again without cancellation.
+    if len(a) == 0 or len(b) == 0:
+        return a.new_full((), math.inf)
     closest = []
     for rows in torch.split(a, 1024):
         nearest = torch.cdist(rows, b).min(dim=1)
@@ -68,34 +98,43 @@ def least_distance(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack(closest).min()
 
 
+@together
 def misfit(moment: Moment) -> Tensor:
     """||u - y||^2, the squared distance of predictions from labels: Du et al. (2019)."""
-    return (moment.forward.predictions - moment.y).double().square().sum()
+    return (moment.forward.predictions - moment.y).double().square().sum(dim=-1)
 
 
+@together
 def unit_distances(moment: Moment) -> Tensor:
     """Largest and root mean square distance of a unit from initialisation, shape (L, 2).
 
     For hidden layers ||w_r - w_r(0)||_2 over the rows of every W_l, for output weights the size
     of a_r - a_r(0): Du et al. (2019), Lemma 3.3, and Lemma A.5.
     """
-    rows = []
-    for now, start in zip(moment.network.parameters, moment.initial.parameters, strict=True):
-        change = now - start
-        far = torch.linalg.vector_norm(change.reshape(len(change), -1), dim=1)
-        rows.append(torch.stack([far.max(), torch.linalg.vector_norm(far) / len(far) ** 0.5]))
-    return torch.stack(rows)
+    found = []
+    for layer, change in enumerate(moment.changes()):
+        # The output weights are one row, of which each entry belongs to a unit.
+        units = change if layer < moment.network.depth else change.mT
+        far = torch.linalg.vector_norm(units, dim=-1)
+        mean = torch.linalg.vector_norm(far, dim=-1) / far.shape[-1] ** 0.5
+        found.append(torch.stack([far.amax(dim=-1), mean], dim=-1))
+    return torch.stack(found, dim=-2)
 
 
 def gram_lambda_min(moment: Moment) -> float:
     """Least eigenvalue of the empirical NTK's Gram matrix, from all eigenvalues in float64."""
     first, *others = moment.layer_grams
-    return lambda_min(sum(others, first))
+    return _if_finite(lambda_min, sum(others, first))
 
 
 def layer_lambda_mins(moment: Moment) -> np.ndarray:
     """The same for the Gram matrix of every trained tensor alone, shape (L,)."""
-    return np.array([lambda_min(gram) for gram in moment.layer_grams])
+    return np.array([_if_finite(lambda_min, gram) for gram in moment.layer_grams])
+
+
+def _if_finite(measure: Callable[[Tensor], float], gram: Tensor) -> float:
+    """What `measure` says of a matrix, NaN of one that a diverging run has made no matrix."""
+    return measure(gram) if bool(gram.isfinite().all()) else math.nan
 
 
 def layer_gram_drifts(moment: Moment) -> np.ndarray:
@@ -106,7 +145,7 @@ def layer_gram_drifts(moment: Moment) -> np.ndarray:
         if key not in moment.memory:
             begun = moment.step == 0
             moment.memory[key] = gram if begun else layer_grams(moment.initial, moment.x)[layer]
-        drifts.append(spectral_norm(gram - moment.memory[key]))
+        drifts.append(_if_finite(spectral_norm, gram - moment.memory[key]))
     return np.array(drifts)
 
 
@@ -115,8 +154,10 @@ def certified_lambda_min(moment: Moment) -> Tensor:
 
     Costs a Gram matrix and two Cholesky factors.
     """
-    least = least_eigenvalue(empirical_gram(moment.network, moment.x))
-    bounds = [least.value, least.lower]
+    gram, bounds = empirical_gram(moment.network, moment.x), [math.nan, math.nan]
+    if bool(gram.isfinite().all()):
+        least = least_eigenvalue(gram)
+        bounds = [least.value, least.lower]
     return torch.tensor(bounds, dtype=torch.float64, device=moment.x.device)
 
 
@@ -137,20 +178,22 @@ class Distances:
 
     directions: int = 8
     first: int = 4
+    together: ClassVar[bool] = True
 
     def __call__(self, moment: Moment) -> Tensor:
         """Measure and keep the directions for the next record."""
         if moment.step == 0:
-            return moment.x.new_zeros(len(moment.network.parameters), 3)
+            fleet = moment.network.weights[0].shape[:-2]
+            return moment.x.new_zeros(*fleet, len(moment.network.parameters), 3)
         numbers = []
         for layer, change in enumerate(moment.changes()):
-            key = f"directions/{layer}"
+            key = f"{self.directions} directions/{layer}"
             directions = moment.memory.get(key)
             if directions is None:
                 directions = self._first_directions(change)
             found, moment.memory[key] = subspace_step(change, directions)
             numbers.append(found)
-        return bounds_of(torch.stack(numbers)).T
+        return bounds_of(torch.stack(numbers, dim=-2)).movedim(0, -1)
 
     def _first_directions(self, change: Tensor) -> Tensor:
         directions = start_directions(change, self.directions)
@@ -169,10 +212,11 @@ class PatternDifference:
     """
 
     since: Literal["start", "last"] = "start"
+    together: ClassVar[bool] = True
 
     def watch(self, moment: Moment, gate: Tensor) -> None:
         """Compare the next layer's pattern with the one kept."""
-        counts = moment.watched.setdefault(self, [])
+        counts = moment.noted(self)
         key = f"pattern since {self.since}/{len(counts)}"
         pattern = moment.network.pattern(gate)
         if key not in moment.memory:
@@ -187,12 +231,12 @@ class PatternDifference:
     def __call__(self, moment: Moment) -> Tensor:
         """The shares of the pass just made."""
         forward = moment.forward
-        if self not in moment.watched:  # no run has shown it the pass
+        if not moment.noted(self):  # no run has shown it the pass
             for gate in forward.gates:
                 self.watch(moment, gate)
-        counts = moment.watched[self]
-        pairs = torch.tensor(moment.network.widths, dtype=torch.float64) * len(moment.x)
-        return torch.stack(counts) / pairs.to(counts[0].device)
+        counts = torch.stack(moment.noted(self), dim=-1)
+        pairs = torch.tensor(moment.network.widths, dtype=torch.float64) * moment.x.shape[-2]
+        return counts / pairs.to(counts.device)
 
     def _first(self, moment: Moment, layer: int, pattern: Tensor) -> Tensor:
         """What the first record compares with."""
@@ -203,13 +247,16 @@ class PatternDifference:
 
 
 def count_true(flags: Tensor) -> Tensor:
-    """Number of true entries of a boolean tensor, any shape, stored densely.
+    """Number of true entries of the last two dimensions of a boolean tensor, shape (..., n, m).
 
     torch's own count is several times slower, enough to be felt in a training step. Here eight
     flags are added at once as the bytes of a word, at most 128 to a byte, so that none overflows.
     """
-    dense = flags.mT if flags.dim() == 2 and flags.stride(0) == 1 else flags
-    octets = dense.reshape(-1).view(torch.uint8)
-    whole = len(octets) // 1024 * 1024
-    sums = octets[:whole].view(torch.int64).view(128, -1).sum(dim=0)
-    return sums.view(torch.uint8).sum() + octets[whole:].sum()
+    dense = flags if flags.is_contiguous() else flags.mT.contiguous()
+    octets = dense.flatten(-2).view(torch.uint8)
+    whole = octets.shape[-1] // 1024 * 1024
+    if whole == 0 or (octets.dim() > 1 and octets.shape[-1] % 8):  # words would cross members
+        return octets.sum(dim=-1)
+    words = octets[..., :whole].view(torch.int64)
+    sums = words.view(*words.shape[:-1], 128, -1).sum(dim=-2)
+    return sums.view(torch.uint8).sum(dim=-1) + octets[..., whole:].sum(dim=-1)

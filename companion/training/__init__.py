@@ -3,21 +3,38 @@
 from companion.training.checkpoints import Checkpoint
 from companion.training.continuous import flow, prediction_velocity
 from companion.training.discrete import descent, train, training_memory
-from companion.training.history import Ending, History, history_of, recorded
-from companion.training.run import DIVERGENCE_ONLY, Stop, check_run
+from companion.training.history import Ending, History
+from companion.training.optimisers import (
+    GRADIENT_DESCENT,
+    Adam,
+    Cosine,
+    GradientDescent,
+    Momentum,
+    Optimiser,
+    Schedule,
+    StepDecay,
+    Warmup,
+)
+from companion.training.run import DIVERGENCE_ONLY, Stop
 
 __all__ = [
     "DIVERGENCE_ONLY",
+    "GRADIENT_DESCENT",
+    "Adam",
     "Checkpoint",
+    "Cosine",
     "Ending",
+    "GradientDescent",
     "History",
+    "Momentum",
+    "Optimiser",
+    "Schedule",
+    "StepDecay",
     "Stop",
-    "check_run",
+    "Warmup",
     "descent",
     "flow",
-    "history_of",
     "prediction_velocity",
-    "recorded",
     "train",
     "training_memory",
 ]

@@ -8,11 +8,11 @@ import sys
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,8 +23,8 @@ from companion.base.arguments import check_type, real
 from companion.base.files import check_target, write_atomically
 from companion.base.identity import identity
 from companion.errors import InputError
-from companion.training.history import recorded
-from companion.training.run import Run
+from companion.monitors import Every
+from companion.training.run import Descent, Run
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,53 @@ class Checkpoint:
             raise InputError(f"seconds is {self.seconds}; it must be at least 0.")
 
 
+class Resumable(Protocol):
+    """What a checkpoint can hold: a run, or a fleet of them."""
+
+    @property
+    def step(self) -> float:
+        """Steps made, or the time of a flow."""
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """All that it takes to go on: what fits JSON, and tensors by name."""
+
+    def restore(self, told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Go on from a state."""
+
+
 class Kept:
-    """A run in a file. It is taken up from there if the file holds the same run."""
+    """A run in a file. It is taken up from there if the file holds the same run.
+
+    Args:
+        checkpoint: where.
+        run: at its start.
+        deciding: what decides the run, part by part, beside the versions and the precision.
+        steps: asked for, or the last time.
+
+    Raises:
+        InputError: a file that cannot be written, is damaged, or holds another run or more steps.
+    """
 
     def __init__(
-        self, checkpoint: Checkpoint, run: Run, settings: Mapping[str, object], steps: int
+        self, checkpoint: Checkpoint, run: Resumable, deciding: Mapping[str, object], steps: float
     ) -> None:
+        check_type("checkpoint", checkpoint, Checkpoint, "Checkpoint('run.npz')")
         self._path, self._seconds, self._run = Path(checkpoint.path), checkpoint.seconds, run
         check_target(self._path)
-        self._parts = _parts(run, settings)
+        always = {
+            "Python version": sys.version_info[:2], "precision": matmul.chosen_precision()
+        }  # fmt: skip
+        self._parts = {
+            name: identity(part, f"the {name}") for name, part in {**always, **deciding}.items()
+        }
         self._written = time.monotonic()
         if self._path.exists():
             self._restore(steps)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is more to keep than where the run starts."""
+        return self._run.step > 0
 
     def save_when_due(self) -> None:
         """Write the file if the last time is long enough ago."""
@@ -73,27 +108,17 @@ class Kept:
 
     def save(self) -> None:
         """Write the run as it is now."""
-        run = self._run
-        told = {
-            "parts": self._parts,
-            "step": run.step,
-            "start": run.start,
-            "product": run.product,
-            "at": run.log.at,
-            "parameters": len(run.parameters),
-        }
-        arrays = {"told": np.array(json.dumps(told))}
-        for name, tensors in _tensors(run).items():
-            for key, tensor in tensors.items():
-                arrays[f"{name}/{key}"] = tensor.detach().cpu().numpy()
+        state, tensors = self._run.state()
+        told = {"parts": self._parts, "step": self._run.step, "tensors": [*tensors], "state": state}
+        arrays = {f"{place}": t.detach().cpu().numpy() for place, t in enumerate(tensors.values())}
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        np.savez(buffer, told=np.array(json.dumps(told)), **arrays)  # type: ignore[arg-type]
         write_atomically(self._path, buffer.getvalue())
         self._written = time.monotonic()
 
-    def _restore(self, steps: int) -> None:
-        path, run = self._path, self._run
-        told, arrays = _read(path)
+    def _restore(self, steps: float) -> None:
+        path = self._path
+        told, tensors = _read(path)
         differing = _differing(self._parts, told["parts"])
         if differing:
             raise InputError(
@@ -105,71 +130,65 @@ class Kept:
                 f"{path} holds {told['step']} steps of this run and steps is {steps}; ask for at "
                 "least as many or name another file."
             )
-        run.step, run.start, run.product = told["step"], told["start"], told["product"]
-        run.log.at = told["at"]
-        for name, array in arrays.items():
-            kind, key = name.split("/", 1)
-            tensor = torch.from_numpy(array).to(run.x.device)
-            if kind == "parameter":
-                run.parameters[int(key)] = tensor
-            elif kind == "memory":
-                run.memory[key] = tensor
-            else:
-                run.log.values[key] = list(tensor)
+        with _readable(path):
+            self._run.restore(told["state"], tensors)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What a checkpoint tells, and its arrays, with all that a run needs to go on."""
-    try:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a checkpoint tells, and its tensors by name."""
+    with _readable(path):
         if not path.is_file():  # a pipe would be waited for
             raise ValueError
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        told = json.loads(str(arrays.pop("told")))
-        needed = {f"parameter/{key}" for key in range(told["parameters"])}
-        needed |= {f"value/{name}" for name, at in told["at"].items() if at}
-        if not needed <= arrays.keys() or not told.keys() >= _TOLD:
-            raise ValueError
+            told = json.loads(str(stored["told"]))
+            if not told.keys() >= {"parts", "step", "state"}:
+                raise ValueError
+            arrays = {name: stored[f"{place}"] for place, name in enumerate(told["tensors"])}
+    return told, {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say in one sentence that a file is not what it should be."""
+    try:
+        yield
     except _UNREADABLE:
         raise InputError(
             f"{path} is not a readable checkpoint of this version; delete it to start anew, or "
             "name another file."
         ) from None
-    return told, arrays
 
 
-_TOLD = {"parts", "step", "start", "product", "parameters", "at"}
 _UNREADABLE = (
-    OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError,
+    OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, NotImplementedError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 
-def _tensors(run: Run) -> dict[str, dict[str, Tensor]]:
+def deciding(run: Run, **settings: object) -> dict[str, object]:
+    """What decides a run but its budget and how it ends, part by part, for `Kept`."""
+    network = [*vars(run.initial).values()]
     return {
-        "parameter": {str(k): parameter for k, parameter in enumerate(run.parameters)},
-        "memory": run.memory,
-        "value": {name: torch.stack(values) for name, values in run.log.values.items() if values},
-    }
+        "inputs": run.x, "labels": run.y, "network": network, **settings, "loss": run.loss,
+        **monitors_by_content(run.log.record),
+    }  # fmt: skip
 
 
-def _parts(run: Run, settings: Mapping[str, object]) -> dict[str, str]:
-    """Hashes of all that decides a run but its budget and how it ends, part by part."""
-    net = run.initial
-    deciding = {
-        "Python version": sys.version_info[:2],
-        "inputs": run.x,
-        "labels": run.y,
-        "network": [*vars(net).values()],
-        "precision": matmul.chosen_precision(),
-        **settings,
-        "loss": run.loss,
+def stepping(descent: Descent) -> dict[str, object]:
+    """What decides a run's steps, part by part, for `Kept`."""
+    return {
+        "step size": descent.step_size, "batches": descent.batches,
+        "optimiser": descent.optimiser, "schedule": descent.schedule,
+    }  # fmt: skip
+
+
+def monitors_by_content(record: Mapping[str, Every]) -> dict[str, str]:
+    """What every monitor of a record computes and when, under its name."""
+    names = {name: f"monitor '{name}'" for name in record}
+    return {
+        names[name]: identity(item.steps, names[name]) + identity(item.monitor, names[name])
+        for name, item in record.items()
     }
-    monitors = {f"monitor '{name}'": item for name, item in run.log.record.items()}
-    hashes = {name: identity(part, f"the {name}") for name, part in deciding.items()}
-    for name, item in monitors.items():
-        hashes[name] = identity(item.steps, name) + identity(item.monitor, name)
-    return hashes
 
 
 def _differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
@@ -181,18 +200,21 @@ def _differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
 
 
 @contextmanager
-def nothing_lost(run: Run, kept: Kept | None = None) -> Iterator[None]:
-    """What stops a run carries its history along, and leaves a checkpoint behind."""
+def nothing_lost(history: Callable[[], object], kept: Kept | None = None) -> Iterator[None]:
+    """What stops a run, Ctrl-C too, carries its history along and leaves a checkpoint behind.
+
+    A monitor that fails has left no trace in the log, and a step changes all parameters or none:
+    so what is there is a state to go on from.
+
+    Args:
+        history: so far, of the run or of the members of a fleet.
+        kept: the file, if there is one.
+    """
     try:
         yield
-    except Exception as error:
-        # A monitor that fails has left no trace in the log, and all that a step can fail at comes
-        # before it changes the first parameter: so this is a state to go on from.
-        network = run.initial.moved(run.parameters)
-        error.history = recorded(  # type: ignore[attr-defined]
-            run.log, network, run.step, "interrupted"
-        )
-        if kept is not None and run.step > 0:
+    except BaseException as error:
+        error.history = history()  # type: ignore[attr-defined]
+        if kept is not None and kept.begun:
             with contextlib.suppress(InputError):  # what stopped the run is what is to be told
                 kept.save()
         raise

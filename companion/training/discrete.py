@@ -9,14 +9,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from companion import matmul
-from companion.base.arguments import check_type
 from companion.draws import Batches
 from companion.losses import Loss
-from companion.monitors import Moment, Record
+from companion.monitors import Log, Moment, Record
 from companion.networks import ReLUNetwork, check_network
-from companion.training.checkpoints import Checkpoint, Kept, nothing_lost
-from companion.training.history import Ending, History, history_of
-from companion.training.run import DIVERGENCE_ONLY, Run, Stop, check_run
+from companion.training.checkpoints import Checkpoint, Kept, deciding, nothing_lost, stepping
+from companion.training.history import Ending, History
+from companion.training.optimisers import GRADIENT_DESCENT, Optimiser, Schedule
+from companion.training.run import (
+    DIVERGENCE_ONLY,
+    Run,
+    Stop,
+    check_budget,
+    check_data,
+    check_descent,
+)
 
 
 def train(
@@ -24,10 +31,12 @@ def train(
     x: Tensor,
     y: Tensor,
     *,
-    loss: Loss,
+    loss: Loss | str,
     step_size: float,
     steps: int,
     batches: Batches | None = None,
+    optimiser: Optimiser = GRADIENT_DESCENT,
+    schedule: Schedule | None = None,
     record: Record | None = None,
     stop: Stop | None = DIVERGENCE_ONLY,
     checkpoint: Checkpoint | None = None,
@@ -39,12 +48,14 @@ def train(
 
     Args:
         network: at initialisation; it is not changed. Its convention decides what is trained.
-        x: inputs, shape (n, d).
-        y: labels, shape (n,).
-        loss: of one example.
+        x: inputs, shape (n, d), a tensor or a NumPy array.
+        y: labels, shape (n,), likewise.
+        loss: of one example, or its name, e.g. `cross-entropy`.
         step_size: eta > 0, for the mean loss; n times the one for a sum, as in Du et al. (2019).
         steps: the budget.
         batches: of SGD; None for full batches.
+        optimiser: what a step does with the gradient: `Momentum()` or `Adam()` instead of descent.
+        schedule: the factor of the step size at step 0, 1, ...: `Cosine(1000)`, or any function.
         record: name -> monitor, or `Every(steps, monitor)`. Monitors see all examples. With full
             batches they share the forward pass of the step; with batches each record costs one.
         stop: when to end early; None never looks, so that nothing waits for the device.
@@ -57,34 +68,38 @@ def train(
             monitor that gives no numbers; all before the first step. Later, a monitor that gives
             numbers of another shape.
 
-    Whatever is raised once steps were made has an attribute `history`, a `History` of the run so
-    far, and the checkpoint, if there is one, has been written.
+    Whatever is raised once steps were made, KeyboardInterrupt too, has an attribute `history`, a
+    `History` of the run so far, and the checkpoint, if there is one, has been written.
     """
-    step_size, steps = check_run(network, x, y, loss, step_size, steps, batches, stop)
-    run = Run.of(network, x, y, loss, record)
-    kept = None
-    if checkpoint is not None:
-        check_type("checkpoint", checkpoint, Checkpoint, "Checkpoint('run.npz')")
-        kept = Kept(checkpoint, run, {"step size": step_size, "batches": batches}, steps)
-    ending: Ending = "budget"
+    x, y, loss = check_data(network, x, y, loss)
+    descent = check_descent(step_size, batches, optimiser, schedule)
+    steps = check_budget(steps, stop, descent, len(y))
+    run = Run(network.detached(), x, y, loss, Log({} if record is None else record), descent)
+    kept = (
+        None
+        if checkpoint is None
+        else Kept(checkpoint, run, deciding(run, **stepping(descent)), steps)
+    )
+    ending: Ending | None = None
     with (
         torch.no_grad(),
         matmul.using(product=run.product),
-        tqdm(total=steps, initial=run.step, disable=not progress) as bar,
-        nothing_lost(run, kept),
+        tqdm(total=steps, initial=int(run.step), disable=not progress) as bar,
+        nothing_lost(run.history, kept),
     ):
-        for moment in run.moments(step_size, batches):
+        for moment in run.moments():
             if kept is not None:
                 kept.save_when_due()
             bar.update(run.step - bar.n)
             run.log.note(moment)
-            found = run.ending(moment, stop, steps, batches)
-            if found is not None:
-                ending = found
+            (ending,) = run.endings(moment, stop, steps)
+            if ending is not None:
                 break
+        # Before the last records, which a run with a larger budget would not make here.
         if kept is not None:
             kept.save()
-        return history_of(run.log, run.moment(last=True), ending)
+        run.log.note(run.moment(last=True), last=True)
+        return run.history(ending or "budget")
 
 
 def descent(
@@ -92,9 +107,11 @@ def descent(
     x: Tensor,
     y: Tensor,
     *,
-    loss: Loss,
+    loss: Loss | str,
     step_size: float,
     batches: Batches | None = None,
+    optimiser: Optimiser = GRADIENT_DESCENT,
+    schedule: Schedule | None = None,
 ) -> Iterator[Moment]:
     """The moments of gradient descent one after another, for whoever looks at single steps.
 
@@ -103,11 +120,13 @@ def descent(
 
     Args:
         network: at initialisation; it is not changed.
-        x: inputs, shape (n, d).
-        y: labels, shape (n,).
-        loss: of one example; its mean is minimised.
+        x: inputs, shape (n, d), a tensor or a NumPy array.
+        y: labels, shape (n,), likewise.
+        loss: of one example, or its name; its mean is minimised.
         step_size: eta > 0.
         batches: of SGD; None for full batches.
+        optimiser: as in `train`.
+        schedule: as in `train`.
 
     Yields:
         The moment before the first step, after one step, after two, ... without end; with batches
@@ -116,14 +135,18 @@ def descent(
     Raises:
         InputError: arguments as in `train`.
     """
-    step_size, _ = check_run(network, x, y, loss, step_size, 0, batches, None)
-    moments = Run.of(network, x, y, loss, None).moments(step_size, batches)
+    x, y, loss = check_data(network, x, y, loss)
+    how = check_descent(step_size, batches, optimiser, schedule)
+    check_budget(0, None, how, len(y))
+    moments = Run(network.detached(), x, y, loss, Log({}), how).moments()
     if batches is not None and batches.order == "once":
         return islice(moments, 1 + math.ceil(len(x) / batches.size))
     return moments
 
 
-def training_memory(network: ReLUNetwork, count: int) -> int:
+def training_memory(
+    network: ReLUNetwork, count: int, optimiser: Optimiser = GRADIENT_DESCENT
+) -> int:
     """Bytes that `train` takes for n = `count` inputs, monitors apart, said before it runs.
 
     A `PatternDifference` adds one byte a unit and input.
@@ -131,10 +154,12 @@ def training_memory(network: ReLUNetwork, count: int) -> int:
     Args:
         network: to be trained.
         count: n, of inputs.
+        optimiser: that trains it.
     """
     check_network(network)
     copies = 2 if network.on_at_zero else 1
     signals = 0 if network.trained == "output" else 2 * max(network.widths)
     units = copies * sum(network.widths) + signals
     parameters = sum(parameter.numel() for parameter in network.parameters)
-    return network.outputs.element_size() * (count * (network.dimension + units) + 2 * parameters)
+    numbers = count * (network.dimension + units) + (2 + optimiser.copies) * parameters
+    return network.outputs.element_size() * numbers

@@ -1,16 +1,16 @@
 """What a run recorded and how it ended."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from companion.errors import DivergedError
-from companion.monitors import Log, Moment
+from companion.monitors import Log
 from companion.networks import ReLUNetwork
 
-Ending = Literal["budget", "loss", "zero-error", "diverged", "interrupted"]
+Ending = Literal["budget", "loss", "zero-error", "plateau", "diverged", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class History:
         values: name -> recorded values, shape (k, ...).
         network: at the end.
         steps: steps made, or the time a flow has run.
-        ending: `budget`, `loss`, `zero-error` or `diverged`; `interrupted` for the history so far
-            that an exception carries along.
+        ending: `budget`, `loss`, `zero-error`, `plateau` or `diverged`; `interrupted` for the
+            history so far that an exception carries along.
+        key: of a member of a fleet, by which it was given.
     """
 
     at: Mapping[str, np.ndarray]
@@ -31,6 +32,7 @@ class History:
     network: ReLUNetwork
     steps: float
     ending: Ending
+    key: Hashable = None
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.values[name]
@@ -47,12 +49,6 @@ class History:
                 "2 / lambda_max of the Gram matrix for the quadratic loss."
             )
         return self
-
-
-def history_of(log: Log, moment: Moment, ending: Ending) -> History:
-    """The history of a run that ends at `moment`, where all monitors are recorded once more."""
-    log.note(moment, last=True)
-    return recorded(log, moment.network, moment.step, ending)
 
 
 def recorded(log: Log, network: ReLUNetwork, step: float, ending: Ending) -> History:

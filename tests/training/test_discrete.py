@@ -235,8 +235,10 @@ def test_a_run_stays_on_its_device_and_never_waits_for_it(draw, batches):
         options = {"loss": QUADRATIC, "step_size": 0.1, "steps": 2, "stop": None}
         ended = train(network, x, y, **options, batches=batches).network
         (fleet,) = train_fleet([network], x, y, **options, batches=batches)
-        moment = Moment(ended, network, x, y, QUADRATIC, 1, watchers=(PatternDifference(),))
-        found = [monitor(moment) for monitor in (*MONITORS, *moment.watchers)]
+        moment = Moment(ended, network, x, y, QUADRATIC, 1)
+        watching = {"pattern": PatternDifference()}
+        shown = Moment(ended, network, x, y, QUADRATIC, 1, watchers=watching, name="pattern")
+        found = [*(monitor(moment) for monitor in MONITORS), watching["pattern"](shown)]
     for tensor in (*ended.parameters, *fleet.network.parameters, *found):
         assert tensor.device.type == "meta"
 
