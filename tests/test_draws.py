@@ -54,6 +54,14 @@ def test_a_size_that_is_no_integer_is_refused():
         Batches(3.5)
 
 
+@pytest.mark.parametrize("size", [np.int64(3), np.uint8(3), torch.tensor(3), np.array(3)])
+def test_a_size_is_its_number(size):
+    found = Batches(size)
+    assert found == Batches(3)
+    assert type(found.size) is int
+    found.check(9, 10)
+
+
 def test_draws_are_frozen():
     """Published numbers rest on these streams: a change of the hash must not pass unseen."""
     generator = cpu_generator("weights", 0)

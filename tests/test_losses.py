@@ -207,7 +207,8 @@ def test_corollary_4_3_a_mean_loss_below_its_value_at_0_over_n_is_zero_error(los
 
 def test_labels_of_margin_losses_are_signs():
     for labels in (torch.tensor([1.0, -1.0]), torch.tensor([1, -1, -1])):
-        check_labels(labels)
+        assert check_labels(labels) is labels
+    check_labels(torch.zeros(2, device="meta"))
     for labels, told in [
         ([1.0, 0.0], "label 1 is 0"),
         ([1.0, -1, 0.5], "2 is 0.5"),

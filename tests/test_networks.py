@@ -404,7 +404,10 @@ def test_a_tensor_left_on_another_device_would_be_seen():
 @EVERY
 def test_arrays_are_inputs(draw, formula):
     network, x = draw(6, 3, 0, depth=2), sphere(4, 3, 0).x
+    forward, c = network.run(x.float()), sphere(4, 3, 0).y
     for found, known in [
+        (network.gradients(forward, c.numpy()), network.gradients(forward, c.float())),
+        (list(network.signals(forward, c.numpy())), list(network.signals(forward, c.float()))),
         (network.predict(x.numpy()), network.predict(x.float())),
         (network.preactivations(x.numpy()), network.preactivations(x.float())),
     ]:
@@ -511,6 +514,8 @@ def test_units_that_are_off_send_zero_whatever_they_were_sent(draw, on, dtype, s
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        ({"weights": torch.ones(4, 3)}, "weights is a torch.Tensor of torch.float32; give a tuple"),
+        ({"gains": 1.0}, "gains is 1.0; give a tuple with one number for each layer"),
         ({"weights": ()}, "there are 0 weights and 2 gains"),
         ({"gains": (1.0,)}, "there are 2 weights and 1 gains; one of each is needed"),
         ({"gains": (1.0, 0.0)}, "a gain is 0.0; it must be a positive number"),
@@ -533,6 +538,13 @@ def test_weights_and_gains_that_do_not_fit_are_refused(change, told):
     network = draw_zou(4, 3, 0, depth=2)
     with pytest.raises(InputError, match=told):
         replace(network, **change)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, "float64", float])
+def test_a_dtype_that_is_not_torchs_is_refused(dtype):
+    for use in (draw_zou(4, 3, 0, depth=1).to, lambda dtype: draw_du(4, 3, 0, dtype=dtype)):
+        with pytest.raises(InputError, match=r"dtype is .*; give a torch dtype, such as torch\.fl"):
+            use(dtype=dtype)
 
 
 def test_tensors_of_other_shapes_and_integers_are_no_parameters():
