@@ -21,7 +21,14 @@ from companion.monitors import Log, Record
 from companion.networks import ReLUNetwork, check_inputs
 from companion.training import GRADIENT_DESCENT, Checkpoint, History, Optimiser, Schedule, Stop
 from companion.training.checkpoints import Kept, monitors_by_content, nothing_lost
-from companion.training.run import DIVERGENCE_ONLY, check_budget, check_data, check_descent
+from companion.training.run import (
+    DIVERGENCE_ONLY,
+    below,
+    check_budget,
+    check_data,
+    check_descent,
+    within,
+)  # fmt: skip
 
 Item = TypeVar("Item")
 
@@ -104,7 +111,8 @@ def train_fleet(
         basis, coordinates = span(x)
         rotation = Rotation(basis)
     by_name = Log({} if record is None else record).record
-    task = Task(x, y, loss, by_name, optimiser, schedule, rotation, coordinates)
+    by_columns = coordinates.T.contiguous().T
+    task = Task(x, y, loss, by_name, optimiser, schedule, rotation, by_columns)
     groups = divided(members, len(y), optimiser, memory_budget)
     fleet = _Fleet(keys, [Group(group, task, checkpoint is not None) for group in groups])
     kept = None
@@ -148,17 +156,16 @@ class _Fleet:
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Of every group."""
         states = [group.state() for group in self.groups]
-        tensors = {f"{g}/{k}": t for g, (_, own) in enumerate(states) for k, t in own.items()}
+        tensors: dict[str, Tensor] = {}
+        for number, (_, own) in enumerate(states):
+            tensors |= below(str(number), own)
         return {"product": self.product, "groups": [told for told, _ in states]}, tensors
 
     def restore(self, told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
         self.product = told["product"]
         for number, (group, own) in enumerate(zip(self.groups, told["groups"], strict=True)):
-            start = f"{number}/"
-            group.restore(
-                own, {k.removeprefix(start): t for k, t in tensors.items() if k.startswith(start)}
-            )
+            group.restore(own, within(str(number), tensors))
 
 
 def _deciding(members: Sequence[Member], task: Task, fleet: _Fleet) -> dict[str, object]:

@@ -10,6 +10,7 @@ from companion.fleets.parties import Member, Party, Task
 from companion.monitors import Log
 from companion.networks import ReLUNetwork
 from companion.training import Ending, History, Stop
+from companion.training.run import below, within
 
 # How a member ended: the network, its steps, and why.
 End = tuple[ReLUNetwork, float, Ending]
@@ -89,27 +90,29 @@ class Group:
         """All that it takes to go on from here; see `Run.state`."""
         told: dict[str, Any] = {
             "begun": self._begun,
-            "logs": [(places, log.at) for places, log in self._logs],
+            "logs": [],
             "ended": [(place, step, how) for place, (_, step, how) in self._ended.items()],
         }
         tensors: dict[str, Tensor] = {}
-        for number, (_, log) in enumerate(self._logs):
-            tensors |= _within(f"log {number}", log.stacked())
+        for number, (places, log) in enumerate(self._logs):
+            own, values = log.state()
+            told["logs"].append((places, own))
+            tensors |= below(f"log {number}", values)
         for place, (network, _, _) in self._ended.items():
             tensors |= {f"ended {place}/{k}": item for k, item in enumerate(network.parameters)}
         if self._party is not None:
-            run, own = self._party.run.state()
+            run, own_tensors = self._party.run.state()
             told |= {"run": run, "places": self._party.places}
-            tensors |= _within("run", own)
+            tensors |= below("run", own_tensors)
         return told, tensors
 
     def restore(self, told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
         self._begun = told["begun"]
         of_place = {member.place: member for member in self._members}
-        for number, (places, at) in enumerate(told["logs"]):
+        for number, (places, own) in enumerate(told["logs"]):
             log = Log(self._task.record, leading=1)
-            log.restore(at, _from(f"log {number}", tensors))
+            log.restore(own, within(f"log {number}", tensors))
             self._logs.append((places, log))
         for place, step, how in told["ended"]:
             network = of_place[place].network
@@ -118,7 +121,7 @@ class Group:
             self._ended[place] = network.moved(here), step, how
         if "run" in told:
             self._party = Party([of_place[place] for place in told["places"]], self._task)
-            self._party.run.restore(told["run"], _from("run", tensors))
+            self._party.run.restore(told["run"], within("run", tensors))
 
     def _part(self, party: Party, endings: Sequence[Ending | None]) -> None:
         """Go on without those whose run ends, when all of theirs has been recorded."""
@@ -167,13 +170,3 @@ def _history(
     }
     joined = {name: np.concatenate(some) if some else np.zeros(0) for name, some in values.items()}
     return History(at, joined, *end)
-
-
-def _within(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{name}/{key}": tensor for key, tensor in tensors.items()}
-
-
-def _from(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `_within` put there."""
-    start = f"{name}/"
-    return {k.removeprefix(start): t for k, t in tensors.items() if k.startswith(start)}

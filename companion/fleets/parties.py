@@ -48,7 +48,7 @@ class Task:
         optimiser: what a step does with the gradient.
         schedule: of the step size, or None.
         rotation: into the coordinates in which they train, or None.
-        coordinates: the inputs in these, shape (n, n), or x.
+        coordinates: the inputs in these, shape (n, n), or x; by columns, as `Run` has them.
     """
 
     x: Tensor
@@ -85,7 +85,8 @@ class Party:
         party = object.__new__(Party)
         party.members, party._task = [self.members[slot] for slot in slots], self._task
         old, chosen = self.run, torch.tensor(slots, device=self.run.y.device)
-        x, y = (old.x, old.y) if old.y.dim() == 1 else (old.x[chosen], old.y[chosen])
+        shared = old.y.dim() == 1 or len(slots) == len(self.members)
+        x, y = (old.x, old.y) if shared else (old.x[chosen], old.y[chosen])
         courses = [replace(old.courses[slot]) for slot in slots]
         run = party.run = party._run(self._initial.members(chosen), x, y, courses)
         run.parameters = [parameter[chosen] for parameter in old.parameters]
@@ -138,7 +139,7 @@ class Party:
         if not subsets:
             return task.coordinates, task.y
         rows = torch.stack(subsets)
-        return task.coordinates[rows], task.y[rows]
+        return task.coordinates.T[:, rows].movedim(0, 1).mT, task.y[rows]
 
     def _each(self, item: Every) -> Every:
         """The values of a monitor that takes one network, stacked over the members."""

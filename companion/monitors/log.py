@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,17 +63,17 @@ class Log:
         """Go on where another log is, of which these members were a part."""
         self.latest, self._shapes = dict(other.latest), dict(other._shapes)
 
-    def stacked(self) -> dict[str, Tensor]:
-        """The values of every monitor that has some, shape (k, ...), for a checkpoint."""
-        return {f"value/{name}": torch.stack(all_) for name, all_ in self.values.items() if all_}
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """All that it takes to go on from here: what fits JSON, and tensors by name."""
+        shapes = {name: list(shape) for name, shape in self._shapes.items()}
+        told = {"at": self.at, "latest": self.latest, "shapes": shapes}
+        return told, {name: torch.stack(values) for name, values in self.values.items() if values}
 
-    def restore(self, at: Mapping[str, list[float]], stacked: Mapping[str, Tensor]) -> None:
-        """Hold what another log held, by its `at` and what it had `stacked`."""
-        for name, steps in at.items():
-            if steps:
-                self.values[name] = list(stacked[f"value/{name}"])
-                self.at[name], self.latest[name] = list(steps), steps[-1]
-                self._shapes[name] = self.values[name][0].shape[self._leading :]
+    def restore(self, told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Go on from a state."""
+        self.at, self.latest = told["at"], told["latest"]
+        self._shapes = {name: torch.Size(shape) for name, shape in told["shapes"].items()}
+        self.values = {name: list(tensors[name]) if at else [] for name, at in self.at.items()}
 
     def due(self, step: float, last: bool = False) -> dict[str, Monitor]:
         """The monitors to record at that step: none of them twice, all of them at the last."""

@@ -308,16 +308,17 @@ class Run:
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """All that it takes to go on from here: what fits JSON, and tensors by name."""
+        log, values = self.log.state()
         memory = [(name, key) for name, kept in self.memories.items() for key in kept]
         told = {
             "step": self.step, "courses": [vars(course) for course in self.courses],
-            "product": self.product, "at": self.log.at, "memory": memory,
+            "product": self.product, "log": log, "memory": memory,
         }  # fmt: skip
         tensors = {f"parameter/{k}": tensor for k, tensor in enumerate(self.parameters)}
         for k, own in enumerate(self.kept):
             tensors |= {f"kept/{k}/{c}": tensor for c, tensor in enumerate(own)}
         tensors |= {f"memory/{k}": self.memories[name][key] for k, (name, key) in enumerate(memory)}
-        return told, tensors | self.log.stacked()
+        return told, tensors | below("value", values)
 
     def restore(self, told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
@@ -331,7 +332,7 @@ class Run:
         self.memories.clear()
         for k, (name, key) in enumerate(told["memory"]):
             self.memories.setdefault(name, {})[key] = here[f"memory/{k}"]
-        self.log.restore(told["at"], here)
+        self.log.restore(told["log"], within("value", here))
 
     def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Those examples, shapes (B, d) and (B,), or (F, B, d) and (F, B) where members differ."""
@@ -339,3 +340,14 @@ class Run:
             return self.x[rows], self.y[rows]
         members = torch.arange(len(self.y), device=self.y.device)[:, None]
         return self.x[members, rows], self.y[members, rows]
+
+
+def below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A part's tensors, named within those of the whole."""
+    return {f"{name}/{key}": tensor for key, tensor in tensors.items()}
+
+
+def within(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `below` has put there."""
+    start = f"{name}/"
+    return {key.removeprefix(start): t for key, t in tensors.items() if key.startswith(start)}

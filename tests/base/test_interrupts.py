@@ -8,10 +8,8 @@ import pytest
 from companion.base.interrupts import interruptible, uninterrupted
 
 
-def test_ctrl_c_waits_for_the_end_of_the_block():
-    done = []
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), interruptible():
+def interrupted_within(done):
+    with interruptible():
         with uninterrupted():
             signal.raise_signal(signal.SIGINT)
             done.append("first")
@@ -19,24 +17,33 @@ def test_ctrl_c_waits_for_the_end_of_the_block():
                 signal.raise_signal(signal.SIGINT)
             done.append("second")
         done.append("never")
-    assert done == ["first", "second"]
-    assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_outside_of_blocks_ctrl_c_comes_at_once():
-    done = []
-    with pytest.raises(KeyboardInterrupt), interruptible():
+def interrupted_outside(done):
+    with interruptible():
         with uninterrupted():
-            pass
+            done.append("first")
         signal.raise_signal(signal.SIGINT)
         done.append("never")
-    assert done == []
+
+
+@pytest.mark.parametrize(
+    ("work", "reached"),
+    [(interrupted_within, ["first", "second"]), (interrupted_outside, ["first"])],
+)
+def test_ctrl_c_waits_for_the_end_of_the_block_and_no_longer(work, reached):
+    done = []
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        work(done)
+    assert done == reached
+    assert signal.getsignal(signal.SIGINT) is before
     with uninterrupted():  # nothing waits from last time
         pass
 
 
 def test_what_ctrl_c_means_elsewhere_stays():
-    """Another thread, a handler of one's own, and Ctrl-C that is ignored."""
+    """A handler of one's own, and Ctrl-C that is ignored."""
     seen = []
     own = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
     try:
@@ -50,16 +57,16 @@ def test_what_ctrl_c_means_elsewhere_stays():
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, own)
-    failed = []
+
+
+def test_other_threads_run_as_ever():
+    done = []
 
     def within():
-        try:
-            with interruptible(), uninterrupted():
-                pass
-        except BaseException as error:
-            failed.append(error)
+        with interruptible(), uninterrupted():
+            done.append("all")
 
     thread = threading.Thread(target=within)
     thread.start()
     thread.join()
-    assert failed == []
+    assert done == ["all"]

@@ -210,7 +210,7 @@ def other(path, change):
         lambda path: rewritten(path, told=np.array("[1, 2]")),
         lambda path: rewritten(path, told=np.array('{"identity": "of an older version"}')),
         lambda path: rewritten(path, **{"0": None}),
-        lambda path: rewritten(path, told=other(path, lambda told: told["state"].pop("at"))),
+        lambda path: rewritten(path, told=other(path, lambda told: told["state"].pop("log"))),
     ],
 )
 def test_a_checkpoint_that_is_damaged_or_old_is_refused(tmp_path, damage):

@@ -1,5 +1,6 @@
 """Gradient flow against SciPy, matrix exponentials and the limit of small steps."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import torch
 
 from companion.datasets import sphere
+from companion.errors import InputError
 from companion.kernels import empirical_gram
 from companion.losses import LOSSES, QUADRATIC, SQUARED_HINGE
 from companion.monitors import PatternDifference, mean_loss, misfit, unit_distances
 from companion.networks import draw_du
-from companion.training import flow, prediction_velocity, train
+from companion.training import Checkpoint, Stop, flow, prediction_velocity, train
 from tests.oracles import (
     NETWORKS,
     deep_jacobians,
@@ -144,3 +146,59 @@ def test_prediction_velocity_is_what_a_short_flow_does(draw):
     found = prediction_velocity(network, x, y, loss=QUADRATIC)
     known = (ahead.predict(x) - back.predict(x)) / (2 * step)
     torch.testing.assert_close(found, known, rtol=1e-5, atol=1e-7)
+
+
+def test_a_flow_that_takes_too_long_is_ended_with_what_it_has(data):
+    network = draw_du(10, 5, seed=1, dtype=torch.float64)
+    options = {"loss": QUADRATIC, "times": [0, 0.5, 50.0], "record": {"misfit": misfit}}
+    whole = flow(network, data.x, data.y, **options)
+    with pytest.raises(InputError, match=r"40 evaluations of the gradient by time 0\.5") as e:
+        flow(network, data.x, data.y, most_evaluations=40, tolerance=1e-9, **options)
+    so_far = e.value.history
+    assert (so_far.steps, so_far.ending) == (0.5, "interrupted")
+    np.testing.assert_allclose(so_far["misfit"], whole["misfit"][:2], rtol=1e-3)
+
+
+class CutOff(Exception):
+    """Stands for a session that is cut off."""
+
+
+def cut_off(moment):
+    if moment.step == float(os.environ.get("CUT_OFF_AT", -1)):
+        raise CutOff
+    return misfit(moment)
+
+
+@pytest.mark.parametrize("time", [0.2, 0.4])
+def test_a_flow_goes_on_where_it_was_cut_off(monkeypatch, tmp_path, data, time):
+    network = draw_du(30, 5, seed=1, dtype=torch.float64)
+    options = {"loss": QUADRATIC, "times": [0, 0.2, 0.3, 0.4, 1.0]}
+    options["record"] = {"misfit": cut_off, "flips": PatternDifference("last")}
+    whole = flow(network, data.x, data.y, **options)
+    kept = {"checkpoint": Checkpoint(tmp_path / "flow.npz", 0)}
+    monkeypatch.setenv("CUT_OFF_AT", str(time))
+    with pytest.raises(CutOff):
+        flow(network, data.x, data.y, **options, **kept)
+    monkeypatch.delenv("CUT_OFF_AT")
+    for _ in range(2):
+        resumed = flow(network, data.x, data.y, **options, **kept)
+        assert torch.equal(resumed.network.weights[0], whole.network.weights[0])
+        for name in options["record"]:
+            assert np.array_equal(resumed.at[name], whole.at[name])
+            assert np.array_equal(resumed[name], whole[name])
+    for changes, told in [
+        ({"times": [0, 0.2, 0.3, 0.5, 1.0]}, "its times"),
+        ({"tolerance": 1e-4}, "its tolerance"),
+    ]:
+        with pytest.raises(InputError, match=f"it differs in {told};"):
+            flow(network, data.x, data.y, **{**options, **changes}, **kept)
+
+
+def test_a_flow_ends_at_the_first_time_that_is_enough(data):
+    network = draw_du(200, 5, seed=1, dtype=torch.float64)
+    options = {"loss": QUADRATIC, "times": np.linspace(0, 60, 31), "record": {"loss": mean_loss}}
+    whole = flow(network, data.x, data.y, **options)
+    found = flow(network, data.x, data.y, stop=Stop(loss_below=0.05), **options)
+    first = int(np.argmax(whole["loss"] < 0.05))
+    assert (found.ending, found.steps) == ("loss", 2 * first)
+    np.testing.assert_array_equal(found["loss"], whole["loss"][: first + 1])

@@ -21,6 +21,7 @@ from companion.training import (
     StepDecay,
     Warmup,
     train,
+    training_memory,
 )
 from tests.modes import PeakMemory
 from tests.oracles import NETWORKS
@@ -40,14 +41,17 @@ OPTIMISERS = {
         lambda p, lr: torch.optim.Adam(p, lr=lr, betas=(0.7, 0.95), eps=1e-3),
     ),
 }
+
+
+def falling(step):
+    return 1 / (1 + step)
+
+
 SCHEDULES = {
     "none": (None, lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0)),
     "steps": (StepDecay(3, 0.5), lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5)),
     "cosine": (Cosine(6), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 6)),
-    "own": (
-        lambda k: 1 / (1 + k),
-        lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda k: 1 / (1 + k)),
-    ),
+    "own": (falling, lambda o: torch.optim.lr_scheduler.LambdaLR(o, falling)),
 }
 SGD = Batches(3, "subsets", seed=2)
 
@@ -91,7 +95,7 @@ def test_every_step_is_that_of_torch(network, optimiser, known, schedule, torchs
 @pytest.mark.parametrize("batches", [None, SGD])
 @pytest.mark.parametrize("optimiser", [ours for ours, _ in OPTIMISERS.values()], ids=OPTIMISERS)
 def test_a_member_moves_as_it_would_alone(optimiser, batches, dimension):
-    """With d = 30 > n the steps of Adam, which depend on the coordinates, are made in all of them."""
+    """With d = 30 > n the steps of Adam, which depend on the coordinates, are made in all d."""
     x = torch.nn.functional.normalize(torch.eye(10, dimension) + 0.3, dim=1).double()
     y = torch.tensor([1.0, -1.0] * 5).double()
     networks = [
@@ -171,8 +175,6 @@ def test_settings_that_are_none_are_refused(make, told):
 
 @pytest.mark.parametrize(("optimiser", "copies"), [(Momentum(), 1), (Adam(), 2)])
 def test_what_an_optimiser_keeps_is_told(optimiser, copies):
-    from companion.training import training_memory
-
     network = draw_chen(300, 200, 0, depth=3)
     x, y = torch.eye(200)[:20], torch.ones(20)
     told = training_memory(network, 20, optimiser)
