@@ -9,11 +9,15 @@ from companion.spectra.norms import (
     start_directions,
     subspace_step,
 )
+from companion.spectra.operators import Extremes, RitzValue, extreme_eigenvalues
 
 __all__ = [
     "Eigenvalue",
+    "Extremes",
     "NormBounds",
+    "RitzValue",
     "bounds_of",
+    "extreme_eigenvalues",
     "least_eigenvalue",
     "norm_bounds",
     "spectral_norm_bounds",

@@ -168,7 +168,7 @@ def spectral_norm_bounds(matrix: Tensor, tolerance: float = 1e-3, steps: int = 1
     Example:
         >>> found = spectral_norm_bounds(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
         >>> torch.stack([found.lower, found.upper, found.frobenius])
-        tensor([4.0000, 4.0000, 5.0000])
+        tensor([4., 4., 5.])
     """
     matrix, tolerance = _checked_matrix(matrix), positive("tolerance", tolerance)
     check_finite("row of the matrix", matrix)
