@@ -9,7 +9,12 @@ from companion.spectra.norms import (
     start_directions,
     subspace_step,
 )
-from companion.spectra.operators import Extremes, RitzValue, extreme_eigenvalues
+from companion.spectra.operators import (
+    Extremes,
+    RitzValue,
+    extreme_eigenvalues,
+    largest_eigenvalue,
+)
 
 __all__ = [
     "Eigenvalue",
@@ -18,6 +23,7 @@ __all__ = [
     "RitzValue",
     "bounds_of",
     "extreme_eigenvalues",
+    "largest_eigenvalue",
     "least_eigenvalue",
     "norm_bounds",
     "spectral_norm_bounds",
