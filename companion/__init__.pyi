@@ -59,6 +59,8 @@ from companion.ntrf import margin_target as margin_target
 from companion.ntrf import ntrf_margin as ntrf_margin
 from companion.ntrf import regression_radius as regression_radius
 from companion.ntrf import smallest_radius as smallest_radius
+from companion.spectra import extreme_eigenvalues as extreme_eigenvalues
+from companion.spectra import largest_eigenvalue as largest_eigenvalue
 from companion.spectra import least_eigenvalue as least_eigenvalue
 from companion.spectra import spectral_norm_bounds as spectral_norm_bounds
 from companion.training import Checkpoint as Checkpoint
@@ -71,6 +73,7 @@ __version__: str
 from companion.linearised import FrozenKernel as FrozenKernel
 from companion.linearised import Prediction as Prediction
 from companion.linearised import changes as changes
+from companion.linearised import linearise as linearise
 from companion.monitors import certified_lambda_min as certified_lambda_min
 from companion.monitors import layer_gram_drifts as layer_gram_drifts
 from companion.monitors import layer_lambda_mins as layer_lambda_mins

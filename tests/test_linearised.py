@@ -10,11 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from companion import linearised
 from companion.datasets import pair_at_angle, sphere
 from companion.errors import InputError
 from companion.kernels import empirical_gram, infinite_width_gram, infinite_width_ntk
-from companion.linearised import FrozenKernel, changes
+from companion.linearised import FrozenKernel, changes, frozen
 from companion.losses import (
     CROSS_ENTROPY,
     EXPONENTIAL,
@@ -132,7 +131,7 @@ def test_the_flow_of_the_hinge_is_straight_until_a_margin_is_one():
 
 def test_a_margin_that_slides_is_refused_and_not_waited_for(monkeypatch):
     """Two inputs of one direction and other labels pull at each other's margin."""
-    monkeypatch.setattr(linearised, "_MOST_STEPS", 300)
+    monkeypatch.setattr(frozen, "_MOST_STEPS", 300)
     gram, y = torch.tensor([[1.0, 0.9], [0.9, 1.0]]).double(), torch.tensor([1.0, -1.0]).double()
     kernel, start = FrozenKernel(gram), torch.tensor([0.99, 2.0]).double()
     with pytest.raises(InputError, match=r"the flow cannot be followed to tolerance 1e-08 \(max_"):
@@ -202,6 +201,46 @@ def test_beyond_the_stable_step_size_it_grows_as_repeated_multiplication_does():
         torch.testing.assert_close(found.predictions[1] - y, known, rtol=1e-8, atol=1e-10)
         assert (float(known.norm()) > float((start - y).norm())) == grows
     assert FrozenKernel(GRAMS["zero"]).largest_stable_step_size == math.inf
+
+
+@pytest.mark.parametrize("loss", [CROSS_ENTROPY, SQUARED_HINGE, QUADRATIC], ids=lambda it: it.name)
+@pytest.mark.parametrize("name", ["two layers", "deep", "duplicates"])
+def test_below_its_stable_step_size_no_loss_ever_grows(name, loss):
+    kernel, (start, y) = FrozenKernel(GRAMS[name]), start_and_labels(len(GRAMS[name]))
+    step = 0.999 * kernel.stable_step_size(loss)
+    found = kernel.descent(start, y.sign(), step_size=step, steps=range(50), loss=loss)
+    means = loss.values(found.predictions, y.sign()).mean(dim=-1)
+    assert bool((means.diff() <= 1e-15).all())
+    known = 2 * len(start) / (loss.smoothness * float(torch.linalg.eigvalsh(GRAMS[name])[-1]))
+    assert kernel.stable_step_size(loss.name) == pytest.approx(known)
+
+
+def test_losses_without_a_bound_on_their_curvature_have_no_stable_step_size():
+    kernel = FrozenKernel(GRAMS["deep"])
+    assert kernel.stable_step_size(HINGE) is kernel.stable_step_size("exponential") is None
+    assert FrozenKernel(GRAMS["zero"]).stable_step_size("cross-entropy") == math.inf
+
+
+def test_the_largest_eigenvalue_needs_no_decomposition_and_agrees_with_it():
+    gram = infinite_width_ntk(sphere(200, 10, 0).x, depth=2)
+    kernel, known = FrozenKernel(gram), FrozenKernel(gram)
+    assert kernel.largest_eigenvalue == pytest.approx(float(known.eigenvalues[-1]), rel=1e-12)
+    assert "_decomposition" not in vars(kernel)
+    assert known.largest_eigenvalue == float(known.eigenvalues[-1])
+
+
+def test_arrays_are_taken_in_the_dtype_of_the_matrix():
+    gram, (start, y) = GRAMS["deep"].float(), start_and_labels(6)
+    known = FrozenKernel(gram).descent(start.float(), y.float(), step_size=1, steps=[3])
+    kernel = FrozenKernel(gram.numpy())
+    for found in (
+        kernel.descent(start.numpy(), y.numpy(), step_size=1, steps=[3]),
+        kernel.descent(start.float(), y.numpy(), step_size=1, steps=[3], loss="quadratic"),
+    ):
+        assert found.predictions.tolist() == known.predictions.tolist()
+    network = draw_du(8, 5, 0, dtype=torch.float64)
+    (moved,) = changes(network, X.numpy(), Y.numpy())
+    assert moved.tolist() == changes(network, X, Y)[0].tolist()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -359,7 +398,8 @@ OPTIONS = {"start": STARTS, "y": Y.sign(), "step_size": 0.1, "steps": [1], "time
         ({"y": STARTS.float()}, "labels has shape .*, torch.float32"),
         ({"y": STARTS / 0}, "label 0 holds a number that is not finite"),
         ({"y": STARTS, "loss": HINGE}, "label 0 is 0; labels must be -1 or \\+1"),
-        ({"loss": "hinge"}, r"loss is 'hinge'; give a Loss, such as losses\.LOSSES"),
+        ({"loss": 3}, "loss is 3; give a Loss, or the name of one"),
+        ({"loss": "hinges"}, "there is no loss 'hinges'; did you mean 'hinge'"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(changed, told):

@@ -20,6 +20,7 @@ from companion.spectra import (
     start_directions,
     subspace_step,
 )
+from tests.modes import PeakMemory
 
 
 def with_spectrum(values, seed=0):
@@ -72,6 +73,61 @@ def test_a_singular_matrix_and_clusters_are_no_trouble():
     cluster = least_eigenvalue(with_spectrum([1.0] * 30 + [5.0] * 5))
     assert cluster.value == pytest.approx(1, rel=1e-12)
     assert least_eigenvalue(torch.zeros(5, 5)).value == 0
+
+
+def spectra_of_all_kinds(count):
+    """Name -> eigenvalues of a matrix that is large enough for the search."""
+    even = np.linspace(0, 2, count)
+    return {
+        "well conditioned": 1 + even,
+        "one large": np.append(1 + even[1:], 1e4),
+        "tiny and crowded": np.logspace(-14, 0, count),
+        "a multiple least": np.append(np.full(count // 3, 1e-6), even[: count - count // 3] + 1e-5),
+        "singular": np.append(np.zeros(count // 2), even[: count - count // 2]),
+        "indefinite": even - 1,
+        "a negative cluster": np.append(-1e-3 * (1 + 1e-7 * np.arange(5)), even[: count - 5]),
+        "negative": -1 - even,
+        "of one size": np.full(count, 3.0),
+        "zero": np.zeros(count),
+    }
+
+
+@pytest.mark.parametrize("kind", spectra_of_all_kinds(140))
+@pytest.mark.parametrize("size", [1e-300, 1e-30, 1.0, 1e30])
+def test_large_matrices_of_every_spectrum_and_size(kind, size):
+    values = spectra_of_all_kinds(300)[kind]
+    matrix = with_spectrum(list(values)) * size
+    found = least_eigenvalue(matrix)
+    exact, scale = size * values.min(), size * (np.abs(values).max() or 1)
+    assert found.lower <= exact + 1e-13 * scale
+    assert exact <= found.value + 1e-13 * scale
+    assert found.value - found.lower <= 1e-9 * scale
+    assert found.value == pytest.approx(exact, abs=1e-11 * scale)
+    off = matrix @ found.vector - found.value * found.vector
+    assert found.residual == pytest.approx(float((off / size).norm()) * size, abs=1e-13 * scale)
+    assert float(found.vector.norm()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("diagonal", [np.arange(1.0, 201.0), np.zeros(200), np.ones(200)])
+def test_large_diagonal_matrices_whose_krylov_spaces_end_early(diagonal):
+    found = least_eigenvalue(np.diag(diagonal))
+    assert found.value == pytest.approx(diagonal.min(), abs=1e-12)
+    assert found.lower <= diagonal.min()
+
+
+def test_a_factor_that_rounding_denies_ends_the_search_with_a_bound():
+    """Asked for more digits than there are, and where shifts close below the value all fail."""
+    matrix = with_spectrum(list(np.logspace(-16, 0, 200)))
+    found = least_eigenvalue(matrix, tolerance=1e-300)
+    assert found.lower <= 1e-16 <= found.value + 1e-15
+    assert found.value - found.lower < 1e-11
+
+
+def test_two_copies_in_float64_are_all_the_memory():
+    matrix = infinite_width_gram(sphere(900, 20, 0).x).float()
+    with PeakMemory() as peak:
+        least_eigenvalue(matrix)
+    assert peak.peak < 2.2 * 900**2 * 8
 
 
 def test_only_the_lower_triangle_is_read_and_float32_is_taken():

@@ -1,114 +1,14 @@
-"""Extreme eigenvalues and spectral norms with certificates: numbers between two proven bounds."""
+"""Spectral norms between two bounds, from subspace iteration that goes on from step to step."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
-from companion.base.arguments import check_finite, check_tensors, positive, tensor
+from companion.base.arguments import check_finite, positive, tensor
 from companion.errors import InputError
 from companion.matmul import batched_product, product
-
-
-@dataclass(frozen=True)
-class Eigenvalue:
-    """The least eigenvalue of a symmetric matrix, between two bounds that hold with certainty.
-
-    Attributes:
-        value: Rayleigh quotient of `vector`; the least eigenvalue is at most this.
-        lower: the least eigenvalue is at least this: the matrix less `lower` has a Cholesky
-            factor, and the rounding of the factorisation is allowed for.
-        residual: ||K v - value v||_2.
-        vector: v, shape (n,), of norm 1.
-    """
-
-    value: float
-    lower: float
-    residual: float
-    vector: Tensor
-
-
-def least_eigenvalue(matrix: Tensor, tolerance: float = 1e-10) -> Eigenvalue:
-    """Least eigenvalue by shifted and inverted Lanczos, certified by a Cholesky factor.
-
-    Two or three factorisations, n^3 / 3 multiplications each, in float64: several times less
-    than all eigenvalues. It takes two float64 copies of the matrix in memory.
-
-    Args:
-        matrix: symmetric, shape (n, n); its lower triangle is read.
-        tolerance: how far `lower` may lie below `value`, as a share of the mean of the absolute
-            values on the diagonal, if rounding allows it.
-
-    Raises:
-        InputError: not square, or a number that is not finite.
-
-    Example:
-        >>> found = least_eigenvalue(torch.tensor([[2.0, 1.0], [1.0, 2.0]]))
-        >>> found.lower <= 1.0 and abs(found.value - found.lower) < 1e-9
-        True
-    """
-    check_tensors(matrix=matrix)
-    if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
-        raise InputError(f"the matrix has shape {tuple(matrix.shape)}; (n, n) is needed.")
-    if not bool(matrix.isfinite().all()):
-        raise InputError("the matrix holds a number that is not finite.")
-    k = matrix.detach().double()
-    k = k.tril() + k.tril(-1).mT
-    scale = float(k.diagonal().abs().mean()) or float(k.abs().max()) or 1.0
-    vector = _least_vector(k, scale)
-    image = k @ vector
-    value = float(vector @ image)
-    residual = float((image - value * vector).norm())
-    gap = max(tolerance * scale, residual)
-    while True:
-        below = value - gap
-        if _factor(k, below) is not None:
-            return Eigenvalue(value, below - _factor_rounding(k, below), residual, vector)
-        gap *= 4
-
-
-def _least_vector(k: Tensor, scale: float) -> Tensor:
-    """Unit vector near the eigenspace of the least eigenvalue, by Lanczos on (K - shift)^-1."""
-    n = len(k)
-    shift = -1e-9 * scale
-    while (factor := _factor(k, shift)) is None:  # K is not positive semidefinite
-        shift *= 8
-    if n < 3:  # Lanczos needs room
-        smallest: Tensor = torch.linalg.eigh(k).eigenvectors[:, 0]
-        return smallest
-
-    def solve(v: np.ndarray) -> np.ndarray:
-        right = torch.from_numpy(v).to(k).reshape(n, 1)
-        solution: np.ndarray = torch.cholesky_solve(right, factor)[:, 0].cpu().numpy()
-        return solution
-
-    inverse = LinearOperator((n, n), matvec=solve, dtype=np.float64)
-    start = np.random.default_rng(0).standard_normal(n)
-    try:
-        _, vectors = eigsh(inverse, k=1, which="LA", v0=start, tol=1e-12)
-    except ArpackNoConvergence:  # a cluster of tiny eigenvalues: any of its vectors will do
-        vectors = solve(solve(start))[:, None]
-    vector: Tensor = torch.from_numpy(vectors[:, 0]).to(k)
-    return vector.div_(vector.norm())
-
-
-def _factor(k: Tensor, shift: float) -> Tensor | None:
-    """Cholesky factor of K - shift I, or None if it has no real one."""
-    shifted = k.clone()
-    shifted.diagonal().sub_(shift)
-    factor, failed = torch.linalg.cholesky_ex(shifted)
-    return None if int(failed) else factor
-
-
-def _factor_rounding(k: Tensor, shift: float) -> float:
-    """Norm of the matrix whose exact factor was computed less the one asked for, at most.
-
-    Higham, Accuracy and Stability, Theorem 10.3: gamma_(n+1) |R|^T |R|, with ||R||_F^2 the trace.
-    """
-    n, unit = len(k), torch.finfo(k.dtype).eps / 2
-    return (n + 2) * unit * float((k.diagonal() - shift).sum()) * 1.01
 
 
 @dataclass(frozen=True)
@@ -225,7 +125,7 @@ def _frobenius(matrix: Tensor) -> Tensor:
         if limits.smallest_normal**0.4 < float(least) and float(most) < limits.max**0.45:
             return norms
     largest = torch.linalg.vector_norm(matrix, torch.inf, dim=(-2, -1))
-    unit = largest.where((largest > 0) & largest.isfinite(), 1)
+    unit: Tensor = largest.where((largest > 0) & largest.isfinite(), 1)
     norms = torch.linalg.vector_norm(matrix / unit[..., None, None], dim=(-2, -1))
     return norms * unit
 
@@ -268,7 +168,7 @@ def spectral_norm_bounds(matrix: Tensor, tolerance: float = 1e-3, steps: int = 1
     Example:
         >>> found = spectral_norm_bounds(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
         >>> torch.stack([found.lower, found.upper, found.frobenius])
-        tensor([4.0000, 4.0000, 5.0000])
+        tensor([4., 4., 5.])
     """
     matrix, tolerance = _checked_matrix(matrix), positive("tolerance", tolerance)
     check_finite("row of the matrix", matrix)

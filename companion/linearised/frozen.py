@@ -5,25 +5,30 @@ gradient flow on the mean loss, and f <- f - (eta / n) K l'(f) under gradient de
 `empirical_gram` of a network, or a limit such as `infinite_width_ntk`.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
+import numpy as np
 import torch
+from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 from torchdiffeq import odeint
 
 from companion.base.arguments import (
     check_finite,
-    check_tensors,
     check_type,
     positive,
     real,
+    tensor,
     whole,
 )
 from companion.errors import InputError
-from companion.losses import QUADRATIC, Loss, check_labels
+from companion.losses import QUADRATIC, Loss, check_labels, loss_of
 from companion.networks import ReLUNetwork, check_inputs
+from companion.spectra import largest_eigenvalue
 
 # Of the solver between two times; a smooth loss takes some hundreds.
 _MOST_STEPS = 20_000
@@ -48,18 +53,21 @@ class Prediction:
 class FrozenKernel:
     """A Gram matrix that rules training and does not move.
 
-    It computes in float64 and gives the dtype of the matrix.
+    It computes in float64 and gives the dtype of the matrix. A matrix in float32 it copies in
+    float64. The closed forms of the quadratic loss take all eigenvectors, another n^2 numbers and
+    twice that while they are found; they are found where they are first asked for.
 
     Args:
-        gram: K, shape (n, n), symmetric positive semidefinite, float32 or float64. Where
-            `infinite_width_ntk` is the limit of K over a power of m, multiply it with that.
+        gram: K, shape (n, n), symmetric positive semidefinite, float32 or float64, or a NumPy
+            array. Where `infinite_width_ntk` is the limit of K over a power of m, multiply it
+            with that.
 
     Raises:
         InputError: no square matrix of finite numbers, or one that is not symmetric.
     """
 
     def __init__(self, gram: Tensor) -> None:
-        check_tensors(gram=gram)
+        gram = tensor("gram", gram)
         if gram.dim() != 2 or gram.shape[0] != gram.shape[1] or len(gram) == 0:
             raise InputError(f"gram has shape {tuple(gram.shape)}; it must be (n, n).")
         if gram.dtype not in (torch.float32, torch.float64):
@@ -69,13 +77,52 @@ class FrozenKernel:
         _check_symmetric(self.gram)
         # Small eigenvalues, and factors that are taken to high powers, need the digits.
         self._k = self.gram.double()
-        self.eigenvalues, self.vectors = torch.linalg.eigh(self._k)
+
+    @property
+    def eigenvalues(self) -> Tensor:
+        """Of K, in float64, shape (n,), the least first."""
+        return self._decomposition[0]
+
+    @property
+    def vectors(self) -> Tensor:
+        """Their eigenvectors, as columns, shape (n, n)."""
+        return self._decomposition[1]
+
+    @cached_property
+    def _decomposition(self) -> tuple[Tensor, Tensor]:
+        values, vectors = torch.linalg.eigh(self._k)
+        return values, vectors
+
+    @cached_property
+    def largest_eigenvalue(self) -> float:
+        """lambda_max, from some products with K where not all eigenvalues are known."""
+        if "_decomposition" in self.__dict__:
+            return float(self.eigenvalues[-1])
+
+        def times(vector: np.ndarray) -> np.ndarray:
+            image: np.ndarray = (self._k @ torch.from_numpy(vector).to(self._k)).cpu().numpy()
+            return image
+
+        operator = LinearOperator(tuple(self._k.shape), matvec=times, matmat=times, dtype=float)
+        return largest_eigenvalue(operator, tolerance=1e-9).value
 
     @property
     def largest_stable_step_size(self) -> float:
         """2 n / lambda_max: beyond it the quadratic mean loss grows without bound."""
-        largest = float(self.eigenvalues[-1])
-        return 2 * len(self.gram) / largest if largest > 0 else float("inf")
+        largest = self.largest_eigenvalue
+        return 2 * len(self.gram) / largest if largest > 0 else math.inf
+
+    def stable_step_size(self, loss: Loss | str) -> float | None:
+        """2 n / (s lambda_max) for a loss of smoothness s: below it the mean loss never grows.
+
+        Returns:
+            None for a loss whose slope jumps or has no bound on its curvature: no step is small
+            enough for all predictions.
+        """
+        smoothness = loss_of(loss).smoothness
+        if smoothness is None or smoothness == math.inf:
+            return None
+        return self.largest_stable_step_size / smoothness
 
     def descent(
         self,
@@ -84,20 +131,21 @@ class FrozenKernel:
         *,
         step_size: float,
         steps: Iterable[int],
-        loss: Loss = QUADRATIC,
+        loss: Loss | str = QUADRATIC,
     ) -> Prediction:
         """Gradient descent on the mean loss; in closed form for the quadratic loss.
 
         Args:
-            start: f before the first step, shape (..., n).
-            y: labels, shape (n,).
+            start: f before the first step, shape (..., n), or a NumPy array.
+            y: labels, shape (n,), or a NumPy array.
             step_size: eta; with the loss as a sum, as in Du et al. (2019), n times theirs.
             steps: numbers of steps after which to look, increasing.
-            loss: of one example.
+            loss: of one example, or its name.
 
         Raises:
             InputError: arguments of another type, or that do not fit.
         """
+        loss = loss_of(loss)
         start, y = self._entered(start, y, loss)
         eta = positive("step_size", step_size) / len(self.gram)
         check_type("steps", steps, Iterable, "a list of whole numbers")
@@ -119,16 +167,16 @@ class FrozenKernel:
         y: Tensor,
         *,
         times: Iterable[float],
-        loss: Loss = QUADRATIC,
+        loss: Loss | str = QUADRATIC,
         tolerance: float = 1e-8,
     ) -> Prediction:
         """Gradient flow on the mean loss; in closed form for the quadratic loss.
 
         Args:
-            start: f at time 0, shape (..., n).
-            y: labels, shape (n,).
+            start: f at time 0, shape (..., n), or a NumPy array.
+            y: labels, shape (n,), or a NumPy array.
             times: at which to look, increasing, the first at least 0.
-            loss: of one example.
+            loss: of one example, or its name.
             tolerance: relative and absolute, of the solver where there is no closed form.
 
         Raises:
@@ -136,6 +184,7 @@ class FrozenKernel:
                 cannot follow: the slope of the hinge jumps where a margin reaches 1, and margins
                 that others pull back to there slide along it in ever smaller steps.
         """
+        loss = loss_of(loss)
         start, y = self._entered(start, y, loss)
         check_type("times", times, Iterable, "a list of numbers")
         at, n = self._increasing("times", [real("a time", time) for time in times]), len(self.gram)
@@ -159,8 +208,7 @@ class FrozenKernel:
 
     def _entered(self, start: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
         """Where a run starts and its labels, checked, in float64 and without derivatives."""
-        check_tensors(start=start, y=y)
-        check_type("loss", loss, Loss, "a Loss, such as losses.LOSSES['cross-entropy']")
+        start, y = tensor("start", start, self.gram), tensor("y", y, self.gram)
         gram, n = self.gram, len(self.gram)
         for name, given, shape, fits in [
             ("start", start, f"(..., {n})", start.shape[-1:] == (n,)),
@@ -222,8 +270,8 @@ def changes(network: ReLUNetwork, x: Tensor, impulse: Tensor) -> list[Tensor]:
 
     Args:
         network: at initialisation.
-        x: inputs, shape (n, d).
-        impulse: one of `Prediction.impulses`, shape (n,).
+        x: inputs, shape (n, d), or a NumPy array.
+        impulse: one of `Prediction.impulses`, shape (n,), or a NumPy array.
 
     Returns:
         sum_i impulse_i df(x_i)/dtheta at initialisation, in the order of `network.parameters`.
@@ -231,9 +279,9 @@ def changes(network: ReLUNetwork, x: Tensor, impulse: Tensor) -> list[Tensor]:
     Raises:
         InputError: inputs or an impulse that do not fit.
     """
-    check_inputs(network, x)
+    x = check_inputs(network, x)
     check_finite("input", x)
-    check_tensors(impulse=impulse)
+    impulse = tensor("impulse", impulse, x)
     if impulse.shape != x.shape[:1]:
         raise InputError(
             f"impulse has shape {tuple(impulse.shape)}; ({len(x)},) is needed, one number for each "
@@ -271,6 +319,8 @@ def _over(numerator: Tensor, x: Tensor, at_0: Tensor | float) -> Tensor:
 def _check_symmetric(gram: Tensor) -> None:
     if gram.device.type == "meta":  # no numbers to look at
         return
-    off = float((gram - gram.T).abs().max())
+    # Some rows at a time, as both triangles are copied.
+    blocks = zip(torch.split(gram, 256), torch.split(gram, 256, dim=1), strict=True)
+    off = max(float((rows - columns.T).abs().max()) for rows, columns in blocks)
     if off > torch.finfo(gram.dtype).eps ** 0.5 * float(gram.abs().max()):
         raise InputError(f"gram is not symmetric: an entry differs by {off:.3g} from its mirror.")
