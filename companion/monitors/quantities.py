@@ -234,9 +234,11 @@ class PatternDifference:
         if not moment.noted(self):  # no run has shown it the pass
             for gate in forward.gates:
                 self.watch(moment, gate)
-        counts = torch.stack(moment.noted(self), dim=-1)
-        pairs = torch.tensor(moment.network.widths, dtype=torch.float64) * moment.x.shape[-2]
-        return counts / pairs.to(counts.device)
+        shares = [
+            count.double() / (width * moment.x.shape[-2])
+            for count, width in zip(moment.noted(self), moment.network.widths, strict=True)
+        ]
+        return torch.stack(shares, dim=-1)
 
     def _first(self, moment: Moment, layer: int, pattern: Tensor) -> Tensor:
         """What the first record compares with."""
