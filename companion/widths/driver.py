@@ -57,9 +57,9 @@ def minimal_width(
 
     Shares of successes over few initialisations do not rise evenly with the width, so there is no
     bisection. A curve that is logistic in log m is fitted to all runs by maximum likelihood. Its
-    median is the answer, with an interval from the likelihood integrated over the slope. Rounds of
-    `at_once` runs, each a fleet, are made at widths where the median may lie after the rounds
-    before. No run shares its draws with another one.
+    median is the answer, with the interval of its profile likelihood. Rounds of `at_once` runs,
+    each a fleet, are made at widths where the median may lie after the rounds before. No run shares
+    its draws with another one.
 
     Args:
         x: inputs, shape (n, d), a tensor or a NumPy array.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from companion.widths.curve import fit
-from companion.widths.rounds import Outcome, plausible, tally
+from companion.widths.curve import fit, interval
+from companion.widths.rounds import Outcome, tally
 
 Found = Literal["found", "too narrow throughout", "wide enough throughout", "undecided"]
 
@@ -36,10 +36,9 @@ class MinimalWidth:
     """The width at which half of all initialisations succeed within a budget, or why there is none.
 
     Attributes:
-        outcome: `found`; `too narrow throughout` where the fitted curve, or its interval, lies
-            above the largest width allowed, `wide enough throughout` where it lies below the
-            smallest; `undecided` where the interval reaches out of the allowed widths or the share
-            of successes does not rise.
+        outcome: `found`; `too narrow throughout` where the interval lies above the largest width
+            allowed, `wide enough throughout` where it lies below the smallest; `undecided` where it
+            reaches out of the allowed widths or the share of successes does not rise.
         width: the median of the fitted curve, between two whole widths as a rule; None unless
             found.
         interval: that holds it with probability `confidence`.
@@ -70,15 +69,30 @@ class MinimalWidth:
         within = f"{self.confidence:.0%} interval {low:.3g} to {high:.3g}, {runs} runs"
         if self.outcome == "found":
             return f"Minimal width {self.width:.3g} ({within})."
-        reason = {
-            "too narrow throughout": f"the share of successes does not reach one half by width "
-            f"{most}; allow wider networks or a larger budget",
-            "wide enough throughout": f"it is above one half from width {least} on; allow narrower "
-            "networks or a smaller budget",
-            "undecided": f"the runs leave it open within widths {least} to {most}; make more runs "
-            "or allow other widths",
-        }[self.outcome]
+        reasons = {
+            "too narrow throughout": f"fewer than half of the runs succeed at width {most}; allow "
+            "wider networks or a larger budget",
+            "wide enough throughout": f"more than half of the runs succeed at width {least}; allow "
+            "narrower networks or a smaller budget",
+            "undecided": f"{self._open()}; make more runs or allow other widths",
+        }
+        reason = reasons[self.outcome]
         return f"No minimal width, {self.outcome}: {reason} ({within})."
+
+    def _open(self) -> str:
+        """Why a search is undecided."""
+        ends = [
+            f"at width {end}"
+            for end, reached in zip(
+                self.allowed,
+                (self.interval[0] < self.allowed[0], self.interval[1] > self.allowed[1]),
+                strict=True,
+            )
+            if reached
+        ]
+        if ends:
+            return f"the runs leave open whether half of them succeed {' and '.join(ends)}"
+        return "the share of successes does not rise with the width"
 
     def _rows(self) -> str:
         lines = ["width  runs  successes  diverged  median steps to success"]
@@ -101,20 +115,20 @@ def concluded(
         confidence: of the interval.
         budget: in words.
     """
-    curve = fit(tally(outcomes))
-    interval = plausible(outcomes, ladder).interval(confidence)
-    outcome = _outcome(curve.median, interval, ladder)
+    runs = tally(outcomes)
+    curve, ends = fit(runs), interval(runs, confidence)
+    outcome = _outcome(curve.median, ends, ladder)
     width = curve.median if outcome == "found" else None
     table = tuple(_row(width, outcomes) for width in sorted({each.width for each in outcomes}))
     allowed = (ladder[0], ladder[-1])
-    return MinimalWidth(outcome, width, interval, confidence, curve.slope, allowed, table, budget)
+    return MinimalWidth(outcome, width, ends, confidence, curve.slope, allowed, table, budget)
 
 
 def _outcome(median: float, interval: tuple[float, float], ladder: Sequence[int]) -> Found:
     (low, high), least, most = interval, ladder[0], ladder[-1]
-    if median > most or low > most:
+    if low > most:
         return "too narrow throughout"
-    if median < least or high < least:
+    if high < least:
         return "wide enough throughout"
     # NaN, of a curve that does not rise, is not between.
     return "found" if least <= low <= median <= high <= most else "undecided"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from companion.training import Ending
-from companion.widths.curve import Plausible, Tally
+from companion.widths.curve import Plausible, Tally, interval
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,6 @@ def tally(outcomes: Sequence[Outcome]) -> Tally:
     return Tally(np.array(widths, dtype=float), *(np.array(row, dtype=float) for row in rows))
 
 
-def plausible(outcomes: Sequence[Outcome], ladder: Sequence[int]) -> Plausible:
-    """What the runs tell about the median."""
-    return Plausible(tally(outcomes), ladder[0], ladder[-1])
-
-
 def next_trials(ladder: Sequence[int], outcomes: Sequence[Outcome], count: int) -> list[Trial]:
     """The runs of the next round: where the median may lie, as it may.
 
@@ -73,7 +68,8 @@ def next_trials(ladder: Sequence[int], outcomes: Sequence[Outcome], count: int) 
     """
     places = min(count, max(3, math.isqrt(count)))
     shares = (np.arange(places) + 0.5) / places
-    wanted = np.log(plausible(outcomes, ladder).quantiles(shares))
+    known = Plausible(tally(outcomes), ladder[0], ladder[-1])
+    wanted = np.log(known.quantiles(shares))
     nearest = np.abs(np.log(ladder) - wanted[:, None]).argmin(axis=1)
     made = Counter(outcome.width for outcome in outcomes)
     trials = []
@@ -103,7 +99,7 @@ def search(
     while len(outcomes) < runs:
         trials = next_trials(ladder, outcomes, at_once)
         outcomes += make(len(outcomes) // at_once, trials)
-        low, high = plausible(outcomes, ladder).interval(confidence)
+        low, high = interval(tally(outcomes), confidence)
         if low > ladder[-1] or high < ladder[0]:
             break
     return outcomes
