@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 from companion.base.arguments import check_type
 from companion.draws import Batches, independent_seed
@@ -54,7 +55,7 @@ class Budget:
         """Refuse what a run at that width could not be trained with.
 
         Raises:
-            InputError: as of `train`, or a stop that asks for no success.
+            InputError: as of `train`, or a stop that asks for no success or cannot see it in time.
         """
         check_type("stop", self.stop, Stop, "Stop(zero_error=True)")
         if not self.stop.zero_error and self.stop.loss_below is None:
@@ -63,6 +64,12 @@ class Budget:
             )
         descent = check_descent(self.at(width), self.batches, self.optimiser, self.schedule)
         check_budget(self.steps, self.stop, descent, self.count)
+        first = next(k for k in count(1) if self.stop.looks(k, self.count, self.batches))
+        if first > self.steps:
+            raise InputError(
+                f"it is first looked for success after {first} steps and steps is {self.steps}; "
+                "give more, or a stop with a smaller `every`."
+            )
 
     def __str__(self) -> str:
         parts = [

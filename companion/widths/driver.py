@@ -72,7 +72,8 @@ def minimal_width(
         optimiser: as in `train`.
         schedule: as in `train`.
         batches: of SGD, with a seed of its own for every run; None for full batches.
-        subset_size: of a random part of the data, drawn for every run; without it all have all.
+        subset_size: of a random part of the data, drawn for every run; without it all have all. A
+            curve of minimal widths against n is a loop over it.
         stop: what success is, `zero_error`, a `loss_below` or whichever comes first; how often to
             look for it; and when to give up before the budget is spent.
         runs: of the whole search at most, a multiple of `at_once`. It ends early where the median
@@ -90,8 +91,8 @@ def minimal_width(
 
     Raises:
         InputError: as `train_fleet`; labels of one kind; fewer than two widths; runs that are no
-            multiple of `at_once`; a stop without success; networks that do not depend on the seed;
-            a folder that holds another search.
+            multiple of `at_once`; a stop without success, or one that first looks for it after the
+            budget; networks that do not depend on the seed; a folder that holds another search.
 
     Example:
         >>> data = random_labels(sphere(count=24, dimension=4, seed=0), seed=0)

@@ -81,15 +81,9 @@ class MinimalWidth:
 
     def _open(self) -> str:
         """Why a search is undecided."""
-        ends = [
-            f"at width {end}"
-            for end, reached in zip(
-                self.allowed,
-                (self.interval[0] < self.allowed[0], self.interval[1] > self.allowed[1]),
-                strict=True,
-            )
-            if reached
-        ]
+        (low, high), (least, most) = self.interval, self.allowed
+        reached = {least: low < least, most: high > most}
+        ends = [f"at width {end}" for end, is_reached in reached.items() if is_reached]
         if ends:
             return f"the runs leave open whether half of them succeed {' and '.join(ends)}"
         return "the share of successes does not rise with the width"
