@@ -19,10 +19,13 @@ from companion.fleets import fleet_memory as fleet_memory
 from companion.fleets import train_fleet as train_fleet
 from companion.kernels import empirical_gram as empirical_gram
 from companion.kernels import gram_memory as gram_memory
+from companion.kernels import gram_operator as gram_operator
+from companion.kernels import gram_tiles as gram_tiles
 from companion.kernels import infinite_width_gram as infinite_width_gram
 from companion.kernels import infinite_width_layer_ntks as infinite_width_layer_ntks
 from companion.kernels import infinite_width_nngp as infinite_width_nngp
 from companion.kernels import infinite_width_ntk as infinite_width_ntk
+from companion.kernels import infinite_width_tiles as infinite_width_tiles
 from companion.kernels import lambda_max as lambda_max
 from companion.kernels import lambda_min as lambda_min
 from companion.kernels import layer_grams as layer_grams
@@ -59,6 +62,7 @@ from companion.ntrf import margin_target as margin_target
 from companion.ntrf import ntrf_margin as ntrf_margin
 from companion.ntrf import regression_radius as regression_radius
 from companion.ntrf import smallest_radius as smallest_radius
+from companion.regression import KernelRegression as KernelRegression
 from companion.spectra import extreme_eigenvalues as extreme_eigenvalues
 from companion.spectra import largest_eigenvalue as largest_eigenvalue
 from companion.spectra import least_eigenvalue as least_eigenvalue

@@ -202,9 +202,11 @@ def test_rounding_beyond_one_gives_no_nan():
 
 
 @pytest.mark.parametrize("limit", LIMITS)
-def test_inputs_off_the_sphere_are_refused(limit):
-    with pytest.raises(InputError, match="every input must have norm 1"):
-        limit(2 * sphere(3, 3, 0).x)
+def test_limits_are_homogeneous(limit):
+    x = sphere(5, 3, 0).x
+    factors = torch.tensor([0.0, 1e-3, 0.7, 1.0, 30.0], dtype=torch.float64)
+    known = factors[:, None] * factors * limit(x)
+    torch.testing.assert_close(limit(factors[:, None] * x), known, rtol=1e-14, atol=0)
 
 
 def test_eigenvalues_are_those_of_a_known_matrix():
@@ -358,6 +360,25 @@ def test_memory_is_what_was_said_and_budgets_are_kept(draw, width):
     with PeakMemory() as memory:
         layer_grams(network, x)
     assert memory.peak <= gram_memory(network, 600, matrices=len(network.parameters))
+
+
+def test_arrays_are_taken_as_tensors_are():
+    """NumPy's float64 becomes the network's dtype; kernels at infinite width keep it."""
+    x, network = sphere(9, 4, 0).x, draw_zou(8, 4, 0, depth=2)
+    for kernel in (empirical_gram, layer_grams):
+        known = kernel(network, x.float()), kernel(network, x.float(), x[:3].float())
+        found = kernel(network, x.numpy()), kernel(network, x.float(), x[:3].numpy())
+        torch.testing.assert_close(found, known, rtol=0, atol=0)
+    for limit in LIMITS:
+        assert torch.equal(limit(x.numpy()), limit(x))
+        assert torch.equal(limit(x.float(), x.numpy()), limit(x.float()))
+    for wrong, told in [
+        (x.tolist(), r"^x is a list; give a torch tensor"),
+        (x.numpy().astype(complex), "^x is an array of complex128; float32 or float64 is needed"),
+    ]:
+        for take in (lambda x: empirical_gram(network, x), infinite_width_gram):
+            with pytest.raises(InputError, match=told):
+                take(wrong)
 
 
 def test_bad_input_is_refused_before_anything_is_allocated():
