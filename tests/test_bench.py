@@ -35,7 +35,7 @@ TOYS: dict[str, dict[str, Any]] = {
     | {"step_size": 0.01, "steps": 3},
     # Rounding decides the least eigenvalue of a singular matrix: these are none.
     "least": {"n": 6, "d": 8, "m": 16, "depth": 2},
-    "operator": {"n": 6, "d": 8, "m": 16, "depth": 2},
+    "operator": {"n": 6, "d": 8, "m": 16, "depth": 2, "tolerance": 1e-4},
     "linearised": {"n": 8, "d": 5, "m": 64, "depth": 2}
     | {"step_size": 1e-4, "steps": 3, "horizon": 5},
 }

@@ -15,7 +15,7 @@ def prepare(case: measuring.Case) -> measuring.Prepared:
     """Timed is the matrix alone, which any way to its eigenvalues begins with."""
 
     def check(gram: Tensor) -> list[float]:
-        ends = extreme_eigenvalues(gram)
+        ends = extreme_eigenvalues(gram, tolerance=case["tolerance"])
         return [ends.largest.value, ends.least.value]
 
     return dataclasses.replace(empirical_gram.prepare(case), check=check)

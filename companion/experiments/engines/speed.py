@@ -48,7 +48,8 @@ DATA = ("benchmarks/two_cores.json",)
 QUIET, BUSY, NARROW = "quiet", "busy", "no AVX-512"
 # Beside a process that keeps a core busy, at least this share of the quiet ratio.
 KEPT_WHEN_BUSY = 0.7
-MAY_BE_MISSING = ("most",)  # of rows beside which no best product was measured
+# Of rows beside which no best product was measured, or that promise no time, or no memory.
+MAY_BE_MISSING = ("most", "bound", "memory")
 GIB = 2**30
 # Of the names of values, by condition.
 SUFFIXES = {QUIET: "", BUSY: "_busy", NARROW: "_avx2"}
