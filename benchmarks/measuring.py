@@ -101,12 +101,22 @@ def gram_flops(case: Case) -> int:
     return case["n"] ** 2 * (sum(inputs_of) + sum(signals_of))
 
 
+def step_flops(case: Case) -> int:
+    """Floating-point operations of a step in all hidden layers, those of its large products.
+
+    For n inputs and p trained weights 2 n p of the forward pass, as many of the gradients, and
+    of the signals 2 n m^2 for every hidden layer but the first.
+    """
+    n, d, m, above = case["n"], case["d"], case["m"], case["depth"] - 1
+    return 4 * n * (d * m + above * m**2) + 2 * n * above * m**2
+
+
 def report(
     prepare: Callable[[Case], Prepared], *packages: str, peak: Callable[[], int] | None = None
 ) -> None:
     """Speak for one side: what it computes, then seconds per unit for every line read."""
     case = json.loads(sys.argv[1])
-    _keep_to_cores(case["cores"])
+    keep_to_cores(case["cores"])
     side = prepare(case)
     outcome = side.run()
     peak_bytes = (peak or peak_memory)()
@@ -124,7 +134,7 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _keep_to_cores(cores: int) -> None:
+def keep_to_cores(cores: int) -> None:
     """Not every library asks the environment how many threads it may start."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])

@@ -240,23 +240,30 @@ def bench(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     rounds: Annotated[int, typer.Option(help="Turns every side has.")] = 5,
     cores: Annotated[int | None, typer.Option(help="Cores to use; all there are.")] = None,
+    busy: Annotated[
+        int, typer.Option(help="Cores that a competing process each keeps busy meanwhile.")
+    ] = 0,
     json: Annotated[Path | None, typer.Option(help="Write what was measured to this file.")] = None,
 ) -> None:
     """Measure every promised ratio beside its peer, in one run."""
     check_checkout("the benchmark")
     sys.path.insert(0, str(PROJECT))  # it is no part of the installed package
-    from benchmarks.harness import table, targets, turns
+    from benchmarks.harness import conditions, table, targets, turns
 
     if rounds < 1 or (cores is not None and cores < 1):
         raise InputError(f"rounds is {rounds} and cores {cores}; both must be at least 1.")
+    used = cores or conditions.cores_here()
+    if not 0 <= busy <= used:
+        raise InputError(f"busy is {busy}; 0 to {used} is needed, as {used} cores are used.")
     _check_file(json)
     chosen = targets.select(only or [], check_device(device))
-    used = cores or turns.cores_here()
-    rows = turns.measure(chosen, device=device, rounds=rounds, cores=used, say=_aside)
+    here = conditions.Conditions(device, used, busy, conditions.instructions_here(used))
+    wanted = [targets.promised(target, here.kind) for target in chosen]
+    rows = turns.measure(wanted, here, rounds=rounds, say=_aside)
     if json is not None:
-        write_checked(json, table.told(rows, device=device, cores=used))
+        write_checked(json, table.told(rows, here))
     typer.echo(table.table(rows))
-    if len(rows) < len(chosen) or any(row.met is False for row in rows):
+    if len(rows) < len(wanted) or any(row.met is False for row in rows):
         raise typer.Exit(UNEXPECTED)
 
 

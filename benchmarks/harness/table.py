@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from benchmarks.harness.conditions import Conditions, limits
 from benchmarks.harness.targets import GIB, Measure, Program
 from benchmarks.harness.turns import Row, Side
 from companion import __version__
@@ -27,14 +28,14 @@ def table(rows: Sequence[Row]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     target, ours, peer = row.target, row.ours, row.peer
-    measured, wanted = _worded(target.measure, row.ratio), "-"
+    measured = _worded(target.measure, row.ratio)
+    bounds = []
     if target.bound is not None:
-        wanted = ("<= " if target.measure == "time" else ">= ") + _worded(
-            target.measure, target.bound
-        )
+        relation = "<=" if target.measure == "time" else ">="
+        bounds.append(f"{relation} {_worded(target.measure, target.bound)}")
     if target.memory is not None:
         measured += f", {ours.peak_bytes / GIB:.2f} GiB"
-        wanted += f", < {target.memory / GIB:.3g} GiB"
+        bounds.append(f"< {target.memory / GIB:.3g} GiB")
     return (
         target.work,
         target.sizes,
@@ -42,7 +43,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         _milliseconds(peer),
         _peer(target.peer, peer),
         measured,
-        wanted,
+        ", ".join(bounds) or "-",
         {True: "yes", False: "NO", None: ""}[row.met],
     )
 
@@ -63,8 +64,8 @@ def _peer(program: Program, side: Side) -> str:
     return f"{program.label} ({', '.join(told)})"
 
 
-def told(rows: Sequence[Row], *, device: str, cores: int) -> dict[str, Any]:
-    """The rows and where they were measured, fit for JSON."""
+def told(rows: Sequence[Row], here: Conditions) -> dict[str, Any]:
+    """The rows, and where and under which conditions they were measured, fit for JSON."""
     return {
         "provenance": {
             "commit": commit(),
@@ -72,8 +73,9 @@ def told(rows: Sequence[Row], *, device: str, cores: int) -> dict[str, Any]:
             "python": platform.python_version(),
             "processor": processor(),
             "system": f"{platform.system()} {platform.machine()}",
-            "device": device,
-            "cores": cores,
+            **asdict(here),
+            "limits": limits(),
+            "condition": here.kind,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },
         "rows": [

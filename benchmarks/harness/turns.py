@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+from benchmarks.harness.conditions import Conditions, competitor, environment
 from benchmarks.harness.targets import PEERS, PROGRAMS, Case, Program, Target
-from companion.base.paths import PROJECT
 from companion.errors import BuildError
 
 # Seconds that one side measures before the other has its turn; a single repetition may take longer.
@@ -22,7 +22,7 @@ TURN_SECONDS = 0.4
 # Before a turn: the threads of the side that had the last one spin for a while before they sleep.
 PAUSE_SECONDS = 0.5
 # Load from which on another program is suspected of running beside.
-BUSY = 0.5
+LOADED = 0.5
 # What two sides computed in float32 may differ by.
 AGREEMENT = 1e-3
 
@@ -69,39 +69,37 @@ class Row:
     @property
     def met(self) -> bool | None:
         """Whether the target was reached; None where nothing is promised."""
-        target = self.target
-        if target.bound is None:
+        bound, memory = self.target.bound, self.target.memory
+        if bound is None and memory is None:
             return None
-        small = target.memory is None or self.ours.peak_bytes < target.memory
-        fast = (
-            self.ratio <= target.bound if target.measure == "time" else self.ratio >= target.bound
-        )
+        small = memory is None or self.ours.peak_bytes < memory
+        if bound is None:
+            return small
+        fast = self.ratio <= bound if self.target.measure == "time" else self.ratio >= bound
         return fast and small
 
 
 def measure(
     targets: Iterable[Target],
+    here: Conditions,
     *,
-    device: str = "cpu",
     rounds: int,
-    cores: int,
     say: Callable[[str], None] = print,
 ) -> list[Row]:
     """Measure targets; those of one case together, so that a program runs once per case.
 
     Args:
         targets: what to measure.
-        device: `cpu` or `cuda`.
+        here: the conditions under which they are to run.
         rounds: how often every side has its turn.
-        cores: cores of the CPU that programs may use.
         say: told about progress and failures, a line at a time.
 
     Returns:
         A row per target, in their order; none where a program failed or the sides disagree.
     """
-    busy = os.getloadavg()[0]
-    if busy > BUSY:
-        say(f"other work runs on this machine (load {busy:.1f}): timings will be disturbed")
+    load = os.getloadavg()[0]  # no competitor of ours runs yet
+    if load > LOADED:
+        say(f"other work runs on this machine (load {load:.1f}): timings will be disturbed")
     groups: dict[str, list[Target]] = {}
     wanted = list(targets)
     for target in wanted:
@@ -111,9 +109,10 @@ def measure(
         sides = list(dict.fromkeys(side for t in group for side in (t.ours, t.peer)))
         labels = ", ".join(side.label for side in sides)
         say(f"[{number}/{len(groups)}] {group[0].work}, {group[0].sizes}: {labels}")
-        case = {**group[0].case, "device": device, "cores": cores, "budget": TURN_SECONDS}
+        case = {**group[0].case, "device": here.device, "cores": here.cores}
+        case["budget"] = TURN_SECONDS
         try:
-            measured = _take_turns(sides, case, rounds)
+            measured = _take_turns(sides, case, rounds, here.busy)
             rows += [_row(t, measured[t.ours], measured[t.peer]) for t in group]
         except BuildError as error:
             say(f"  {error}")
@@ -132,7 +131,9 @@ def _row(target: Target, ours: Side, peer: Side) -> Row:
     return Row(target, ours, peer)
 
 
-def _take_turns(sides: Sequence[Program], case: Case, rounds: int) -> dict[Program, Side]:
+def _take_turns(
+    sides: Sequence[Program], case: Case, rounds: int, busy: int
+) -> dict[Program, Side]:
     with contextlib.ExitStack() as stack:
         running: dict[Program, _Running] = {}
         told: dict[Program, dict[str, Any]] = {}
@@ -140,6 +141,9 @@ def _take_turns(sides: Sequence[Program], case: Case, rounds: int) -> dict[Progr
             running[side] = stack.enter_context(_running(side, case))
             told[side] = running[side].read()
         turns: dict[Program, list[list[float]]] = {side: [] for side in sides}
+        # Not earlier, as what a side chooses on a disturbed machine is kept for good.
+        for _ in range(busy):
+            stack.enter_context(competitor(case["cores"]))
         for _ in range(rounds):
             for side, process in running.items():
                 time.sleep(PAUSE_SECONDS)
@@ -208,18 +212,3 @@ class _Running:
             raise BuildError(f"{self.program.path} failed: {lines[-1]}")
         told: dict[str, Any] = json.loads(line)
         return told
-
-
-def environment(cores: int) -> dict[str, str]:
-    """Variables of the programs: so many threads, and no setting of the machine's that slows."""
-    kept = {name: v for name, v in os.environ.items() if not name.startswith("OPENBLAS_")}
-    threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    sources = os.pathsep.join([str(PROGRAMS), str(PROJECT)])
-    return {**kept, **dict.fromkeys(threads, str(cores)), "PYTHONPATH": sources}
-
-
-def cores_here() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

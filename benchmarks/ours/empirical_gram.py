@@ -9,15 +9,20 @@ from companion.matmul import chosen_product
 from companion.networks import ReLUNetwork
 
 
-def prepare(case: measuring.Case) -> measuring.Prepared:
-    """The Gram matrix of a chain of linear layers and ReLUs, every layer trained."""
-    network = ReLUNetwork(
+def network_of(case: measuring.Case) -> ReLUNetwork:
+    """A chain of linear layers and ReLUs, every layer trained."""
+    return ReLUNetwork(
         tuple(measuring_torch.hidden_weights(case)),
         measuring_torch.tensor(case, measuring.gaussian_outputs(case)),
         gains=(1.0,) * case["depth"],
         output_gain=1.0,
         trained="all",
     )
+
+
+def prepare(case: measuring.Case) -> measuring.Prepared:
+    """The Gram matrix, computed anew every time."""
+    network = network_of(case)
     x, _ = measuring_torch.inputs(case)
     return measuring.Prepared(
         measuring_torch.finished(case, lambda: empirical_gram(network, x)),

@@ -7,11 +7,12 @@ from companion.base.memory import keep_freed_memory
 from companion.fleets import train_fleet
 from companion.losses import CROSS_ENTROPY
 from companion.matmul import chosen_product
+from companion.monitors import Record
 from companion.networks import ReLUNetwork
 from companion.training import History
 
 
-def prepare(case: measuring.Case) -> measuring.Prepared:
+def prepare(case: measuring.Case, record: Record | None = None) -> measuring.Prepared:
     """Every network takes its steps on the mean cross-entropy, all of its layers trained.
 
     What a fleet needs before its first step and after its last is part of its time.
@@ -36,6 +37,7 @@ def prepare(case: measuring.Case) -> measuring.Prepared:
             loss=CROSS_ENTROPY,
             step_size=case["step_size"],
             steps=case["steps"],
+            record=record,
             stop=None,
         )
 

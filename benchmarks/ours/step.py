@@ -14,14 +14,19 @@ from companion.networks import ReLUNetwork
 from companion.training import History, train
 
 
-def prepare(case: measuring.Case, record: Record | None = None) -> measuring.Prepared:
-    """Steps on the mean cross-entropy in all hidden layers; the output signs are fixed."""
-    network = ReLUNetwork(
+def network_of(case: measuring.Case) -> ReLUNetwork:
+    """A chain of linear layers and ReLUs, whose output signs are fixed."""
+    return ReLUNetwork(
         tuple(measuring_torch.hidden_weights(case)),
         measuring_torch.tensor(case, measuring.sign_outputs(case)),
         gains=(1.0,) * case["depth"],
         output_gain=1.0,
     )
+
+
+def prepare(case: measuring.Case, record: Record | None = None) -> measuring.Prepared:
+    """Steps on the mean cross-entropy in all hidden layers."""
+    network = network_of(case)
     x, y = measuring_torch.inputs(case)
 
     def clock(_: Moment) -> torch.Tensor:

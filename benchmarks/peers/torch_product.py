@@ -27,7 +27,7 @@ def by_onednn(a: Tensor, b: Tensor) -> Tensor:
 
 
 def prepare(case: measuring.Case) -> measuring.Prepared:
-    """The fastest pair of product and shape, in units of the Gram matrix's operations."""
+    """The fastest pair of product and shape, in units of the operations of the case's work."""
     device = case["device"]
     onednn = device == "cpu" and torch.backends.mkldnn.is_available()
     products = {"torch.mm": by_torch, **({"oneDNN": by_onednn} if onednn else {})}
@@ -41,7 +41,8 @@ def prepare(case: measuring.Case) -> measuring.Prepared:
         if best is None or speed > best[0]:
             best = speed, flops, run, f"{name} {p}x{r}x{q}"
     _, flops, run, name = best
-    wanted = measuring.gram_flops(case)
+    work = measuring.step_flops if "steps" in case else measuring.gram_flops
+    wanted = work(case)
     return measuring.Prepared(
         run,
         check=lambda product: [],

@@ -528,7 +528,8 @@ def precision(result: Result) -> Curves:
 
 
 def benchmark(result: Result) -> Curves:
-    a = result.arrays
+    timed = np.isfinite(result.arrays["bound"])
+    a = {name: result.arrays[name][timed] for name in ("measure", "ratio", "bound")}
     # Of how much longer it takes, how often as fast it is is the inverse.
     power = np.where(a["measure"] == "time", -1.0, 1.0)
     return {

@@ -1,9 +1,10 @@
 """Figures of the experiment engines/speed."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from companion.experiments.engines.speed import rows_of
+from companion.experiments.engines.speed import QUIET, rows_of
 from companion.figures.panels import Canvas, Drawing, entry
 from companion.figures.style import BLUE, FAINT, INK, RED
 from companion.figures.words import spoken
@@ -19,6 +20,12 @@ SHOWS = {
     "engines-step-jax": "engines-benchmark",
     "engines-recorded": "engines-benchmark",
     "engines-fleet": "engines-benchmark",
+    "engines-recorded-fleet": "engines-benchmark",
+    "engines-least": "engines-benchmark",
+    "engines-operator": "engines-benchmark",
+    "engines-linearised": "engines-benchmark",
+    "engines-busy": "engines-benchmark",
+    "engines-avx2": "engines-benchmark",
 }
 
 # What the benchmark measures, in words.
@@ -28,15 +35,20 @@ WORK = {
     "step": "training step",
     "recorded": "recorded step",
     "fleet": "fleet of networks",
+    "recorded-fleet": "recorded fleet",
+    "least": "least eigenvalue",
+    "operator": "ends of an operator",
+    "linearised": "predicted step",
 }
 SPEED = ("times as fast as the peer", "times as fast as the peer")
 
 
 def benchmark(result: Result) -> Drawing:
     """How many times as fast as its peer each work is, beside what was promised."""
-    rows = rows_of(result.arrays)[::-1]
+    # What promises no time has no place on this axis.
+    rows = [row for row in rows_of(result.arrays)[::-1] if math.isfinite(row["bound"])]
     canvas = Canvas(height=0.34 * len(rows) + 1.4)
-    names = [f"{WORK.get(row['work'], row['work'])}, n = {row['n']}, {row['peer']}" for row in rows]
+    names = [_named(row) for row in rows]
     panel = canvas.panel("promises", SPEED, "promise", log="x", rows=names)
     panel.upright("as fast as the peer", 1, FAINT, lw=1)
     measured, promised = ([_speed(row, row[key]) for row in rows] for key in ("ratio", "bound"))
@@ -85,6 +97,12 @@ def benchmark(result: Result) -> Drawing:
         f"{spoken(promised[best])} were promised. {sum(kept)} of {len(rows)} bars reach their "
         "tick.",
     )
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    """E.g. `Gram matrix, n = 256, neural-tangents`, and what was not as on a quiet machine."""
+    name = f"{WORK.get(row['work'], row['work'])}, n = {row['n']}, {row['peer']}"
+    return name if row["condition"] == QUIET else f"{name} ({row['condition']})"
 
 
 def _speed(row: Mapping[str, Any], ratio: float) -> float:
