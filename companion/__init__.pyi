@@ -59,6 +59,7 @@ from companion.ntrf import margin_target as margin_target
 from companion.ntrf import ntrf_margin as ntrf_margin
 from companion.ntrf import regression_radius as regression_radius
 from companion.ntrf import smallest_radius as smallest_radius
+from companion.regression import KernelRegression as KernelRegression
 from companion.spectra import extreme_eigenvalues as extreme_eigenvalues
 from companion.spectra import largest_eigenvalue as largest_eigenvalue
 from companion.spectra import least_eigenvalue as least_eigenvalue

@@ -107,7 +107,7 @@ def test_the_measured_run_is_that_of_train_and_of_flow():
 @pytest.mark.parametrize("kernel", ["empirical", "infinite"])
 def test_wider_networks_keep_to_either_prediction_more_closely(name, kernel):
     gaps = []
-    for width in (32, 8192):
+    for width in (32, 2048):
         network = DRAWS[name](width)
         found = linearise(
             network, X, Y, loss="squared-hinge", steps=8, test=TEST, kernel=kernel, measured=True
@@ -121,7 +121,7 @@ def test_wider_networks_keep_to_either_prediction_more_closely(name, kernel):
                 abs(float(found.distance[-1] / far) - 1),
             ]
         )
-    assert (np.array(gaps[1]) < 0.1).all()
+    assert (np.array(gaps[1]) < 0.15).all()
     assert (np.array(gaps[1]) < np.array(gaps[0])).all()
 
 
