@@ -70,7 +70,7 @@ def product(a: Tensor, b: Tensor, *, relu: bool = False) -> Tensor:
     Returns:
         Shape (p, r).
     """
-    road = PRODUCTS[chosen_product()]
+    road = PRODUCTS[chosen_product(a.device)]
     if _choice.precision == "bfloat16" and a.dtype == torch.float32:
         return _by_layout(road, a.bfloat16(), b.bfloat16(), relu).float()
     return _by_layout(road, a, b, relu)
@@ -161,15 +161,21 @@ def _stored(a: Tensor, layout: str) -> Tensor:
     return a.T.contiguous().T if layout == "columns" else a
 
 
-def chosen_product() -> str:
+def chosen_product(device: str | torch.device = "cpu") -> str:
     """Name of the product in use: `using`, else COMPANION_PRODUCT, else the faster one measured.
 
     It is measured once on a machine, so that later runs of a script give the same bits, and kept
-    in `product.json` of this user's cache.
+    in `product.json` of this user's cache. Other devices than the CPU have torch's only, and
+    nothing is measured for them.
+
+    Args:
+        device: on which products are computed.
 
     Raises:
         InputError: COMPANION_PRODUCT names none.
     """
+    if torch.device(device).type != "cpu":
+        return "torch"
     if _choice.product is None:
         named = os.environ.get(VARIABLE)
         _choice.product = _checked(named, VARIABLE) if named else _fastest_here()

@@ -1,7 +1,10 @@
 """Modes in which torch's operations are watched: a second device without a GPU; peak memory."""
 
+import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import patch
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -22,15 +25,38 @@ class OneDevice(TorchDispatchMode):
 
 
 class PeakMemory(TorchDispatchMode):
-    """Bytes of the tensors that are alive at a time, the most there were while it was entered."""
+    """Bytes of the tensors that are alive at a time, the most there were while it was entered.
+
+    Modes are for one thread; this one follows the work that is handed to pools of threads.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.now = self.peak = 0
         self._alive: set[int] = set()
+        self._lock = threading.RLock()
+        submit = ThreadPoolExecutor.submit
+        self._following = patch.object(
+            ThreadPoolExecutor,
+            "submit",
+            lambda pool, work, *tasks: submit(pool, _Follower(self).run, work, *tasks),
+        )
+
+    def __enter__(self):
+        self._following.start()
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        self._following.stop()
+        return super().__exit__(*error)
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
         result = function(*arguments, **(keywords or {}))
+        with self._lock:
+            self.count(result, arguments, keywords)
+        return result
+
+    def count(self, result, arguments, keywords):
         given = {leaf.untyped_storage()._cdata for leaf in _tensors((arguments, keywords))}
         for leaf in _tensors(result):
             storage, key = leaf.untyped_storage(), leaf.untyped_storage()._cdata
@@ -39,11 +65,26 @@ class PeakMemory(TorchDispatchMode):
                 self.now += storage.nbytes()
                 self.peak = max(self.peak, self.now)
                 weakref.finalize(storage, self._free, key, storage.nbytes())
-        return result
 
     def _free(self, key: int, size: int) -> None:
-        self._alive.discard(key)
-        self.now -= size
+        with self._lock:
+            self._alive.discard(key)
+            self.now -= size
+
+
+class _Follower(TorchDispatchMode):
+    """The same count in another thread."""
+
+    def __init__(self, mode: PeakMemory) -> None:
+        super().__init__()
+        self._mode = mode
+
+    def run(self, work, *tasks):
+        with self:
+            return work(*tasks)
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        return self._mode.__torch_dispatch__(function, types, arguments, keywords)
 
 
 def _tensors(tree: Any) -> list[Tensor]:

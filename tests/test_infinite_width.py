@@ -314,7 +314,7 @@ def test_a_budget_gives_the_same_numbers_in_smaller_tiles():
     least = 8 * 190**2 + 90_000
     for choice in CHOICES:
         whole = infinite_width_ntk(x, depth=3, **choice)
-        for budget in (least, free / 3, free):
+        for budget in (least, least + (free - least) / 3, free):
             with PeakMemory() as memory:
                 tiled = infinite_width_ntk(x, depth=3, memory_budget=budget, **choice)
             assert memory.peak <= budget
@@ -343,8 +343,8 @@ def test_more_inputs_than_a_tile_give_the_numbers_of_each_pair():
 def test_bad_input_is_refused_in_words(kernel):
     x = sphere(4, 3, 0).x
     for bad, named, keywords in [
-        ((2 * x,), "every input must have norm 1", {}),
-        ((x, 2 * x), "every input must have norm 1", {}),
+        ((x * math.nan,), "input 0 holds a number that is not finite", {}),
+        ((x, x / 0), "input 0 holds a number that is not finite", {}),
         ((x[0],), r"inputs have shape \(3,\)", {}),
         ((x[:0],), r"inputs have shape \(0, 3\)", {}),
         ((x.half(),), r"torch.float16; they must be torch.float32 or torch.float64", {}),
@@ -369,30 +369,35 @@ def test_training_what_the_paper_does_not_is_refused(kernel):
             kernel(x, depth=2, parameterisation=name, trained=trained)
 
 
-def exactly(x: torch.Tensor, depth: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Angles of the rows, H_inf, and the NTK of `zou`, from the given rows in 50 digits."""
+def exactly(x: torch.Tensor, depth: int) -> tuple[torch.Tensor, ...]:
+    """Angles of the rows, |x_i| |x_j|, H_inf, and the NTK of `zou`, in 50 digits.
+
+    The kernels are of unit rows: those of the rows are |x_i| |x_j| times that.
+    """
     count = len(x)
-    found = torch.zeros(3, count, count, dtype=torch.float64)
+    found = torch.zeros(4, count, count, dtype=torch.float64)
     with mpmath.workdps(50):
         rows = [mpmath.matrix(row) for row in x.double().tolist()]
-        rows = [row / mpmath.norm(row) for row in rows]
+        norms = [mpmath.norm(row) for row in rows]
+        rows = [row / norm for row, norm in zip(rows, norms, strict=True)]
         for i, j in itertools.product(range(count), repeat=2):
             u, v = rows[i], rows[j]
             angle = 2 * mpmath.atan2(mpmath.norm(u - v), mpmath.norm(u + v))
             found[0, i, j] = float(angle)
-            found[1, i, j] = float(mpmath.cos(angle) * (mpmath.pi - angle) / (2 * mpmath.pi))
+            found[1, i, j] = float(norms[i] * norms[j])
+            found[2, i, j] = float(mpmath.cos(angle) * (mpmath.pi - angle) / (2 * mpmath.pi))
             ntk, rho = mpmath.mpf(0), mpmath.cos(angle)
             for _ in range(depth):
                 theta = mpmath.acos(max(-1, min(1, rho)))
                 ntk = (ntk + rho) * (1 - theta / mpmath.pi)
                 rho = (mpmath.sin(theta) + (mpmath.pi - theta) * rho) / mpmath.pi
-            found[2, i, j] = float(ntk / 2)
+            found[3, i, j] = float(ntk / 2)
     return tuple(found)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("off", [0.0, 1e-7, 1e-5, 9e-5])
-def test_norms_true_to_single_precision_spoil_no_angle(off, dtype):
+@pytest.mark.parametrize("off", [0.0, 1e-7, 1e-5, 9e-5, 0.9])
+def test_norms_spoil_no_angle(off, dtype):
     """Close inputs, parallel ones and antipodes, whose norms differ more than they do."""
     x = sphere(8, 5, 0).x
     x = torch.cat([x, x[:3] + 1e-3 * x[5:8], x[:3] + 1e-6 * x[5:8], x[:2] + 1e-9 * x[5:7], -x[:2]])
@@ -401,18 +406,81 @@ def test_norms_true_to_single_precision_spoil_no_angle(off, dtype):
     factors = 1 + off * torch.linspace(-1, 1, len(x), dtype=torch.float64)[:, None]
     rows = (factors * x).to(dtype)
     eps = torch.finfo(dtype).eps
-    angles, gram, ntk = exactly(rows, 3)
+    angles, scales, gram, ntk = exactly(rows, 3)
     for found, known in [
         (infinite_width_gram(rows), gram),
         (infinite_width_ntk(rows, depth=3), ntk),
         (infinite_width_ntk(rows, rows, depth=3), ntk),
     ]:
         assert found.dtype == dtype
-        assert float((found.double() - known).abs().max()) < 16 * eps
+        assert float((found.double() / scales - known).abs().max()) < 16 * eps
     # At the end where kernels are as steep as angles: 1/2 - H = angle / (2 pi) to first order.
     near = (angles > 0) & (angles < 1e-2)
-    gap = (0.5 - infinite_width_gram(rows).double() - (0.5 - gram)) * 2 * math.pi
+    gap = (infinite_width_gram(rows).double() / scales - gram) * 2 * math.pi
     assert float(gap[near].abs().max()) < 64 * eps
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=NAMES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kernels_are_homogeneous_in_each_input(choice, dtype):
+    """Norms from the smallest to the largest that a product of two has a number for, and 0."""
+    x = sphere(300, 5, 0).x.to(dtype)
+    x = torch.cat([x, x[:20], -x[:20]])
+    most = math.log2(torch.finfo(dtype).max) / 2 - 4
+    factors = torch.exp2(torch.linspace(-most, most, len(x), dtype=torch.float64).round()).to(dtype)
+    factors[7] = factors[320] = 0
+    scaled, outer = factors[:, None] * x, factors[:, None] * factors
+    allowed = 64 * torch.finfo(dtype).eps
+
+    def check(found: torch.Tensor, factor: torch.Tensor, unit: torch.Tensor) -> None:
+        """By the factor, beside which kernels near 0 have no digits."""
+        zero = factor.expand_as(unit) == 0
+        assert not found[zero].any()
+        assert float((found / factor - unit)[~zero].abs().max()) < allowed
+
+    name = {"parameterisation": choice["parameterisation"]}
+    for kernel, options in [(infinite_width_ntk, choice), (infinite_width_nngp, name)]:
+        unit, found = kernel(x, depth=3, **options), kernel(scaled, depth=3, **options)
+        assert torch.equal(found, found.T)
+        check(found, outer, unit)
+        check(kernel(scaled, x[:9], depth=3, **options), factors[:, None], unit[:, :9])
+        check(kernel(x[:9], scaled, depth=3, **options), factors, unit[:9])
+    layers = infinite_width_layer_ntks(scaled, depth=3, **choice)
+    for layer, unit in zip(layers, infinite_width_layer_ntks(x, depth=3, **choice), strict=True):
+        check(layer, outer, unit)
+
+
+@pytest.mark.parametrize("exponent", [-320, -200, 150])
+def test_norms_whose_squares_are_no_numbers(exponent):
+    """Of float64 coordinates; the kernel with unit inputs is one, still."""
+    x = sphere(20, 5, 0).x
+    scale = float(f"1e{exponent}")
+    found = infinite_width_ntk(scale * x, x, depth=2)
+    known = infinite_width_ntk(x, depth=2)
+    # Below 1e-308 the coordinates themselves have lost their digits.
+    torch.testing.assert_close(
+        found / scale,
+        known,
+        rtol=1e-13 if exponent > -300 else 1e-2,
+        atol=1e-3 if exponent < -300 else 0,
+    )
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=NAMES)
+def test_inputs_of_any_norm_have_the_limits_of_networks(choice):
+    x, width, seeds = sphere(6, 5, 0).x, 256, 64
+    x = x * torch.linspace(0, 3, 6, dtype=torch.float64)[:, None]
+    grams = [empirical_gram(drawn(choice, width, 2, seed), x) for seed in range(seeds)]
+    found = sum(grams) / seeds / divided_out(choice, width)
+    allowed = 9 * 10 / math.sqrt(width * seeds)
+    assert torch.allclose(found, infinite_width_ntk(x, depth=2, **choice), atol=allowed)
+    name = choice["parameterisation"]
+    values = torch.stack([drawn(choice, 8, 1, seed).predict(x) for seed in range(10_000)])
+    values *= 8**0.2 if name == "chen" else 1
+    products = values[:, :, None] * values[:, None]
+    limit = infinite_width_nngp(x, depth=1, parameterisation=name)
+    error = products.std(dim=0) / 100
+    assert bool(((products.mean(dim=0) - limit).abs() <= 5 * error).all())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -430,7 +498,7 @@ def test_inputs_that_are_copied_keep_to_the_budget():
     x = x[:1] + 1e-2 * x
     x = x / x.norm(dim=1, keepdim=True) * (1 + 1e-6)
     budget = 1.5 * x.nbytes
-    known = infinite_width_ntk(x / x.norm(dim=1, keepdim=True), depth=2)
+    known = infinite_width_ntk(x / x.norm(dim=1, keepdim=True), depth=2) * (1 + 1e-6) ** 2
     with PeakMemory() as memory:
         found = infinite_width_ntk(x, depth=2, memory_budget=budget)
     assert memory.peak <= budget

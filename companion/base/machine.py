@@ -1,5 +1,6 @@
 """What machine this is, and what was found out about it once and for all."""
 
+import functools
 import json
 import os
 import platform
@@ -24,6 +25,22 @@ def machine_name() -> str:
     """This machine in words: its processor, and what oneDNN is allowed to use of it."""
     allowed = os.environ.get("ONEDNN_MAX_CPU_ISA")
     return processor() + (f", {allowed} at most" if allowed else "")
+
+
+@functools.cache
+def second_level_cache() -> int:
+    """Bytes of the cache that a processor core has to itself, or 1 MiB if it cannot be told."""
+    for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        try:
+            level, kind, size = (
+                (cache / name).read_text(encoding="ascii").strip()
+                for name in ("level", "type", "size")
+            )
+            if level == "2" and kind != "Instruction" and size.endswith("K"):
+                return 2**10 * int(size[:-1])
+        except (OSError, ValueError):
+            continue
+    return 2**20
 
 
 class Answers:

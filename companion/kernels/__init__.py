@@ -5,6 +5,7 @@ from companion.kernels.eigenvalues import lambda_max, lambda_min, spectral_norm
 from companion.kernels.empirical import (
     empirical_gram,
     gram_memory,
+    gram_tiles,
     layer_grams,
 )
 from companion.kernels.infinite import (
@@ -14,18 +15,21 @@ from companion.kernels.infinite import (
     infinite_width_nngp,
     infinite_width_ntk,
     infinite_width_output_gram,
+    infinite_width_tiles,
 )
 
 __all__ = [
     "empirical_gram",
     "gram_change_bound",
     "gram_memory",
+    "gram_tiles",
     "infinite_width_gram",
     "infinite_width_layer_ntks",
     "infinite_width_memory",
     "infinite_width_nngp",
     "infinite_width_ntk",
     "infinite_width_output_gram",
+    "infinite_width_tiles",
     "lambda_max",
     "lambda_min",
     "layer_grams",

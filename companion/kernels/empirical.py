@@ -1,13 +1,25 @@
 """Gram matrices of the gradients of a given network, exact and without a Jacobian."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from companion.base.arguments import check_finite
 from companion.errors import InputError
-from companion.kernels.tiles import LEAST_TILE, row_blocks
-from companion.matmul import product
+from companion.kernels.factors import Factor, Factors, kept_per_input, passing_per_input
+from companion.kernels.tiles import (
+    GramTile,
+    Out,
+    destination,
+    halved,
+    tile_count,
+    tile_pairs,
+    tile_rows,
+    write_tiles,
+)
+from companion.kernels.workers import available_workers, in_order, results_alive
+from companion.matmul import chosen_product, product
 from companion.networks import ReLUNetwork, check_inputs, check_network
 
 
@@ -17,6 +29,7 @@ def empirical_gram(
     other: Tensor | None = None,
     *,
     memory_budget: float | None = None,
+    out: Out | None = None,
 ) -> Tensor:
     """Gram matrix of the gradients df(x_i)/dtheta in all trained parameters: the empirical NTK.
 
@@ -25,16 +38,22 @@ def empirical_gram(
     `draw_du` with one layer it is H of Du et al. (2019), section 3; with `trained="all"` H + G of
     section 3.2.
 
+    Its tiles are computed by as many threads as `torch.get_num_threads` says, each by one of
+    them: the numbers are the same, however many there are.
+
     Args:
         network: its convention decides which parameters are trained.
-        x: inputs, shape (n, d), float32 or float64.
+        x: inputs, shape (n, d), float32 or float64; a tensor or a NumPy array.
         other: inputs, shape (k, d), for the cross matrix; without it the matrix of x with itself,
             of which only one triangle is computed.
         memory_budget: bytes that result and working memory may take together; without it, what
             `gram_memory` says.
+        out: where the matrix is written, tile by tile: a tensor, or a NumPy array such as
+            `numpy.memmap` gives, of the result's shape and the inputs' dtype. The budget is then
+            for the working memory alone.
 
     Returns:
-        Shape (n, n), symmetric positive semidefinite, or (n, k).
+        Shape (n, n), symmetric positive semidefinite, or (n, k). It shares the memory of `out`.
 
     Raises:
         InputError: shapes or dtypes that do not fit, or a budget that not even small tiles meet.
@@ -48,7 +67,7 @@ def empirical_gram(
         >>> torch.allclose(ntk, sum(layer_grams(network, x)))
         True
     """
-    return _layer_sums(network, x, other, 1, memory_budget)[0]
+    return _layer_sums(network, x, other, 1, memory_budget, out)[0]
 
 
 def layer_grams(
@@ -66,10 +85,42 @@ def layer_grams(
     return list(_layer_sums(network, x, other, len(network.parameters), memory_budget))
 
 
+def gram_tiles(
+    network: ReLUNetwork,
+    x: Tensor,
+    other: Tensor | None = None,
+    *,
+    memory_budget: float | None = None,
+) -> Iterator[GramTile]:
+    """`empirical_gram` tile by tile, for matrices that no memory holds.
+
+    Same arguments and errors, raised at once; the budget is for the working memory alone.
+
+    Yields:
+        (rows, columns, values): two slices, and the block of the matrix that they cut out. Without
+        `other`, tiles cover the lower triangle and the diagonal.
+
+    Example:
+        >>> x = sphere(count=300, dimension=5, seed=0).x
+        >>> network = draw_zou(width=8, dimension=5, seed=0, depth=2, dtype=torch.float64)
+        >>> trace = 0.0
+        >>> for rows, columns, values in gram_tiles(network, x, memory_budget=2**22):
+        ...     trace += float(values.trace()) if rows == columns else 0.0
+        >>> math.isclose(trace, float(empirical_gram(network, x).trace()))
+        True
+    """
+    network, x, y = _checked(network, x, other)
+    plan = _plan(network, len(x), None if y is None else len(y), 1, memory_budget, result=0)
+    tiles = _tiles(network, x, y, 1, plan)
+    return (GramTile(rows, columns, values[0]) for rows, columns, values in tiles)
+
+
 def gram_memory(
     network: ReLUNetwork, count: int, other: int | None = None, matrices: int = 1
 ) -> int:
     """Bytes that `empirical_gram` takes for n = `count` inputs, said before it runs.
+
+    Every thread has its own tiles; there are as many as `torch.get_num_threads` says.
 
     Args:
         network: whose Gram matrix.
@@ -79,27 +130,76 @@ def gram_memory(
             `layer_grams`.
 
     Example:
-        >>> gram_memory(draw_zou(width=512, dimension=50, seed=0, depth=5), count=1000) / 1e6
-        30.624
+        >>> network = draw_zou(width=512, dimension=50, seed=0, depth=5)
+        >>> 20e6 < gram_memory(network, count=1000) < 40e6
+        True
     """
     check_network(network)
-    columns = other or count
-    kept = _numbers_per_input(network) * (count + (other or 0))
-    tile = min(_TILE[0], count) * min(_TILE[1], columns)
-    return network.outputs.element_size() * (matrices * count * columns + kept + 2 * tile)
+    result = network.outputs.element_size() * matrices * count * (other or count)
+    plan = _plan(network, count, other, matrices, None, result)
+    return result + _working_memory(network, count, other, matrices, plan)
 
 
-def _numbers_per_input(network: ReLUNetwork) -> int:
-    """Hidden outputs, gates where they are apart, signals, and one of either in passing."""
-    copies = 2 if network.on_at_zero else 1
-    if network.trained == "output":  # there are no signals
-        return copies * sum(network.widths)
-    return (copies + 1) * sum(network.widths) + 2 * max(network.widths)
+@dataclass(frozen=True)
+class _Plan:
+    """Rows of a tile, how many are computed at a time, and whether all factors are kept."""
+
+    rows: int
+    workers: int
+    whole: bool
 
 
-# Rows and columns of a tile: its products stay in the cache, and with few rows little of the
-# matrix's other triangle is computed along.
-_TILE = (256, 2048)
+def _plan(
+    network: ReLUNetwork,
+    count: int,
+    other: int | None,
+    matrices: int,
+    budget: float | None,
+    result: int,
+) -> _Plan:
+    """What one thread has memory for, all factors kept if possible; then as many as have it."""
+    rows = tile_rows(max(count, other or 0), 2 + matrices, network.outputs)
+
+    def needed(plan: _Plan) -> int:
+        return result + _working_memory(network, count, other, matrices, plan)
+
+    plans = [_Plan(rows, 1, True), *(_Plan(size, 1, False) for size in halved(rows))]
+    plan = next((plan for plan in plans if budget is None or needed(plan) <= budget), None)
+    if plan is None:
+        raise InputError(
+            f"memory_budget is {budget:.3g} bytes; the matrix of {count} x {other or count} "
+            f"inputs and one tile of {plans[-1].rows} rows need {needed(plans[-1]):.3g}. "
+            "gram_tiles gives the matrix tile by tile, out=... writes it into a file, and "
+            "gram_operator multiplies with it without forming it."
+        )
+    many = range(available_workers(network.outputs.device), 0, -1)
+    several = (replace(plan, workers=workers) for workers in many)
+    return next(plan for plan in several if budget is None or needed(plan) <= budget)
+
+
+def _working_memory(
+    network: ReLUNetwork, count: int, other: int | None, matrices: int, plan: _Plan
+) -> int:
+    """Bytes of factors and tiles, beside the result."""
+    left, right = min(plan.rows, count), min(plan.rows, other or count)
+    passing, tile = passing_per_input(network), left * right
+    workers = min(plan.workers, total := tile_count(count, other, plan.rows))
+    tiles = (workers * 2 + results_alive(workers, total) * matrices) * tile
+    if not plan.whole:
+        numbers = workers * (left + right) * passing + tiles
+    else:
+        kept = kept_per_input(network) * (count + (other or 0))
+        numbers = kept + max(tiles, plan.workers * max(left, right) * passing)
+    return network.outputs.element_size() * numbers
+
+
+def _checked(
+    network: ReLUNetwork, x: Tensor, other: Tensor | None
+) -> tuple[ReLUNetwork, Tensor, Tensor | None]:
+    """The arguments without derivatives, as tensors that fit each other."""
+    x = check_inputs(network, x)
+    y = None if other is None else check_inputs(network, other, "other").detach()
+    return network.detached(), x.detach(), y
 
 
 def _layer_sums(
@@ -108,95 +208,52 @@ def _layer_sums(
     other: Tensor | None,
     matrices: int,
     memory_budget: float | None,
+    out: Out | None = None,
 ) -> Tensor:
     """The terms of the empirical NTK, or with one matrix their sum; shape (matrices, n, k)."""
-    for name, inputs in (("x", x), ("other", x if other is None else other)):
-        check_inputs(network, inputs, name)
-    network, x = network.detached(), x.detach()
-    y = x if other is None else other.detach()
-    tile = _tiling(network, len(x), None if other is None else len(y), matrices, memory_budget)
-    for inputs in (x, y):
+    network, x, y = _checked(network, x, other)
+    shape = matrices, len(x), len(x if y is None else y)
+    given = None if out is None else destination(out, shape, x.dtype)
+    owned = x.element_size() * shape[0] * shape[1] * shape[2] if given is None else 0
+    plan = _plan(network, len(x), None if y is None else len(y), matrices, memory_budget, owned)
+    tiles = _tiles(network, x, y, matrices, plan)
+    return write_tiles(tiles, x.new_empty(shape) if given is None else given, y is None)
+
+
+def _tiles(
+    network: ReLUNetwork, x: Tensor, y: Tensor | None, matrices: int, plan: _Plan
+) -> Iterator[GramTile]:
+    """Tiles with `values` of shape (matrices, r, c); of the lower triangle without y."""
+    for inputs in (x,) if y is None else (x, y):
         check_finite("input", inputs)
-    left = _Factors(network, x, tile.whole)
-    right = left if other is None else _Factors(network, y, tile.whole)
-    sums = x.new_zeros(matrices, len(x), len(y))
-    for i in row_blocks(len(x), tile.rows):
-        factors = left[i]
-        for j in row_blocks(i.stop if other is None else len(y), tile.columns):
-            for layer, (a, b) in enumerate(zip(factors, right[j], strict=True)):
-                term = sums[layer % matrices, i, j]  # with one matrix all terms go to the same
-                term.addcmul_(product(a.hidden, b.hidden.T), product(a.signal, b.signal.T))
-        if other is None:
-            _mirror(sums, i, tile.rows)
+    if x.device.type == "cpu":
+        chosen_product()  # is measured here, where all threads are free, if it ever is
+    left = right = Factors(network, x, plan.rows, workers=plan.workers, kept=plan.whole)
+    if y is not None or not plan.whole:  # what is not kept is kept for a row of tiles on the left
+        columns = x if y is None else y
+        right = Factors(network, columns, plan.rows, workers=plan.workers, kept=plan.whole)
+
+    def compute(tile: tuple[slice, slice]) -> GramTile:
+        i, j = tile
+        values = _terms(left.of(i), right.of(j), matrices)
+        if y is None and i == j:
+            _make_symmetric(values)
+        return GramTile(i, j, values)
+
+    pairs = tile_pairs(left.blocks, right.blocks, symmetric=y is None)
+    return in_order(compute, pairs, plan.workers)
+
+
+def _terms(left: Sequence[Factor], right: Sequence[Factor], matrices: int) -> Tensor:
+    hidden = left[0].hidden
+    sums = hidden.new_zeros(matrices, len(hidden), len(right[0].hidden))
+    for layer, (a, b) in enumerate(zip(left, right, strict=True)):
+        term = sums[layer % matrices]  # with one matrix all terms go to the same
+        term.addcmul_(product(a.hidden, b.hidden.T), product(a.signal, b.signal.T))
     return sums
 
 
-def _mirror(sums: Tensor, i: slice, rows: int) -> None:
-    """Make rows `i` symmetric: what is left of the diagonal goes above it, block by block."""
-    for j in row_blocks(i.start, rows):
-        sums[:, j, i] = sums[:, i, j].mT
-    # A product of a matrix with its own transpose is symmetric only up to rounding.
-    for square in sums[:, i, i].mul_(0.5):
+def _make_symmetric(matrices: Tensor) -> None:
+    """A product of a matrix with its own transpose is symmetric only up to rounding."""
+    for square in matrices.mul_(0.5):
         square.copy_(square + square.mT)
-
-
-@dataclass(frozen=True)
-class _Factor:
-    """Row i of either is a factor of the gradient df(x_i)/dW_l, an outer product."""
-
-    hidden: Tensor
-    signal: Tensor
-
-
-class _Factors:
-    """The factors of all layers for blocks of inputs: all kept, or computed where they are used."""
-
-    def __init__(self, network: ReLUNetwork, x: Tensor, whole: bool) -> None:
-        self._network, self._x = network, x
-        self._kept = self._of(x) if whole else None
-
-    def __getitem__(self, rows: slice) -> list[_Factor]:
-        if self._kept is None:
-            return self._of(self._x[rows])
-        return [_Factor(factor.hidden[rows], factor.signal[rows]) for factor in self._kept]
-
-    def _of(self, x: Tensor) -> list[_Factor]:
-        forward = self._network.run(x)
-        factors = []
-        if self._network.trained != "output":
-            signals = list(self._network.signals(forward))[::-1]
-            factors = [_Factor(*pair) for pair in zip(forward.hidden[:-1], signals, strict=True)]
-        if self._network.trained != "hidden":
-            gain = x.new_full((len(x), 1), self._network.output_gain)
-            factors.append(_Factor(forward.hidden[-1], gain))
-        return factors
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """Rows and columns of a tile, and whether the factors of all inputs are kept."""
-
-    rows: int
-    columns: int
-    whole: bool
-
-
-def _tiling(
-    network: ReLUNetwork, count: int, other: int | None, matrices: int, budget: float | None
-) -> _Tile:
-    columns = other or count
-    if budget is None or gram_memory(network, count, other, matrices) <= budget:
-        return _Tile(*_TILE, whole=True)
-    size, result, rows = network.outputs.element_size(), matrices * count * columns, _TILE[0]
-    while True:
-        left, right = min(rows, count), min(rows, columns)
-        factors = (left + right) * _numbers_per_input(network)
-        needed = size * (result + factors + 2 * left * right)
-        if needed <= budget:
-            return _Tile(rows, rows, whole=False)
-        if rows <= LEAST_TILE:
-            raise InputError(
-                f"memory_budget is {budget:.3g} bytes; the matrix of {count} x {columns} "
-                f"inputs and one tile of {rows} rows need {needed:.3g}."
-            )
-        rows //= 2

@@ -1,17 +1,24 @@
 """Kernels of infinitely wide networks in closed form, tile by tile."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from companion.base.arguments import check_tensors
-from companion.datasets import check_sizes, unit_rows, unit_rows_memory
 from companion.errors import InputError
-from companion.kernels.correlations import Correlations
-from companion.kernels.tiles import LEAST_TILE, row_blocks
+from companion.kernels.pairs import (
+    Directions,
+    Limit,
+    checked_depth,
+    directions_memory,
+    pair_inputs,
+    pair_tiles,
+    pairs_memory,
+    plan_pairs,
+)
+from companion.kernels.tiles import GramTile, Out, destination, write_tiles
 from companion.networks import Trained
 
 Parameterisation = Literal["du", "zou", "chen"]
@@ -22,10 +29,11 @@ def infinite_width_gram(
 ) -> Tensor:
     """H-infinity of Du et al. (2019), section 3: rho (pi - arccos rho) / (2 pi).
 
-    It is `infinite_width_ntk` of depth 1; same arguments and errors.
+    It is `infinite_width_ntk` of depth 1; same arguments and errors. The paper's inputs have norm
+    1; for others it is |x_i| |x_j| times that of x_i / |x_i| and x_j / |x_j|.
 
     Returns:
-        Shape (n, n), symmetric positive semidefinite, diagonal 1/2; or (n, k).
+        Shape (n, n), symmetric positive semidefinite, diagonal |x_i|^2 / 2; or (n, k).
 
     Example:
         >>> infinite_width_gram(torch.eye(2))
@@ -56,6 +64,7 @@ def infinite_width_ntk(
     parameterisation: Parameterisation = "zou",
     trained: Trained | None = None,
     memory_budget: float | None = None,
+    out: Out | None = None,
 ) -> Tensor:
     """Limit of `empirical_gram` at initialisation for D = `depth` hidden layers of equal width m.
 
@@ -70,41 +79,71 @@ def infinite_width_ntk(
         K / m       for `zou`: Zou et al. (2018, 2020), section 3; output weights are fixed.
         K / m^(2 alpha)  for `chen`: Chen et al. (2021), section 3, whose L is D + 1; c = 1.
 
-    kappa_0 and kappa_1 are the arc-cosine kernels, Cho and Saul (2009), section 2.
+    kappa_0 and kappa_1 are the arc-cosine kernels, Cho and Saul (2009), section 2. The networks
+    are positively homogeneous, and so is the kernel in each input: of inputs of any norm it is
+    |x_i| |x_j| times the kernel of x_i / |x_i| and x_j / |x_j|, and 0 where one of them is 0. The
+    papers' theorems are on inputs of norm 1.
 
     Args:
-        x: unit-norm inputs, shape (n, d), float32 or float64.
-        other: unit-norm inputs, shape (k, d), for the cross matrix.
+        x: inputs of any norm, shape (n, d), float32 or float64; a tensor or a NumPy array.
+        other: inputs, shape (k, d), for the cross matrix.
         depth: D, at least 1. With D = 1, `zou` and `du` give `infinite_width_gram`.
         parameterisation: whose.
         trained: `hidden` or `all`; without it, what the paper trains. Only `du` has a choice.
         memory_budget: bytes that result and working memory may take together; without it, what
             `infinite_width_memory` says.
+        out: where the matrix is written, tile by tile: a tensor, or a NumPy array such as
+            `numpy.memmap` gives, of the result's shape and the inputs' dtype. The budget is then
+            for the working memory alone.
 
     Returns:
-        Shape (n, n), symmetric positive semidefinite, diagonal D / 2 + c or D / 2; or (n, k).
+        Shape (n, n), symmetric positive semidefinite, diagonal |x_i|^2 (D / 2 + c) or
+        |x_i|^2 D / 2; or (n, k). It shares the memory of `out`.
 
     Raises:
-        InputError: inputs that do not fit or are not of unit norm, depth below 1, a
-            parameterisation or a choice of `trained` that there is not, or a budget that not even
-            small tiles meet.
+        InputError: inputs or `out` that do not fit, depth below 1, a parameterisation or a choice
+            of `trained` that there is not, or a budget that not even small tiles meet.
 
     Example:
         >>> infinite_width_ntk(torch.eye(2), depth=2)
         tensor([[1.0000, 0.0960],
                 [0.0960, 1.0000]])
+        >>> infinite_width_ntk(torch.tensor([[3.0, 0.0], [0.0, 2.0], [0.0, 0.0]]), depth=2)
+        tensor([[9.0000, 0.5757, 0.0000],
+                [0.5757, 4.0000, 0.0000],
+                [0.0000, 0.0000, 0.0000]])
     """
-    output_gain = _trained_output_gain(parameterisation, trained)
+    limit = _ntk(depth, _trained_output_gain(parameterisation, trained))
+    return _matrices(x, other, limit, memory_budget, out)[0]
 
-    def fill(tile: Tensor, pairs: Correlations) -> None:
-        ntk = tile[0].zero_()
-        for _ in pairs.layers(depth):
-            ntk.add_(pairs.rho()).mul_(pairs.both_on())
-        ntk.mul_(0.5)
-        if output_gain:
-            ntk.add_(pairs.rho(), alpha=output_gain)
 
-    return _over_tiles(x, other, depth, 1, memory_budget, fill)[0]
+def infinite_width_tiles(
+    x: Tensor,
+    other: Tensor | None = None,
+    *,
+    depth: int,
+    parameterisation: Parameterisation = "zou",
+    trained: Trained | None = None,
+    memory_budget: float | None = None,
+) -> Iterator[GramTile]:
+    """`infinite_width_ntk` tile by tile, for matrices that no memory holds.
+
+    Same arguments and errors, raised at once; the budget is for the working memory alone.
+
+    Yields:
+        (rows, columns, values): two slices, and the block of the matrix that they cut out. Without
+        `other`, tiles cover the lower triangle and the diagonal.
+
+    Example:
+        >>> x, trace = torch.eye(500), 0.0
+        >>> for rows, columns, values in infinite_width_tiles(x, depth=1):
+        ...     trace += float(values.trace()) if rows == columns else 0.0
+        >>> trace
+        250.0
+    """
+    limit = _ntk(depth, _trained_output_gain(parameterisation, trained))
+    tiles = _tiles(*pair_inputs(x, other), limit, 0, memory_budget)
+    return (GramTile(rows, columns, values[0]) for rows, columns, values in tiles)
 
 
 def infinite_width_layer_ntks(
@@ -121,17 +160,14 @@ def infinite_width_layer_ntks(
     Unequal widths are allowed for `zou` here: the limit of K^(l) / m_l is still term l.
     """
     output_gain = _trained_output_gain(parameterisation, trained)
+    depth = checked_depth(depth)
 
-    def fill(tile: Tensor, pairs: Correlations) -> None:
-        for layer in pairs.layers(depth):
-            tile[layer] = pairs.rho()
-            tile[: layer + 1].mul_(pairs.both_on())
-        tile[:depth].mul_(0.5)
+    def finish(terms: Tensor, rho: Tensor) -> None:
         if output_gain:
-            torch.mul(pairs.rho(), output_gain, out=tile[depth])
+            torch.mul(rho, output_gain, out=terms[depth])
 
-    matrices = depth + (output_gain > 0)
-    return list(_over_tiles(x, other, depth, matrices, memory_budget, fill))
+    limit = Limit(depth, depth + (output_gain > 0), depth, True, finish)
+    return list(_matrices(x, other, limit, memory_budget))
 
 
 def infinite_width_nngp(
@@ -148,10 +184,12 @@ def infinite_width_nngp(
 
         rho^(D) / 2       for `du`.
         rho^(D) - 1 / pi  for `zou`: the output weights are not drawn but half +1, half -1.
-        rho^(D)           for `chen`, after division by m^(2 alpha - 1).
+        rho^(D)           for `chen`, after division by m^(2 alpha - 1),
 
-    The predictions become jointly Gaussian with mean 0. Same arguments and errors as
-    `infinite_width_ntk`, but nothing is trained.
+    for inputs of norm 1, and for others |x_i| |x_j| times that, the 1 / pi included: it is the
+    product of two means of a hidden layer, which are homogeneous, too. The predictions become
+    jointly Gaussian with mean 0. Same arguments and errors as `infinite_width_ntk`, but nothing is
+    trained.
 
     Returns:
         Shape (n, n), symmetric positive semidefinite, or (n, k).
@@ -159,29 +197,61 @@ def infinite_width_nngp(
     gain = _output_gain(parameterisation)
     shift = -1 / math.pi if parameterisation == "zou" else 0.0
 
-    def fill(tile: Tensor, pairs: Correlations) -> None:
-        for _ in pairs.layers(depth):
-            pass
-        torch.mul(pairs.rho(), gain, out=tile[0]).add_(shift)
+    def finish(kernel: Tensor, rho: Tensor) -> None:
+        torch.mul(rho, gain, out=kernel[0]).add_(shift)
 
-    return _over_tiles(x, other, depth, 1, memory_budget, fill)[0]
+    limit = Limit(checked_depth(depth), 1, 0, False, finish)
+    return _matrices(x, other, limit, memory_budget)[0]
 
 
 def infinite_width_memory(x: Tensor, other: Tensor | None = None, matrices: int = 1) -> int:
     """Bytes that an infinite-width kernel takes, said before it runs.
 
-    Inputs that have norm 1 to single precision only are copied to be divided by their norms, and
-    the copy comes on top.
+    Inputs that have not norm 1 are copied to be divided by their norms, and the copy comes on top.
+    Every thread has its own tiles; there are as many as `torch.get_num_threads` says.
 
     Args:
-        x: inputs, shape (n, d).
+        x: inputs, shape (n, d); a tensor or a NumPy array.
         other: inputs, shape (k, d), for the cross matrix.
         matrices: how many are kept: 1, and for `infinite_width_layer_ntks` one per trained tensor.
     """
-    y = x if other is None else other
-    pairs = _pairs_memory(x, len(y), matrices, _pair_tile(x, max(len(x), len(y))))
+    x, given = pair_inputs(x, other)
+    y = x if given is None else given
+    result = x.element_size() * matrices * len(x) * len(y)
+    pairs = result + pairs_memory(x, given, matrices, plan_pairs(x, given, matrices, 0))
     # The inputs' norms are looked at before the pairs.
-    return max(pairs, unit_rows_memory(x), unit_rows_memory(y))
+    return max(pairs, directions_memory(x), directions_memory(y))
+
+
+def _matrices(
+    x: Tensor, other: Tensor | None, limit: Limit, budget: float | None, out: Out | None = None
+) -> Tensor:
+    """All matrices of a kernel, shape (matrices, n, k)."""
+    x, y = pair_inputs(x, other)
+    shape = limit.matrices, len(x), len(x if y is None else y)
+    given = None if out is None else destination(out, shape, x.dtype)
+    owned = x.element_size() * math.prod(shape) if given is None else 0
+    tiles = _tiles(x, y, limit, owned, budget)
+    return write_tiles(tiles, x.new_empty(shape) if given is None else given, y is None)
+
+
+def _tiles(
+    x: Tensor, y: Tensor | None, limit: Limit, kept: int, budget: float | None
+) -> Iterator[GramTile]:
+    plan_pairs(x, y, limit.matrices, kept, budget)  # refused before anything is copied
+    left = Directions.of(x)
+    right = None if y is None else Directions.of(y)
+    kept += left.copied + (0 if right is None else right.copied)
+    plan = plan_pairs(x, y, limit.matrices, kept, budget)
+    return pair_tiles(left, right, limit, plan)
+
+
+def _ntk(depth: int, output_gain: float) -> Limit:
+    def finish(ntk: Tensor, rho: Tensor) -> None:
+        if output_gain:
+            ntk[0].add_(rho, alpha=output_gain)
+
+    return Limit(checked_depth(depth), 1, 1, False, finish)
 
 
 # Limit of E f(x_i) f(x_j) over rho^(D) for output weights drawn at random, and by the linearity
@@ -210,84 +280,3 @@ def _trained_output_gain(parameterisation: str, trained: str | None) -> float:
             f"trained is '{trained}'; for '{parameterisation}' it can be {' or '.join(choices)}."
         )
     return gain if chosen == "all" else 0.0
-
-
-def _over_tiles(
-    x: Tensor,
-    other: Tensor | None,
-    depth: int,
-    matrices: int,
-    budget: float | None,
-    fill: Callable[[Tensor, "Correlations"], None],
-) -> Tensor:
-    """What `fill` makes of the correlations of every tile; shape (matrices, n, k)."""
-    (depth,) = check_sizes(depth=depth)
-    x, y, copied = _unit_pairs(x, other)
-    rows = _affordable_pair_tile(x, len(y), matrices, None if budget is None else budget - copied)
-    result = x.new_empty(matrices, len(x), len(y))
-    space = x.new_empty(Correlations.BUFFERS + matrices, rows**2)
-    for i in row_blocks(len(x), rows):
-        for j in row_blocks(len(y), rows):
-            if other is None and j.start > i.start:
-                break
-            shape = (i.stop - i.start, j.stop - j.start)
-            buffers = space[:, : math.prod(shape)].view(-1, *shape)
-            tile = buffers[Correlations.BUFFERS :]
-            diagonal = other is None and i == j
-            fill(tile, Correlations(x[i], y[j], diagonal, buffers[: Correlations.BUFFERS]))
-            result[:, i, j] = tile
-            if other is None and not diagonal:
-                result[:, j, i] = tile.mT
-    return result
-
-
-def _check_points(x: Tensor, name: str) -> None:
-    check_tensors(**{name: x})
-    if x.dim() != 2 or 0 in x.shape:
-        raise InputError(f"inputs have shape {tuple(x.shape)}; they must be of (n, d).")
-    if x.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"inputs are {x.dtype}; they must be torch.float32 or torch.float64.")
-
-
-def _unit_pairs(x: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor, int]:
-    """Both sets of inputs with unit rows, and the bytes of the copies that this took."""
-    units, copied = [], 0
-    for name, inputs in (("x", x), ("other", other)):
-        if inputs is not None:
-            _check_points(inputs, name)
-            units.append(unit_rows(inputs.detach()))
-            same = units[-1].data_ptr() == inputs.data_ptr()
-            copied += 0 if same else units[-1].nbytes
-    x, y = units[0], units[-1]
-    if (x.shape[1], x.dtype, x.device) != (y.shape[1], y.dtype, y.device):
-        raise InputError(
-            f"x has inputs of length {x.shape[1]}, {x.dtype} on {x.device}, but other of length "
-            f"{y.shape[1]}, {y.dtype} on {y.device}; give both alike."
-        )
-    return x, y, copied
-
-
-def _pair_tile(x: Tensor, rows: int) -> int:
-    """Rows of a tile that keeps its buffers in a processor's cache, or a GPU busy."""
-    return min(rows, 256 if x.device.type == "cpu" else 2048)
-
-
-def _pairs_memory(x: Tensor, columns: int, matrices: int, rows: int) -> int:
-    """Bytes of the result, of the buffers, and of the pairs of a tile if all inputs are close."""
-    index = 2 * torch.int64.itemsize + torch.bool.itemsize
-    differences = 3 * (2 * rows**2 + x.shape[1]) + 5 * rows**2
-    buffers = (Correlations.BUFFERS + matrices) * rows**2
-    numbers = matrices * len(x) * columns + buffers + differences
-    return x.element_size() * numbers + index * rows**2
-
-
-def _affordable_pair_tile(x: Tensor, columns: int, matrices: int, budget: float | None) -> int:
-    rows = _pair_tile(x, max(len(x), columns))
-    while budget is not None and (needed := _pairs_memory(x, columns, matrices, rows)) > budget:
-        if rows <= LEAST_TILE:
-            raise InputError(
-                f"memory_budget is {budget:.3g} bytes; {matrices} matrices of {len(x)} x {columns} "
-                f"inputs and one tile of {rows} rows need {needed:.3g}."
-            )
-        rows = max(LEAST_TILE, rows // 2)
-    return rows

@@ -1,0 +1,80 @@
+"""Tiles computed by a few threads, each of which computes whole tiles by itself.
+
+Threads inside an operation meet at its end. Where another program takes one of the processors
+for a while, all others wait at every such meeting; whole tiles let them go on. And as every tile
+is computed by one thread, its numbers do not depend on how many there are.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from typing import TypeVar
+
+import torch
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+# Results that may wait for an earlier one whose thread has lost its processor, for each thread.
+_AHEAD = 8
+
+
+def available_workers(device: torch.device) -> int:
+    """As many as torch may use threads here: `torch.set_num_threads` sets both."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
+
+
+def results_alive(workers: int, tasks: int) -> int:
+    """How many results of `in_order` there can be at a time, that of its user's included."""
+    return min(tasks, 2 if workers == 1 else _AHEAD * workers + 2)
+
+
+def in_order(
+    work: Callable[[Task], Result], tasks: Sequence[Task], workers: int
+) -> Iterator[Result]:
+    """`work` of every task, in the order of the tasks.
+
+    However it ends, by an error, Ctrl-C or because no more is asked for, no thread is left behind,
+    and torch's settings of threads are what they were.
+    """
+    workers = min(workers, len(tasks))
+    if workers <= 1:
+        for task in tasks:
+            with alone():
+                result = work(task)
+            yield result
+        return
+    with _pool(workers) as pool:
+        rest = iter(tasks)
+        waiting = deque(pool.submit(work, task) for task in islice(rest, _AHEAD * workers))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(work, task) for task in islice(rest, 1))
+            yield result
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let torch use one thread for what this thread asks for."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that compute alone, and stop when no more than the tiles begun are computed."""
+    pool = ThreadPoolExecutor(workers, "companion-tiles", torch.set_num_threads, (1,))
+    try:
+        yield pool
+    finally:
+        try:
+            pool.shutdown(cancel_futures=True)
+        finally:
+            # A thread's setting is its own, but the last one set holds for threads yet to come.
+            torch.set_num_threads(torch.get_num_threads())
