@@ -19,10 +19,13 @@ from companion.fleets import fleet_memory as fleet_memory
 from companion.fleets import train_fleet as train_fleet
 from companion.kernels import empirical_gram as empirical_gram
 from companion.kernels import gram_memory as gram_memory
+from companion.kernels import gram_operator as gram_operator
+from companion.kernels import gram_tiles as gram_tiles
 from companion.kernels import infinite_width_gram as infinite_width_gram
 from companion.kernels import infinite_width_layer_ntks as infinite_width_layer_ntks
 from companion.kernels import infinite_width_nngp as infinite_width_nngp
 from companion.kernels import infinite_width_ntk as infinite_width_ntk
+from companion.kernels import infinite_width_tiles as infinite_width_tiles
 from companion.kernels import lambda_max as lambda_max
 from companion.kernels import lambda_min as lambda_min
 from companion.kernels import layer_grams as layer_grams

@@ -17,11 +17,16 @@ from companion.kernels.infinite import (
     infinite_width_output_gram,
     infinite_width_tiles,
 )
+from companion.kernels.operator import GramOperator, gram_operator
+from companion.kernels.tiles import GramTile
 
 __all__ = [
+    "GramOperator",
+    "GramTile",
     "empirical_gram",
     "gram_change_bound",
     "gram_memory",
+    "gram_operator",
     "gram_tiles",
     "infinite_width_gram",
     "infinite_width_layer_ntks",

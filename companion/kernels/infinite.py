@@ -109,8 +109,8 @@ def infinite_width_ntk(
         tensor([[1.0000, 0.0960],
                 [0.0960, 1.0000]])
         >>> infinite_width_ntk(torch.tensor([[3.0, 0.0], [0.0, 2.0], [0.0, 0.0]]), depth=2)
-        tensor([[9.0000, 0.5757, 0.0000],
-                [0.5757, 4.0000, 0.0000],
+        tensor([[9.0000, 0.5759, 0.0000],
+                [0.5759, 4.0000, 0.0000],
                 [0.0000, 0.0000, 0.0000]])
     """
     limit = _ntk(depth, _trained_output_gain(parameterisation, trained))

@@ -53,6 +53,8 @@ class Directions:
         norm makes the kernel 0.
         """
         norms = torch.cat([_norms(x[some].double()) for some in _some_rows(x)])
+        if bool(((norms < 1e-100) | (norms > 1e100)).any()):
+            norms = torch.cat([_norms_by_parts(x[some].double()) for some in _some_rows(x)])
         off = (norms - 1).abs() > 4 * torch.finfo(x.dtype).eps
         if not bool(off.any()):
             return cls(x, None)
@@ -75,10 +77,14 @@ def _some_rows(x: Tensor) -> list[slice]:
 
 def _norms(rows: Tensor) -> Tensor:
     """Of rows in float64."""
+    return rows.square().sum(dim=1).sqrt()
+
+
+def _norms_by_parts(rows: Tensor) -> Tensor:
+    """Norms whose squares are too large or too small for a number, after a power of 2 each."""
     exponents = torch.frexp(rows.abs().amax(dim=1)).exponent.double()
     exponents = exponents.where(exponents.abs() > 100, 0).clamp_(-1000, 1000)
-    scaled = torch.ldexp(rows, -exponents[:, None])
-    return torch.ldexp(scaled.square().sum(dim=1).sqrt(), exponents)
+    return torch.ldexp(_norms(torch.ldexp(rows, -exponents[:, None])), exponents)
 
 
 def pair_inputs(x: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -136,7 +142,9 @@ def plan_pairs(
     rows = tile_rows(max(len(x), columns), correlations.BUFFERS + matrices, x)
 
     def needed(plan: PairPlan) -> int:
-        return kept + pairs_memory(x, y, matrices, plan)
+        # The inputs' norms are looked at before there are pairs.
+        of_norms = max(directions_memory(x), 0 if y is None else directions_memory(y))
+        return max(kept + pairs_memory(x, y, matrices, plan), of_norms)
 
     plans = [PairPlan(size, 1) for size in halved(rows)]
     plan = next((plan for plan in plans if budget is None or needed(plan) <= budget), None)
@@ -168,7 +176,7 @@ def _entries(x: Tensor, y: Tensor, plan: PairPlan) -> int:
 def directions_memory(x: Tensor) -> int:
     """Bytes that `Directions.of` takes in passing, for inputs of shape (n, d)."""
     rows = min(len(x), 1 + 2**14 // x.shape[1])
-    return torch.float64.itemsize * (4 * rows * (x.shape[1] + 2) + 5 * len(x))
+    return torch.float64.itemsize * (3 * rows * (x.shape[1] + 2) + 3 * len(x))
 
 
 def pair_tiles(

@@ -105,7 +105,7 @@ def destination(out: Out, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
             raise InputError("out cannot be written; open the file with mode 'r+' or 'w+'.")
         try:
             out = torch.from_numpy(out)
-        except TypeError:
+        except (TypeError, ValueError):
             raise InputError(f"out is of {out.dtype}; it must be of {dtype}.") from None
     if out.shape != shape[1:] or out.dtype != dtype:
         raise InputError(
