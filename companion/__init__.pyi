@@ -67,11 +67,18 @@ from companion.spectra import extreme_eigenvalues as extreme_eigenvalues
 from companion.spectra import largest_eigenvalue as largest_eigenvalue
 from companion.spectra import least_eigenvalue as least_eigenvalue
 from companion.spectra import spectral_norm_bounds as spectral_norm_bounds
+from companion.training import Adam as Adam
 from companion.training import Checkpoint as Checkpoint
+from companion.training import Cosine as Cosine
 from companion.training import History as History
+from companion.training import Momentum as Momentum
+from companion.training import StepDecay as StepDecay
 from companion.training import Stop as Stop
+from companion.training import Warmup as Warmup
 from companion.training import flow as flow
 from companion.training import train as train
+from companion.widths import MinimalWidth as MinimalWidth
+from companion.widths import minimal_width as minimal_width
 
 __version__: str
 from companion.linearised import FrozenKernel as FrozenKernel

@@ -87,12 +87,7 @@ class Kept:
         check_type("checkpoint", checkpoint, Checkpoint, "Checkpoint('run.npz')")
         self._path, self._seconds, self._run = Path(checkpoint.path), checkpoint.seconds, run
         check_target(self._path)
-        always = {
-            "Python version": sys.version_info[:2], "precision": matmul.chosen_precision()
-        }  # fmt: skip
-        self._parts = {
-            name: identity(part, f"the {name}") for name, part in {**always, **deciding}.items()
-        }
+        self._parts = parts_by_content(deciding)
         self._written = time.monotonic()
         if self._path.exists():
             self._restore(steps)
@@ -120,7 +115,7 @@ class Kept:
     def _restore(self, steps: float) -> None:
         path = self._path
         told, tensors = _read(path)
-        differing = _differing(self._parts, told["parts"])
+        differing = differing_parts(self._parts, told["parts"])
         if differing:
             raise InputError(
                 f"{path} is the checkpoint of another run: it differs in its "
@@ -192,7 +187,20 @@ def monitors_by_content(record: Mapping[str, Every]) -> dict[str, str]:
     }
 
 
-def _differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
+def parts_by_content(deciding: Mapping[str, object]) -> dict[str, str]:
+    """Hashes of the parts that decide a run, and of what decides every run.
+
+    Raises:
+        InputError: a part has no identity.
+    """
+    always = {
+        "Python version": sys.version_info[:2], "precision": matmul.chosen_precision()
+    }  # fmt: skip
+    parts = {**always, **deciding}
+    return {name: identity(part, f"the {name}") for name, part in parts.items()}
+
+
+def differing_parts(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
     """The parts in which a run differs from a checkpoint's."""
     names = dict.fromkeys([*ours, *theirs])
     differing = [name for name in names if ours.get(name) != theirs.get(name)]
