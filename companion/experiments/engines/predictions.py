@@ -18,21 +18,36 @@ from torch import Tensor
 from companion.datafiles import digits_source
 from companion.datasets import DataSet, digits
 from companion.draws import independent_seed
-from companion.lab.checks import CONFIDENCE, claim, falls, note, probability_at_least
+from companion.kernels import gram_operator
+from companion.lab.checks import (
+    CONFIDENCE,
+    anyway,
+    claim,
+    falls,
+    identity,
+    note,
+    probability_at_least,
+)
 from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import PowerLaw
 from companion.lab.results import Outcome, Verdict
 from companion.lab.settings import SeededSettings, SeveralSizes, Size
 from companion.lab.sweep import Variables, sweep
-from companion.lab.words import listed
+from companion.lab.words import listed, number
 from companion.linearised import linearise
 from companion.networks import ReLUNetwork, draw_zou
 from companion.regression import KernelRegression
+from companion.spectra import largest_eigenvalue
 
-EXPECTED: dict[str, Outcome] = {"engines-predicted": "holds", "engines-regression": "holds"}
+EXPECTED: dict[str, Outcome] = {
+    "engines-predicted": "holds",
+    "engines-regression": "holds",
+    "engines-operator": "holds",
+}
 DATA = "digits"
 PIXELS = 784
+TOLERANCE = 1e-6  # of the solver that asks the operator
 Digit = Annotated[int, Field(ge=0, le=9)]
 
 
@@ -117,11 +132,13 @@ def run(settings: Settings, device: str) -> xr.Dataset:
     found = sweep("runs", partial(_one, s, known, others), seed=s.each_seed, width=s.widths)
     model = KernelRegression("ntk", depth=s.depth).fit(known.x, known.y)
     told: Variables = {
-        "step": ("step", s.looks),
+        "steps": ("step", s.looks),
         "kernel_wrong": ("image", _wrong(model.predict(others.x), others)),
         "norm": model.norm(),
     }
-    return found.assign(told).assign_attrs(data=f"{both.source}, the last {2 * s.held_out} held out")
+    return found.assign(told).assign_attrs(
+        data=f"{both.source}, the last {2 * s.held_out} held out"
+    )
 
 
 def _one(
@@ -141,7 +158,10 @@ def _one(
     assert run.test_predictions is not None
     assert found.test_predictions is not None
     ended, without_start = _ends(network, known, others)
+    operator = gram_operator(network, known.x)
     return {
+        "largest": float(found.kernel.eigenvalues[-1]),
+        "largest_by_operator": largest_eigenvalue(operator, tolerance=TOLERANCE).value,
         "gap": ("step", run.gap.cpu().numpy()),
         "loss": ("step", run.losses.cpu().numpy()),
         "predicted_loss": ("step", found.losses.cpu().numpy()),
@@ -179,6 +199,7 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
         "loss_left": found.loss.isel(width=-1, step=-1).mean(),
         "predicted_loss_left": found.predicted_loss.isel(width=-1, step=-1).mean(),
         "norm": found.norm,
+        "operator_off": abs(_off(found)).max(),
         "tested": found.sizes["image"],
     }
     for name, wrong in _errors(settings, found).items():
@@ -189,7 +210,19 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
 
 def _gap(found: xr.Dataset) -> xr.DataArray:
     """The largest distance of a run from its prediction, (seed, width)."""
-    return found.gap.max("step", skipna=False)
+    gap: xr.DataArray = found.gap.max("step", skipna=False)
+    return gap
+
+
+def _off(found: xr.Dataset) -> xr.DataArray:
+    """The largest eigenvalue by the operator, relative to that of the matrix, less 1."""
+    off: xr.DataArray = found.largest_by_operator / found.largest - 1
+    return off
+
+
+def _rounding(settings: Settings) -> float:
+    """What the solver may leave, and sums over n inputs in the dtype of the run."""
+    return TOLERANCE + 2 * settings.per_class * float(np.finfo(settings.dtype).eps)
 
 
 def _errors(settings: Settings, found: xr.Dataset) -> dict[str, np.ndarray]:
@@ -251,6 +284,21 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
             fails="Kernel regression mistakes no fewer of the held-out images than the networks do "
             f"after {settings.steps} steps.",
         ),
+        claim(
+            "engines-operator",
+            "The largest eigenvalue of the Gram matrix is found without the matrix, from products "
+            "of gradients alone",
+            anyway(
+                identity(
+                    "the largest eigenvalue by the operator over that of the matrix, less 1",
+                    _off(found),
+                    _rounding(settings),
+                    f"the solver's {number(TOLERANCE, '.0e')} and rounding in sums over the inputs",
+                )
+            ),
+            holds="The operator has the largest eigenvalue of the matrix, in every network.",
+            fails="The operator has another largest eigenvalue than the matrix.",
+        ),
     ]
 
 
@@ -277,6 +325,10 @@ def _mistaken_in_turn(settings: Settings, found: xr.Dataset) -> xr.Dataset:
     )
 
 
+def _larger(settings: Settings, found: xr.Dataset) -> xr.Dataset:
+    return found.assign(largest_by_operator=found.largest * (1 + 2 * _rounding(settings)))
+
+
 CONTROLS = {
     "engines-predicted": Lie(
         "the widest networks are as far from their prediction as those of the width before",
@@ -284,5 +336,8 @@ CONTROLS = {
     ),
     "engines-regression": Lie(
         "of the images that only one of the two mistakes, each mistakes half", _mistaken_in_turn
+    ),
+    "engines-operator": Lie(
+        "the operator's eigenvalue is off by twice what rounding and the solver explain", _larger
     ),
 }

@@ -21,7 +21,7 @@ ERROR = ("share of held-out images mistaken", "test error")
 def predictions(result: Result) -> Drawing:
     """The mean loss, predicted and measured, and how far predictions are apart by width."""
     a, widths = result.arrays, result.settings["widths"]
-    steps, gaps = a["step"], a["gap"].max(axis=2)  # gaps: seeds, widths
+    steps, gaps = a["steps"], a["gap"].max(axis=2)  # gaps: seeds, widths
     canvas = Canvas(2)
     left = canvas.panel("loss", STEP, LOSS, log="y")
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
@@ -37,6 +37,9 @@ def predictions(result: Result) -> Drawing:
     right.note("$m^{-1/2}$", (widths[-1], middle[0] * (widths[-1] / widths[0]) ** -0.5), FAINT)
     right.sizes(widths)
     right.few_decades()
+    by_network, by_kernel = (
+        ends(a[f"{kind}loss"][:, -1].mean(axis=0)) for kind in ("", "predicted_")
+    )
     values = result.values
     low, high = (number(values[f"gap_exponent_{end}"], ".2f") for end in ("low", "high"))
     return canvas.drawing(
@@ -45,41 +48,44 @@ def predictions(result: Result) -> Drawing:
         f"largest distance of a run's predictions from the predicted ones, {over_seeds(gaps)}; its "
         f"exponent in $m$ is {number(values['gap_exponent'], '.2f')} ({low} to {high}).",
         f"Left, a solid and a dashed falling curve per width; of the widest networks they fall "
-        f"{ends(a['loss'][:, -1].mean(axis=0))} and {ends(a['predicted_loss'][:, -1].mean(axis=0))}."
-        f" Right, a curve against the width, {ends(middle)}. "
+        f"{by_network} and {by_kernel}. Right, a curve against the width, {ends(middle)}. "
         + said(result, "It falls from each width to the next.", "engines-predicted"),
     )
 
 
 def test_errors(result: Result) -> Drawing:
-    """The widest networks' test error along the run, where it would end, and kernel regression's."""
+    """The widest networks' test error, measured, predicted and in the end; kernel regression's."""
     a, values, width = result.arrays, result.values, result.settings["widths"][-1]
-    after = a["step"] > 0  # there is no 0 on a logarithmic axis
+    after = a["steps"] > 0  # there is no 0 on a logarithmic axis
     canvas = Canvas()
+    kernel, low, high, ended, without_start = (
+        float(values[name])
+        for name in ("kernel", "kernel_low", "kernel_high", "ended", "without_start")
+    )
     panel = canvas.panel("test error", STEP, ERROR, log="x")
-    panel.strip("kernel regression", values["kernel_low"], values["kernel_high"], FAINT)
-    panel.level("kernel regression", values["kernel"], INK, lw=1.2, label="kernel regression")
+    panel.strip("kernel regression, interval", low, high, FAINT)
+    panel.level("kernel regression", kernel, INK, lw=1.2, label="kernel regression")
     panel.level(
-        "end", values["ended"], RED, lw=1.2, ls="-.", label="where the frozen kernel ends"
+        "end", ended, RED, lw=1.2, ls="-.", label="where the frozen kernel ends"
     )  # fmt: skip
     panel.level(
-        "end without start", values["without_start"], GREEN, lw=1.2, ls=":",
+        "end without start", without_start, GREEN, lw=1.2, ls=":",
         label="the same from a start at 0",
     )  # fmt: skip
     errors, foretold = a["error"][:, -1][:, after], a["predicted_error"][:, -1][:, after]
-    line = panel.curve("measured", a["step"][after], errors, BLUE, label="networks")
+    line = panel.curve("measured", a["steps"][after], errors, BLUE, label="networks")
     panel.curve(
-        "predicted", a["step"][after], foretold, BLUE, band=False, ls="--", label="predicted"
+        "predicted", a["steps"][after], foretold, BLUE, band=False, ls="--", label="predicted"
     )
     panel.axes.set_ylim(bottom=0)
     panel.legend("upper right")
-    low, high = (number(values[f"kernel_{end}"], ".3f") for end in ("low", "high"))
     return canvas.drawing(
         f"The share of {values['tested']} held-out images that networks of width {width} mistake "
         f"along their runs, {over_seeds(errors)}, and as predicted (dashed). The levels are kernel "
-        f"regression, with its 95 % interval {low} to {high}, and where the prediction ends, with "
+        f"regression, with its 95 % interval "
+        f"{number(low, '.3f')} to {number(high, '.3f')}, and where the prediction ends, with "
         "the networks' random start and without it.",
         f"A falling curve, {ends(line)}, with a dashed one beside it, above a shaded level at "
-        f"{spoken(values['kernel'])}. "
+        f"{spoken(kernel)}. "
         + said(result, "Kernel regression is below the networks.", "engines-regression"),
     )

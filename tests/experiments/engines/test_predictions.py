@@ -61,7 +61,7 @@ def test_runs_and_predictions_are_those_of_autograd_and_of_matrix_powers(found, 
     step = 12 / np.linalg.eigvalsh(known)[-1]  # half of 2 n / lambda_max
     path = trained_by_autograd(network, x, y, every, step, 6)
     one, start = found.sel(seed=1, width=16), path[0]
-    for place, k in enumerate(found.step.values):
+    for place, k in enumerate(found.steps.values):
         left = np.linalg.matrix_power(np.eye(12) - step / 12 * known, k) @ (start[:12] - y).numpy()
         trained = path[k]
         off = (trained[:12] - y).numpy() - left
@@ -94,6 +94,14 @@ def test_kernel_regression_is_that_of_numpy(found, parts):
     assert float(found.norm) == pytest.approx(float(y.numpy() @ coefficients))
 
 
+def test_largest_eigenvalues_are_those_of_autograd_s_matrix(found, parts):
+    x, _, _, _, network = parts
+    largest = np.linalg.eigvalsh(gram_of(network, x))[-1]
+    one = found.sel(seed=1, width=16)
+    assert float(one.largest) == pytest.approx(largest, rel=1e-12)
+    assert float(one.largest_by_operator) == pytest.approx(largest, rel=1e-9)
+
+
 def test_every_image_is_judged_by_one_network_of_the_largest_width(found):
     """Networks take turns by pairs, as classes alternate: image 2 k and 2 k + 1 have network k."""
 
@@ -111,7 +119,7 @@ def test_every_image_is_judged_by_one_network_of_the_largest_width(found):
 
 def test_the_judge_can_say_yes_and_no(found):
     """On so few images the errors decide nothing; so worlds are made in which they do."""
-    gaps = 1 / np.array([8, 16, 128])[:, None] * np.ones(len(found.step))
+    gaps = 1 / np.array([8, 16, 128])[:, None] * np.ones(found.sizes["step"])
     right, wrong = np.zeros(18, dtype=bool), np.ones(18, dtype=bool)
     good = doctored(found, gap=gaps, kernel_wrong=right, wrong=wrong)
     assert judged(good) == predictions.EXPECTED
@@ -119,23 +127,25 @@ def test_the_judge_can_say_yes_and_no(found):
     reverse = judged(good, kernel_wrong=wrong, wrong=right)
     assert reverse["engines-regression"] == "fails"
     assert judged(good, kernel_wrong=wrong)["engines-regression"] == "inconclusive"
+    off = judged(good, largest_by_operator=lambda largest: largest * (1 - 1e-5))
+    assert off["engines-operator"] == "fails"
     even = np.arange(18) % 2 == 0
     assert judged(good, kernel_wrong=even, wrong=~even)["engines-regression"] == "inconclusive"
 
 
 def test_one_seed_whose_gap_does_not_fall_is_seen(found):
-    gaps = np.tile(1 / np.array([8.0, 16.0, 128.0])[:, None], (3, 1, len(found.step)))
+    gaps = np.tile(1 / np.array([8.0, 16.0, 128.0])[:, None], (3, 1, found.sizes["step"]))
     gaps[2, 1] = gaps[2, 0]
     assert judged(found, gap=gaps)["engines-predicted"] == "fails"
 
 
 def test_the_judge_sees_the_lies_that_its_cards_tell(found):
-    gaps = 1 / np.array([8, 16, 128])[:, None] * np.ones(len(found.step))
+    gaps = 1 / np.array([8, 16, 128])[:, None] * np.ones(found.sizes["step"])
     right, wrong = np.zeros(18, dtype=bool), np.ones(18, dtype=bool)
     good = doctored(found, gap=gaps, kernel_wrong=right, wrong=wrong)
     verdicts = predictions.judge(TINY, good)
     told = with_controls(verdicts, predictions.CONTROLS, TINY, good, predictions.judge)
-    assert [verdict.control.outcome for verdict in told] == ["fails", "inconclusive"]
+    assert [verdict.control.outcome for verdict in told] == ["fails", "inconclusive", "fails"]
 
 
 def test_other_seeds_are_other_networks_on_the_same_images(found):
