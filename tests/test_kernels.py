@@ -362,6 +362,25 @@ def test_memory_is_what_was_said_and_budgets_are_kept(draw, width):
     assert memory.peak <= gram_memory(network, 600, matrices=len(network.parameters))
 
 
+def test_arrays_are_taken_as_tensors_are():
+    """NumPy's float64 becomes the network's dtype; kernels at infinite width keep it."""
+    x, network = sphere(9, 4, 0).x, draw_zou(8, 4, 0, depth=2)
+    for kernel in (empirical_gram, layer_grams):
+        known = kernel(network, x.float()), kernel(network, x.float(), x[:3].float())
+        found = kernel(network, x.numpy()), kernel(network, x.float(), x[:3].numpy())
+        torch.testing.assert_close(found, known, rtol=0, atol=0)
+    for limit in LIMITS:
+        assert torch.equal(limit(x.numpy()), limit(x))
+        assert torch.equal(limit(x.float(), x.numpy()), limit(x.float()))
+    for wrong, told in [
+        (x.tolist(), r"^x is a list; give a torch tensor"),
+        (x.numpy().astype(complex), "^x is an array of complex128; float32 or float64 is needed"),
+    ]:
+        for take in (lambda x: empirical_gram(network, x), infinite_width_gram):
+            with pytest.raises(InputError, match=told):
+                take(wrong)
+
+
 def test_bad_input_is_refused_before_anything_is_allocated():
     network, x = draw_zou(8, 4, 0, depth=2), sphere(300, 4, 0).x.float()
     for arguments, options, told in [

@@ -13,6 +13,7 @@ from torch.autograd import forward_ad
 
 from companion import matmul
 from companion.errors import InputError
+from companion.lab.provenance import provenance
 from companion.matmul import PRODUCTS, chosen_precision, chosen_product, product, using
 
 
@@ -157,6 +158,21 @@ def test_the_fastest_road_is_chosen(monkeypatch, quick, slow):
     with using(slow):
         assert chosen_product() == slow
     assert chosen_product() == quick
+
+
+def test_nothing_is_measured_for_other_devices(monkeypatch):
+    """They have torch's product, and a result made there says so."""
+    monkeypatch.setattr(matmul, "_fastest_here", raising)
+    unmeasured(monkeypatch)
+    a, b = (torch.ones(300, 300, device="meta") for _ in range(2))
+    assert product(a, b).shape == (300, 300)
+    assert chosen_product("cuda") == chosen_product(torch.device("cuda:1")) == "torch"
+    assert provenance("no data", 1.0, "cuda")["product"] == "torch"
+    with using("onednn"):
+        assert provenance("no data", 1.0, "cuda")["product"] == "torch"
+        assert provenance("no data", 1.0, "cpu")["product"] == "onednn"
+    with pytest.raises(RuntimeError, match="primitive descriptor"):
+        chosen_product("cpu")
 
 
 @pytest.mark.parametrize("wrong", [raising, lambda a, b, relu: 2 * (a @ b)])

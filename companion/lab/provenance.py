@@ -15,7 +15,7 @@ from companion.base.paths import BOOK, PROJECT
 ARCHIVED = PROJECT / ".git_archival.txt"
 
 
-def provenance(data: str, seconds: float) -> dict[str, str | float | int]:
+def provenance(data: str, seconds: float, device: str) -> dict[str, str | float | int]:
     """Commit, versions, machine, threads, product, data, date and seconds of a run just made."""
     return {
         "commit": commit(),
@@ -25,7 +25,7 @@ def provenance(data: str, seconds: float) -> dict[str, str | float | int]:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "threads": importlib.import_module("torch").get_num_threads(),
-        "product": importlib.import_module("companion.matmul").chosen_product(),
+        "product": importlib.import_module("companion.matmul").chosen_product(device),
         "data": data,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),

@@ -221,7 +221,7 @@ def _compute(
         device=device,
         fingerprint=key,
         basis=parts,
-        provenance=provenance(data_identity(name, settings), time.perf_counter() - started),
+        provenance=provenance(data_identity(name, settings), time.perf_counter() - started, device),
     )
 
 

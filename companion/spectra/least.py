@@ -15,7 +15,7 @@ from companion.errors import InputError
 _DENSE = 128
 # Products with K for a first look, and vectors of a Krylov space of its inverse, at most: by then
 # another factor is the cheaper way on.
-_GLANCE, _STEPS = 16, 32
+_GLANCE, _STEPS = 16, 64
 # A search takes two to four; the bound is for what rounding might do.
 _MOST_ROUNDS = 20
 # Rows of the tiles in which a triangle is mirrored.
@@ -72,7 +72,8 @@ def least_eigenvalue(matrix: Tensor, tolerance: float = 1e-10) -> Eigenvalue:
     if size == 0:
         return Eigenvalue(0.0, 0.0, 0.0, torch.eye(1, len(k), dtype=k.dtype, device=k.device)[0])
     unit = 2.0 ** math.frexp(size)[1]
-    least_gap = len(k) * torch.finfo(k.dtype).eps
+    # Of rounding, of which `lower` allows for about 4 such gaps where n is large.
+    least_gap = len(k) * max(1.0, len(k) / 8) * torch.finfo(k.dtype).eps
     found = _Search(k.div_(unit), max(tolerance, least_gap) * size / unit).run()
     value, lower, residual = found.value, found.lower, found.residual
     return Eigenvalue(unit * value, unit * lower, unit * residual, found.vector)
