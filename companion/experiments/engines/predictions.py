@@ -162,9 +162,9 @@ def _one(
     return {
         "largest": float(found.kernel.eigenvalues[-1]),
         "largest_by_operator": largest_eigenvalue(operator, tolerance=TOLERANCE).value,
-        "gap": ("step", run.gap.cpu().numpy()),
-        "loss": ("step", run.losses.cpu().numpy()),
-        "predicted_loss": ("step", found.losses.cpu().numpy()),
+        "gap": ("step", run.gap.double().cpu().numpy()),
+        "loss": ("step", run.losses.double().cpu().numpy()),
+        "predicted_loss": ("step", found.losses.double().cpu().numpy()),
         "error": ("step", _wrong(run.test_predictions, others).mean(axis=1)),
         "predicted_error": ("step", _wrong(found.test_predictions, others).mean(axis=1)),
         "wrong": ("image", _wrong(run.test_predictions[-1], others)),
