@@ -30,10 +30,10 @@ def infinite_width_gram(
     """H-infinity of Du et al. (2019), section 3: rho (pi - arccos rho) / (2 pi).
 
     It is `infinite_width_ntk` of depth 1; same arguments and errors. The paper's inputs have norm
-    1; for others it is |x_i| |x_j| times that of x_i / |x_i| and x_j / |x_j|.
+    1; for others it is ||x_i|| ||x_j|| times that of x_i / ||x_i|| and x_j / ||x_j||.
 
     Returns:
-        Shape (n, n), symmetric positive semidefinite, diagonal |x_i|^2 / 2; or (n, k).
+        Shape (n, n), symmetric positive semidefinite, diagonal ||x_i||^2 / 2; or (n, k).
 
     Example:
         >>> infinite_width_gram(torch.eye(2))
@@ -81,8 +81,8 @@ def infinite_width_ntk(
 
     kappa_0 and kappa_1 are the arc-cosine kernels, Cho and Saul (2009), section 2. The networks
     are positively homogeneous, and so is the kernel in each input: of inputs of any norm it is
-    |x_i| |x_j| times the kernel of x_i / |x_i| and x_j / |x_j|, and 0 where one of them is 0. The
-    papers' theorems are on inputs of norm 1.
+    ||x_i|| ||x_j|| times the kernel of x_i / ||x_i|| and x_j / ||x_j||, and 0 where one of them is
+    0. The papers' theorems are on inputs of norm 1.
 
     Args:
         x: inputs of any norm, shape (n, d), float32 or float64; a tensor or a NumPy array.
@@ -97,8 +97,8 @@ def infinite_width_ntk(
             for the working memory alone.
 
     Returns:
-        Shape (n, n), symmetric positive semidefinite, diagonal |x_i|^2 (D / 2 + c) or
-        |x_i|^2 D / 2; or (n, k). It shares the memory of `out`.
+        Shape (n, n), symmetric positive semidefinite, diagonal ||x_i||^2 (D / 2 + c) or
+        ||x_i||^2 D / 2; or (n, k). It shares the memory of `out`.
 
     Raises:
         InputError: inputs or `out` that do not fit, depth below 1, a parameterisation or a choice
@@ -186,7 +186,7 @@ def infinite_width_nngp(
         rho^(D) - 1 / pi  for `zou`: the output weights are not drawn but half +1, half -1.
         rho^(D)           for `chen`, after division by m^(2 alpha - 1),
 
-    for inputs of norm 1, and for others |x_i| |x_j| times that, the 1 / pi included: it is the
+    for inputs of norm 1, and for others ||x_i|| ||x_j|| times that, the 1 / pi included: it is the
     product of two means of a hidden layer, which are homogeneous, too. The predictions become
     jointly Gaussian with mean 0. Same arguments and errors as `infinite_width_ntk`, but nothing is
     trained.

@@ -29,6 +29,7 @@ SMALL: dict[str, dict[str, object]] = {
     "du2019/sliding_units": {"seeds": 1, "widths": [100, 200, 400], "windows": [3, 6, 12]},
     "du2019/step_size": {"seeds": 1, "widths": [250, 500, 1000]},
     "engines/precision": {"seeds": 3, "steps": 10},
+    "engines/predictions": {"seeds": 1, "steps": 30},
 }
 
 

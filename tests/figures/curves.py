@@ -7,6 +7,7 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from companion.base.paths import BOOK
 from companion.lab.results import Result
@@ -539,6 +540,49 @@ def benchmark(result: Result) -> Curves:
     }
 
 
+def looks(result: Result) -> list[int]:
+    """Twenty steps on a logarithmic scale, those that round to the same once."""
+    steps = result.settings["steps"]
+    return sorted({0, *(round(steps ** (k / 19)) for k in range(20))})
+
+
+def predictions(result: Result) -> Curves:
+    widths, a = result.settings["widths"], result.arrays
+    curves: Curves = {}
+    for i, width in enumerate(widths):
+        for kind, name in (("measured", "loss"), ("predicted", "predicted_loss")):
+            curves["loss", f"m = {width}, {kind}"] = (looks(result), mean(a[name][:, i]))
+    farthest = [[max(run) for run in seed] for seed in a["gap"]]
+    start = fmean(seed[0] for seed in farthest)
+    return {
+        **curves,
+        ("distance", "distance"): (widths, *summed_up(farthest)),
+        ("distance", "m^(-1/2)"): power(widths, start, -1 / 2),
+    }
+
+
+def test_errors(result: Result) -> Curves:
+    a, steps, count = result.arrays, looks(result)[1:], result.settings["held_out"] * 2
+
+    def errors(name: str) -> list[float]:
+        """Of image 2 k and 2 k + 1 the k-th network is asked, and after the last the first."""
+        widest = a[name][:, -1]
+        return [float(widest[image // 2 % len(widest)][image]) for image in range(count)]
+
+    wrong = int(sum(a["kernel_wrong"]))
+    low = stats.beta.ppf(0.025, wrong, count - wrong + 1)
+    high = stats.beta.ppf(0.975, wrong + 1, count - wrong)
+    panel = "test error"
+    return {
+        (panel, "kernel regression, interval"): (ACROSS, ACROSS, [low], [high]),
+        (panel, "kernel regression"): level(wrong / count),
+        (panel, "end"): level(fmean(errors("ended_wrong"))),
+        (panel, "end without start"): level(fmean(errors("without_start_wrong"))),
+        (panel, "measured"): (steps, *summed_up(a["error"][:, -1, 1:])),
+        (panel, "predicted"): (steps, mean(a["predicted_error"][:, -1, 1:])),
+    }
+
+
 CURVES = {
     "du2019-closed-form-by-sampling": closed_form_by_sampling,
     "du2019-deep-gram": deep_gram,
@@ -570,4 +614,6 @@ CURVES = {
     "du2019-unit-distances": unit_distances,
     "engines-benchmark": benchmark,
     "engines-precision": precision,
+    "engines-predictions": predictions,
+    "engines-test-errors": test_errors,
 }

@@ -49,6 +49,8 @@ RESTS_ON = {
     "du2019-unit-distances": {"du2019-cor4.1", "du2019-cor4.1-exponent"},
     "engines-benchmark": set(),
     "engines-precision": {"engines-float32", "engines-bfloat16"},
+    "engines-predictions": {"engines-predicted"},
+    "engines-test-errors": {"engines-regression"},
 }
 
 
