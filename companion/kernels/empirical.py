@@ -7,7 +7,13 @@ from torch import Tensor
 
 from companion.base.arguments import check_finite
 from companion.errors import InputError
-from companion.kernels.factors import Factor, Factors, kept_per_input, passing_per_input
+from companion.kernels.factors import (
+    Factor,
+    Factors,
+    kept_per_input,
+    passing_per_input,
+    rows_together,
+)
 from companion.kernels.tiles import (
     GramTile,
     Out,
@@ -188,8 +194,9 @@ def _working_memory(
     if not plan.whole:
         numbers = workers * (left + right) * passing + tiles
     else:
+        together = min(rows_together(plan.rows), max(count, other or 0))
         kept = kept_per_input(network) * (count + (other or 0))
-        numbers = kept + max(tiles, plan.workers * max(left, right) * passing)
+        numbers = kept + max(tiles, plan.workers * together * passing)
     return network.outputs.element_size() * numbers
 
 

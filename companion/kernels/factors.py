@@ -63,6 +63,17 @@ def passing_per_input(network: ReLUNetwork) -> int:
     return (copies + 1) * sum(network.widths) + 2 * max(network.widths) + 1
 
 
+def rows_together(rows: int) -> int:
+    """How many rows are run through the network at once, where they are in blocks of `rows`.
+
+    With few of them a product spends its time on the weights.
+    """
+    return max(rows, _RUN_TOGETHER // rows * rows)
+
+
+_RUN_TOGETHER = 128
+
+
 class _Last(threading.local):
     """The block that a thread asked for last, and its factors."""
 
@@ -88,8 +99,10 @@ class Factors:
         self.blocks = row_blocks(len(x), rows)
         self._kept: dict[int, Sequence[Factor]] | None = None
         if kept:
-            each = in_order(lambda block: factors_of(network, x[block]), self.blocks, workers)
-            self._kept = dict(zip((block.start for block in self.blocks), each, strict=True))
+            together = max(1, rows_together(rows) // rows)
+            groups = [self.blocks[k : k + together] for k in range(0, len(self.blocks), together)]
+            found = in_order(self._of_group, groups, workers)
+            self._kept = {start: factors for group in found for start, factors in group.items()}
         self._last = _Last()
 
     def of(self, block: slice) -> Sequence[Factor]:
@@ -102,3 +115,18 @@ class Factors:
             self._last.factors = factors_of(self._network, self._x[block])
             self._last.start = block.start
         return self._last.factors
+
+    def _of_group(self, blocks: list[slice]) -> dict[int, Sequence[Factor]]:
+        """Those of neighbouring blocks, by where they start."""
+        first = blocks[0].start
+        factors = factors_of(self._network, self._x[first : blocks[-1].stop])
+        return {
+            block.start: [
+                Factor(
+                    f.hidden[block.start - first : block.stop - first],
+                    f.signal[block.start - first : block.stop - first],
+                )
+                for f in factors
+            ]
+            for block in blocks
+        }

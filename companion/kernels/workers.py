@@ -5,10 +5,12 @@ for a while, all others wait at every such meeting; whole tiles let them go on. 
 is computed by one thread, its numbers do not depend on how many there are.
 """
 
+import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import cache
 from itertools import islice
 from typing import TypeVar
 
@@ -36,7 +38,7 @@ def in_order(
 ) -> Iterator[Result]:
     """`work` of every task, in the order of the tasks.
 
-    However it ends, by an error, Ctrl-C or because no more is asked for, no thread is left behind,
+    However it ends, by an error, Ctrl-C or because no more is asked for, no task is left behind,
     and torch's settings of threads are what they were.
     """
     workers = min(workers, len(tasks))
@@ -46,13 +48,26 @@ def in_order(
                 result = work(task)
             yield result
         return
-    with _pool(workers) as pool:
-        rest = iter(tasks)
-        waiting = deque(pool.submit(work, task) for task in islice(rest, _AHEAD * workers))
+    pool, rest = _pool(workers), iter(tasks)
+    waiting: deque[Future[Result]] = deque()
+    try:
+        waiting.extend(pool.submit(work, task) for task in islice(rest, _AHEAD * workers))
         while waiting:
-            result = waiting.popleft().result()
+            result = waiting[0].result()
+            waiting.popleft()
             waiting.extend(pool.submit(work, task) for task in islice(rest, 1))
             yield result
+    finally:
+        _abandon(waiting)
+
+
+def _abandon(futures: Collection[Future[Result]]) -> None:
+    """Begin no more of them, and be back when those begun are over."""
+    try:
+        wait([future for future in futures if not future.cancel()])
+    finally:
+        # A thread's setting is its own, but the last one set holds for threads yet to come.
+        torch.set_num_threads(torch.get_num_threads())
 
 
 @contextmanager
@@ -66,15 +81,17 @@ def alone() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@contextmanager
-def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that compute alone, and stop when no more than the tiles begun are computed."""
-    pool = ThreadPoolExecutor(workers, "companion-tiles", torch.set_num_threads, (1,))
-    try:
-        yield pool
-    finally:
-        try:
-            pool.shutdown(cancel_futures=True)
-        finally:
-            # A thread's setting is its own, but the last one set holds for threads yet to come.
-            torch.set_num_threads(torch.get_num_threads())
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    """Threads that compute alone, and are kept: in new ones the libraries begin from nothing."""
+    return ThreadPoolExecutor(workers, "companion-tiles", _compute_alone)
+
+
+def _compute_alone() -> None:
+    torch.get_num_threads()  # a thread that has not asked would take on the others' number later
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    # No thread outlives a fork, and the child's first task would wait for one for ever.
+    os.register_at_fork(after_in_child=_pool.cache_clear)
