@@ -53,7 +53,7 @@ class Group:
     def steps(self, stop: Stop | None, budget: int) -> Iterator[float]:
         """Make the steps; yields their number at every state from which the group can go on."""
         if not self._begun:
-            self._party, self._begun = Party(self._members, self._task), True
+            self._party, self._begun = Party.begin(self._members, self._task), True
         while self._party is not None:
             run = self._party.run
             yield run.step
@@ -120,7 +120,8 @@ class Group:
             here = [tensor.to(network.outputs.device) for tensor in ended]
             self._ended[place] = network.moved(here), step, how
         if "run" in told:
-            self._party = Party([of_place[place] for place in told["places"]], self._task)
+            under_way = [of_place[place] for place in told["places"]]
+            self._party = Party.begin(under_way, self._task)
             self._party.run.restore(told["run"], within("run", tensors))
 
     def _part(self, party: Party, endings: Sequence[Ending | None]) -> None:

@@ -72,23 +72,50 @@ class Party:
     Args:
         members: of one shape, batches of one size and order, and subsets of one size.
         task: of the fleet.
+        initial: the members' networks at initialisation, in the coordinates in which they train.
+        x: their inputs, shape (n, d), or (F, n, d) where members have their own.
+        y: their labels, shape (n,) or (F, n).
+        courses: what the looks at each have seen.
     """
 
-    def __init__(self, members: Sequence[Member], task: Task) -> None:
-        self.members, self._task = list(members), task
+    def __init__(
+        self,
+        members: Sequence[Member],
+        task: Task,
+        initial: Stack,
+        x: Tensor,
+        y: Tensor,
+        courses: list[Course],
+    ) -> None:
+        self.members, self._task, self._initial = list(members), task, initial
+        record = {
+            name: item if getattr(item.monitor, "together", False) else self._each(item)
+            for name, item in task.record.items()
+        }
+        log, descent = Log(record, leading=1), self._descent()
+        self.run = Run(initial, x, y, task.loss, log, descent, courses=courses)
+
+    @classmethod
+    def begin(cls, members: Sequence[Member], task: Task) -> "Party":
+        """The members before their first step."""
         networks = [member.network for member in members]
         inside = networks if task.rotation is None else task.rotation.into(networks)
-        self.run = self._run(Stack.of(inside), *self._data(), [Course() for _ in members])
+        x, y = task.coordinates, task.y
+        subsets = [member.subset for member in members if member.subset is not None]
+        if subsets:
+            rows = torch.stack(subsets)
+            x, y = x.T[:, rows].movedim(0, 1).mT, y[rows]
+        return cls(members, task, Stack.of(inside), x, y, [Course() for _ in members])
 
     def part(self, slots: Sequence[int]) -> "Party":
         """Those of the members with all that is theirs, to go on by themselves."""
-        party = object.__new__(Party)
-        party.members, party._task = [self.members[slot] for slot in slots], self._task
         old, chosen = self.run, torch.tensor(slots, device=self.run.y.device)
         shared = old.y.dim() == 1 or len(slots) == len(self.members)
         x, y = (old.x, old.y) if shared else (old.x[chosen], old.y[chosen])
+        members = [self.members[slot] for slot in slots]
         courses = [replace(old.courses[slot]) for slot in slots]
-        run = party.run = party._run(self._initial.members(chosen), x, y, courses)
+        party = Party(members, self._task, self._initial.members(chosen), x, y, courses)
+        run = party.run
         run.parameters = [parameter[chosen] for parameter in old.parameters]
         run.kept = [[tensor[chosen] for tensor in own] for own in old.kept]
         run.step, run.product = old.step, old.product
@@ -111,35 +138,16 @@ class Party:
         """As they are, in the inputs' own coordinates."""
         return self._outside(self._initial.moved(self.run.parameters))
 
-    @property
-    def _initial(self) -> Stack:
-        initial = self.run.initial
-        assert isinstance(initial, Stack)
-        return initial
-
-    def _run(self, stack: Stack, x: Tensor, y: Tensor, courses: list[Course]) -> Run:
-        task, members = self._task, self.members
-        record = {
-            name: item if getattr(item.monitor, "together", False) else self._each(item)
-            for name, item in task.record.items()
-        }
-        sizes = tuple(member.step_size for member in members)
-        batches = tuple(member.batches for member in members if member.batches is not None)
-        descent = Descent(
+    def _descent(self) -> Descent:
+        """How the members descend; what all have in common is one."""
+        sizes = tuple(member.step_size for member in self.members)
+        batches = tuple(member.batches for member in self.members if member.batches is not None)
+        return Descent(
             sizes[0] if len(set(sizes)) == 1 else sizes,
             batches[:1] if len(set(batches)) == 1 else batches,
-            task.optimiser,
-            task.schedule,
+            self._task.optimiser,
+            self._task.schedule,
         )
-        return Run(stack, x, y, task.loss, Log(record, leading=1), descent, courses=courses)
-
-    def _data(self) -> tuple[Tensor, Tensor]:
-        """Of all members together, or shapes (F, n, d) and (F, n) of the subset of each."""
-        task, subsets = self._task, [m.subset for m in self.members if m.subset is not None]
-        if not subsets:
-            return task.coordinates, task.y
-        rows = torch.stack(subsets)
-        return task.coordinates.T[:, rows].movedim(0, 1).mT, task.y[rows]
 
     def _each(self, item: Every) -> Every:
         """The values of a monitor that takes one network, stacked over the members."""
