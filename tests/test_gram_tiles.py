@@ -272,6 +272,7 @@ def test_tasks_are_done_in_order_by_threads_that_compute_alone(threads, many):
     assert list(in_order(str, [], many)) == []
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("many", [1, 3])
 def test_however_it_ends_no_task_is_left_and_settings_are_as_before(threads, many):
     threads(many)

@@ -27,6 +27,7 @@ def interrupted_outside(done):
         done.append("never")
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize(
     ("work", "reached"),
     [(interrupted_within, ["first", "second"]), (interrupted_outside, ["first"])],

@@ -154,6 +154,7 @@ class Pressable(Adam):
         super().step(parameters[1:], gradients[1:], kept[1:], size, number)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("batches", [None, Batches(4, "subsets")])
 @pytest.mark.parametrize("fleet", [False, True])
 def test_ctrl_c_between_two_writes_loses_nothing(monkeypatch, tmp_path, fleet, batches):
