@@ -1,6 +1,6 @@
 """Figures of the experiment engines/predictions."""
 
-from companion.figures.panels import Canvas, Drawing, entry
+from companion.figures.panels import Canvas, Drawing
 from companion.figures.quantities import STEP
 from companion.figures.style import BLUE, FAINT, GREEN, INK, RED, by_size
 from companion.figures.words import ends, over_seeds, said, spoken
@@ -28,9 +28,10 @@ def predictions(result: Result) -> Drawing:
         name = f"m = {width}"
         left.curve(f"{name}, measured", steps, a["loss"][:, index], color, band=False, label=name)
         foretold = a["predicted_loss"][:, index]
-        left.curve(f"{name}, predicted", steps, foretold, color, band=False, ls="--")
-    handles = left.axes.get_legend_handles_labels()[0]
-    left.legend(handles=[*handles, entry("predicted", INK, ls="--")], place="upper right")
+        left.curve(
+            f"{name}, predicted", steps, foretold, color, band=False, ls="--", label="predicted"
+        )
+    left.legend("upper right")
     right = canvas.panel("distance", WIDTH, GAP, log="xy")
     middle = right.curve("distance", widths, gaps, BLUE, marker="o")
     right.guide("m^(-1/2)", widths, middle[0], -0.5)
