@@ -50,6 +50,7 @@ from companion.monitors import gram_lambda_min as gram_lambda_min
 from companion.monitors import largest_loss as largest_loss
 from companion.monitors import mean_loss as mean_loss
 from companion.monitors import separations as separations
+from companion.monitors import together as together
 from companion.monitors import training_error as training_error
 from companion.networks import ReLUNetwork as ReLUNetwork
 from companion.networks import draw_chen as draw_chen

@@ -111,8 +111,9 @@ def train_fleet(
         basis, coordinates = span(x)
         rotation = Rotation(basis)
     by_name = Log({} if record is None else record).record
-    by_columns = coordinates.T.contiguous().T
-    task = Task(x, y, loss, by_name, optimiser, schedule, rotation, by_columns)
+    if subsets is None:
+        coordinates = coordinates.T.contiguous().T
+    task = Task(x, y, loss, by_name, optimiser, schedule, rotation, coordinates)
     groups = divided(members, len(y), optimiser, memory_budget)
     fleet = _Fleet(keys, [Group(group, task, checkpoint is not None) for group in groups])
     kept = None

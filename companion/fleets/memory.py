@@ -3,10 +3,13 @@
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import torch
+
 from companion.errors import InputError
 from companion.fleets.parties import Member
 from companion.networks import ReLUNetwork, check_network
 from companion.training import GRADIENT_DESCENT, Optimiser
+from companion.training.discrete import held_per_input
 
 Item = TypeVar("Item")
 
@@ -90,11 +93,12 @@ def _memory(
 ) -> int:
     """Bytes for so many networks of that shape, with inputs of their own or with the same."""
     inner = min(count, dimension) if optimiser.linear and not own else dimension
-    copies = 2 if network.on_at_zero else 1
     below = [inner, *network.widths]
     weights = sum(m * inputs for m, inputs in zip(network.widths, below, strict=False))
-    signals = 0 if network.trained == "output" else 2 * max(network.widths)
-    numbers = fleet * count * (copies * sum(network.widths) + signals)
+    numbers = fleet * count * held_per_input(network)
     numbers += 2 * count * inner * (fleet if own else 1)
     numbers += (3 + optimiser.copies) * fleet * weights
-    return network.outputs.element_size() * numbers
+    if optimiser.copies:  # what a step makes of them, parameter by parameter
+        numbers += fleet * max(m * k for m, k in zip(network.widths, below, strict=False))
+    places = torch.int64.itemsize * fleet * count if own else 0
+    return network.outputs.element_size() * numbers + places

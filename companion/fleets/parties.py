@@ -48,7 +48,8 @@ class Task:
         optimiser: what a step does with the gradient.
         schedule: of the step size, or None.
         rotation: into the coordinates in which they train, or None.
-        coordinates: the inputs in these, shape (n, n), or x; by columns, as `Run` has them.
+        coordinates: the inputs in these, shape (n, n), or x; by columns, as `Run` has them, where
+            all members train on them.
     """
 
     x: Tensor
@@ -111,7 +112,9 @@ class Party:
         """Those of the members with all that is theirs, to go on by themselves."""
         old, chosen = self.run, torch.tensor(slots, device=self.run.y.device)
         shared = old.y.dim() == 1 or len(slots) == len(self.members)
-        x, y = (old.x, old.y) if shared else (old.x[chosen], old.y[chosen])
+        x, y = old.by_columns, old.y
+        if not shared:
+            x, y = x[chosen], y[chosen]
         members = [self.members[slot] for slot in slots]
         courses = [replace(old.courses[slot]) for slot in slots]
         party = Party(members, self._task, self._initial.members(chosen), x, y, courses)

@@ -157,9 +157,16 @@ def training_memory(
         optimiser: that trains it.
     """
     check_network(network)
+    parameters = sum(parameter.numel() for parameter in network.parameters)
+    numbers = count * (network.dimension + held_per_input(network))
+    numbers += (2 + optimiser.copies) * parameters
+    if optimiser.copies:  # what a step makes of them, parameter by parameter
+        numbers += max(parameter.numel() for parameter in network.parameters)
+    return network.outputs.element_size() * numbers
+
+
+def held_per_input(network: ReLUNetwork) -> int:
+    """Numbers that a step holds for each input: outputs, gates where they are apart, signals."""
     copies = 2 if network.on_at_zero else 1
     signals = 0 if network.trained == "output" else 2 * max(network.widths)
-    units = copies * sum(network.widths) + signals
-    parameters = sum(parameter.numel() for parameter in network.parameters)
-    numbers = count * (network.dimension + units) + (2 + optimiser.copies) * parameters
-    return network.outputs.element_size() * numbers
+    return copies * sum(network.widths) + signals
