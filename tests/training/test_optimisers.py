@@ -179,7 +179,8 @@ def test_what_an_optimiser_keeps_is_told(optimiser, copies):
     x, y = torch.eye(200)[:20], torch.ones(20)
     told = training_memory(network, 20, optimiser)
     parameters = sum(4 * parameter.numel() for parameter in network.parameters)
-    assert told - training_memory(network, 20) == copies * parameters
+    passing = 4 * 300 * 300  # the largest parameter, once
+    assert told - training_memory(network, 20) == copies * parameters + passing
     with PeakMemory() as memory:
         train(network, x, y, loss=CROSS_ENTROPY, step_size=1e-3, steps=3, optimiser=optimiser)
     assert 0.6 * told <= memory.peak <= 1.1 * told
