@@ -240,7 +240,7 @@ def test_torchscript_computes_what_python_does(monkeypatch):
     """And where torch has it no more, Python does."""
     x = sphere(300, 5, 0).x.float()
     known = infinite_width_ntk(x, depth=5), *infinite_width_layer_ntks(x, depth=3)
-    assert correlations.recursion_on(x.device) is not correlations.recursion
+    assert correlations.filling_on(x.device) is not correlations.fill
 
     def gone(_):
         raise RuntimeError("torch.jit is no more")
@@ -248,7 +248,7 @@ def test_torchscript_computes_what_python_does(monkeypatch):
     correlations._scripted.cache_clear()
     monkeypatch.setattr(torch.jit, "script", gone)
     try:
-        assert correlations.recursion_on(x.device) is correlations.recursion
+        assert correlations.filling_on(x.device) is correlations.fill
         found = infinite_width_ntk(x, depth=5), *infinite_width_layer_ntks(x, depth=3)
     finally:
         correlations._scripted.cache_clear()

@@ -24,7 +24,7 @@ from companion.kernels.tiles import (
     tile_rows,
     write_tiles,
 )
-from companion.kernels.workers import available_workers, in_order, results_alive
+from companion.kernels.workers import alone, available_workers, in_order, results_alive
 from companion.matmul import chosen_product, product
 from companion.networks import ReLUNetwork, check_inputs, check_network
 
@@ -164,7 +164,7 @@ def _plan(
     result: int,
 ) -> _Plan:
     """What one thread has memory for, all factors kept if possible; then as many as have it."""
-    rows = tile_rows(max(count, other or 0), 2 + matrices, network.outputs)
+    rows = tile_rows(max(count, other or 0), network.outputs.device)
 
     def needed(plan: _Plan) -> int:
         return result + _working_memory(network, count, other, matrices, plan)
@@ -194,7 +194,7 @@ def _working_memory(
     if not plan.whole:
         numbers = workers * (left + right) * passing + tiles
     else:
-        together = min(rows_together(plan.rows), max(count, other or 0))
+        together = max(rows_together(plan.rows, n) for n in (count, other or 0))
         kept = kept_per_input(network) * (count + (other or 0))
         numbers = kept + max(tiles, plan.workers * together * passing)
     return network.outputs.element_size() * numbers
@@ -231,8 +231,9 @@ def _tiles(
     network: ReLUNetwork, x: Tensor, y: Tensor | None, matrices: int, plan: _Plan
 ) -> Iterator[GramTile]:
     """Tiles with `values` of shape (matrices, r, c); of the lower triangle without y."""
-    for inputs in (x,) if y is None else (x, y):
-        check_finite("input", inputs)
+    with alone():
+        for inputs in (x,) if y is None else (x, y):
+            check_finite("input", inputs)
     if x.device.type == "cpu":
         chosen_product()  # is measured here, where all threads are free, if it ever is
     left = right = Factors(network, x, plan.rows, workers=plan.workers, kept=plan.whole)

@@ -3,6 +3,7 @@
 All that is computed from gradients here is computed from these factors, and never from a Jacobian.
 """
 
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,15 +64,15 @@ def passing_per_input(network: ReLUNetwork) -> int:
     return (copies + 1) * sum(network.widths) + 2 * max(network.widths) + 1
 
 
-def rows_together(rows: int) -> int:
-    """How many rows are run through the network at once, where they are in blocks of `rows`.
+def rows_together(rows: int, count: int) -> int:
+    """How many of n = `count` inputs, in blocks of `rows`, run through the network at once.
 
-    With few of them a product spends its time on the weights.
+    With few of them a product spends its time on the weights; but two halves can run at a time.
     """
-    return max(rows, _RUN_TOGETHER // rows * rows)
+    return max(rows, min(_RUN_TOGETHER, math.ceil(count / 2)) // rows * rows)
 
 
-_RUN_TOGETHER = 128
+_RUN_TOGETHER = 256
 
 
 class _Last(threading.local):
@@ -99,7 +100,7 @@ class Factors:
         self.blocks = row_blocks(len(x), rows)
         self._kept: dict[int, Sequence[Factor]] | None = None
         if kept:
-            together = max(1, rows_together(rows) // rows)
+            together = rows_together(rows, len(x)) // rows
             groups = [self.blocks[k : k + together] for k in range(0, len(self.blocks), together)]
             found = in_order(self._of_group, groups, workers)
             self._kept = {start: factors for group in found for start, factors in group.items()}

@@ -19,6 +19,7 @@ from companion.kernels.pairs import (
     plan_pairs,
 )
 from companion.kernels.tiles import GramTile, Out, destination, write_tiles
+from companion.kernels.workers import alone
 from companion.networks import Trained
 
 Parameterisation = Literal["du", "zou", "chen"]
@@ -239,8 +240,9 @@ def _tiles(
     x: Tensor, y: Tensor | None, limit: Limit, kept: int, budget: float | None
 ) -> Iterator[GramTile]:
     plan_pairs(x, y, limit.matrices, kept, budget)  # refused before anything is copied
-    left = Directions.of(x)
-    right = None if y is None else Directions.of(y)
+    with alone():
+        left = Directions.of(x)
+        right = None if y is None else Directions.of(y)
     kept += left.copied + (0 if right is None else right.copied)
     plan = plan_pairs(x, y, limit.matrices, kept, budget)
     return pair_tiles(left, right, limit, plan)

@@ -12,9 +12,17 @@ from companion.base.arguments import check_finite, tensor
 from companion.datasets import check_sizes
 from companion.errors import InputError
 from companion.kernels import correlations
-from companion.kernels.tiles import GramTile, halved, row_blocks, tile_count, tile_pairs, tile_rows
-from companion.kernels.workers import available_workers, in_order, results_alive
-from companion.matmul import chosen_product
+from companion.kernels.tiles import (
+    GramTile,
+    cached_rows,
+    halved,
+    row_blocks,
+    tile_count,
+    tile_pairs,
+    tile_rows,
+)
+from companion.kernels.workers import alone, available_workers, in_order, results_alive
+from companion.matmul import chosen_product, product
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class Limit:
     Attributes:
         depth: D.
         matrices: how many there are in a tile.
-        terms: how many of them `correlations.recursion` fills.
+        terms: how many of them `correlations.fill` fills.
         separate: whether it keeps terms apart.
         finish: makes of the tile, shape (matrices, r, c), and rho^(D), shape (r, c), the kernels
             of inputs of norm 1, in place.
@@ -111,7 +119,8 @@ def _points(name: str, points: Tensor, like: Tensor | None) -> Tensor:
         raise InputError(f"inputs have shape {tuple(x.shape)}; they must be of (n, d).")
     if x.dtype not in (torch.float32, torch.float64):
         raise InputError(f"inputs are {x.dtype}; they must be torch.float32 or torch.float64.")
-    check_finite("input", x)
+    with alone():
+        check_finite("input", x)
     return x
 
 
@@ -139,7 +148,8 @@ def plan_pairs(
         InputError: the budget does not suffice for the smallest tile.
     """
     columns = len(x if y is None else y)
-    rows = tile_rows(max(len(x), columns), correlations.BUFFERS + matrices, x)
+    fitting = cached_rows(correlations.BUFFERS + matrices, x)
+    rows = min(fitting, tile_rows(max(len(x), columns), x.device))
 
     def needed(plan: PairPlan) -> int:
         # The inputs' norms are looked at before there are pairs.
@@ -184,7 +194,7 @@ def pair_tiles(
 ) -> Iterator[GramTile]:
     """The kernels' tiles, `values` of shape (matrices, r, c); of the lower triangle without y."""
     columns = x if y is None else y
-    recursion = correlations.recursion_on(x.rows.device)
+    fill = correlations.filling_on(x.rows.device)
     if x.rows.device.type == "cpu":
         chosen_product()  # is measured here, where all threads are free, if it ever is
     spaces: SimpleQueue[Tensor] = SimpleQueue()
@@ -192,16 +202,17 @@ def pair_tiles(
     tiles = tile_pairs(left, right, symmetric=y is None)
     for _ in range(min(plan.workers, len(tiles))):
         entries = _entries(x.rows, columns.rows, plan)
-        spaces.put(x.rows.new_empty(correlations.BUFFERS, entries))
+        spaces.put(x.rows.new_empty(correlations.BUFFERS - 1, entries))
 
     def compute(tile: tuple[slice, slice]) -> GramTile:
         (i, j), space = tile, spaces.get()
         shape = (i.stop - i.start, j.stop - j.start)
-        buffers = list(space[:, : math.prod(shape)].view(-1, *shape))
         values = space.new_empty(limit.matrices, *shape)
-        correlations.start(x.rows[i], columns.rows[j], y is None and i == j, buffers)
-        recursion(buffers, values[: limit.terms], limit.depth, limit.separate)
-        values[: limit.terms].mul_(0.5)
+        left, right, terms = x.rows[i], columns.rows[j], values[: limit.terms]
+        buffers = [product(left, right.T), *space[:, : math.prod(shape)].view(-1, *shape)]
+        diagonal = y is None and i == j
+        fill(left, right, diagonal, buffers, terms, limit.depth, limit.separate)
+        terms.mul_(0.5)
         limit.finish(values, buffers[3])
         _scale(values, x.norms, i, columns.norms, j)
         spaces.put(space)

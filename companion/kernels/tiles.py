@@ -1,4 +1,4 @@
-"""How large matrices are cut so that what is computed at once stays in the cache."""
+"""How large matrices are cut into tiles."""
 
 import math
 from collections.abc import Iterable
@@ -20,9 +20,10 @@ Out = Tensor | np.ndarray[Any, Any]
 # No tile is smaller, however little memory there is, but where there are fewer inputs.
 LEAST_TILE = 16
 # Beyond these no product gets faster; a GPU is kept busy by one of them alone.
-_LARGEST, _LARGEST_ON_GPU = 256, 4096
-# Into so many blocks small sets of inputs are cut, for all processors to have work.
-_LEAST_BLOCKS = 4
+_LARGEST, _LARGEST_ON_GPU = 512, 4096
+# Into so many blocks sets of inputs are cut for all processors to have work, if blocks of so many
+# rows are left: those of smaller products cost more than the products.
+_BLOCKS, _WORTH_A_BLOCK = 4, 128
 
 
 class GramTile(NamedTuple):
@@ -46,20 +47,25 @@ def row_blocks(count: int, rows: int) -> list[slice]:
     return [slice(*pair) for pair in pairwise(ends)]
 
 
-def tile_rows(count: int, buffers: int, like: Tensor) -> int:
-    """Rows of a tile: by the processor's cache, and never by how many threads there are.
+def tile_rows(count: int, device: torch.device) -> int:
+    """Rows of a tile of n = `count` inputs, which never depend on how many threads there are."""
+    if device.type != "cpu":
+        return min(count, _LARGEST_ON_GPU)
+    return min(count, _LARGEST, max(_WORTH_A_BLOCK, math.ceil(count / _BLOCKS)))
+
+
+def cached_rows(buffers: int, like: Tensor) -> int:
+    """Rows of a tile whose entries stay in the processor's cache while they are worked on.
 
     Args:
-        count: n, of inputs.
         buffers: numbers that are worked on at once for each entry of a tile.
         like: a tensor of the dtype and on the device of the work.
     """
     if like.device.type != "cpu":
-        return min(count, _LARGEST_ON_GPU)
-    # The other half of the cache is for the factors of which the tile is the product.
+        return _LARGEST_ON_GPU
+    # The other half of the cache is for the inputs.
     entries = second_level_cache() / (2 * buffers * like.element_size())
-    fitting = max(64, int(math.sqrt(entries)) // 32 * 32)
-    return min(fitting, _LARGEST, max(LEAST_TILE, math.ceil(count / _LEAST_BLOCKS)))
+    return max(64, int(math.sqrt(entries)) // 32 * 32)
 
 
 def halved(rows: int) -> list[int]:

@@ -20,7 +20,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 # Results that may wait for an earlier one whose thread has lost its processor, for each thread.
-_AHEAD = 8
+_AHEAD = 4
 
 
 def available_workers(device: torch.device) -> int:
@@ -72,7 +72,11 @@ def _abandon(futures: Collection[Future[Result]]) -> None:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Let torch use one thread for what this thread asks for."""
+    """Let torch use one thread for what this thread asks for.
+
+    What is done before tiles is done so, too: the threads inside an operation wait for the next
+    one by spinning, for milliseconds, on the processors that the tiles need.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
