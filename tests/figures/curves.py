@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from statistics import fmean, median
 from typing import Any
 
@@ -528,8 +529,8 @@ def precision(result: Result) -> Curves:
     return curves
 
 
-def benchmark(result: Result) -> Curves:
-    timed = np.isfinite(result.arrays["bound"])
+def benchmark(result: Result, condition: str) -> Curves:
+    timed = np.isfinite(result.arrays["bound"]) & (result.arrays["condition"] == condition)
     a = {name: result.arrays[name][timed] for name in ("measure", "ratio", "bound")}
     # Of how much longer it takes, how often as fast it is is the inverse.
     power = np.where(a["measure"] == "time", -1.0, 1.0)
@@ -612,7 +613,9 @@ CURVES = {
     "du2019-sliding-units": sliding_units,
     "du2019-step-size": step_size,
     "du2019-unit-distances": unit_distances,
-    "engines-benchmark": benchmark,
+    "engines-benchmark": partial(benchmark, condition="quiet"),
+    "engines-benchmark-avx2": partial(benchmark, condition="no AVX-512"),
+    "engines-benchmark-busy": partial(benchmark, condition="busy"),
     "engines-precision": precision,
     "engines-predictions": predictions,
     "engines-test-errors": test_errors,

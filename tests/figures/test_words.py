@@ -48,6 +48,8 @@ RESTS_ON = {
     "du2019-step-size": {"du2019-thm4.1-eta"},
     "du2019-unit-distances": {"du2019-cor4.1", "du2019-cor4.1-exponent"},
     "engines-benchmark": set(),
+    "engines-benchmark-avx2": set(),
+    "engines-benchmark-busy": set(),
     "engines-precision": {"engines-float32", "engines-bfloat16"},
     "engines-predictions": {"engines-predicted"},
     "engines-test-errors": {"engines-regression"},

@@ -127,13 +127,14 @@ def run(settings: Settings, device: str) -> xr.Dataset:
     rows = [row for record in records for row in record.rows()]
     quiet = {_name(row): row["ratio"] for row in rows if row["condition"] == QUIET}
     rows = [_beside_quiet(row, quiet.get(_name(row))) for row in rows]
-    first = records[0]
     return xr.Dataset(
         {name: ("row", [row[name] for row in rows]) for name in (*COLUMNS, "condition", "most")},
         attrs={
             "data": "; ".join(f"benchmark on {r.machine}, {r.measured}" for r in records),
-            "machine": first.machine,
-            "measured": first.measured,
+            # Those of the first one, for whoever asks about no condition.
+            **{"machine": records[0].machine, "measured": records[0].measured},
+            **{f"machine{SUFFIXES[r.condition]}": r.machine for r in records},
+            **{f"measured{SUFFIXES[r.condition]}": r.measured for r in records},
         },
     )
 
@@ -279,7 +280,7 @@ def worded(row: dict[str, Any], ratio: float, rounded: Side = "") -> str:
 
 
 def values(settings: Settings, found: xr.Dataset) -> Values:
-    """Every ratio by work, n and peer, what was measured where, and what products would allow.
+    """Every ratio by work, n and peer, what was measured where and when, and what products allow.
 
     `versions_jax_jit`, for instance, names the packages of that peer with their versions;
     `gram_256_neural_tangents_busy` is the ratio beside a busy core.
@@ -290,8 +291,11 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
             re.sub(r"\W", "_", f"{_name(row)}{SUFFIXES[row['condition']]}"): row["ratio"]
             for row in rows
         },
-        "machine": found.attrs["machine"],
-        "measured": found.attrs["measured"],
+        **{
+            key: told
+            for key, told in found.attrs.items()
+            if key.startswith(("machine", "measured"))
+        },
         **{re.sub(r"\W", "_", f"versions_{row['peer']}"): row["versions"] for row in rows},
         **{f"most_{row['n']}": row["most"] for row in rows if np.isfinite(row["most"])},
     }

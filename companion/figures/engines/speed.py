@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from companion.experiments.engines.speed import QUIET, rows_of
+from companion.experiments.engines.speed import BUSY, NARROW, QUIET, SUFFIXES, rows_of
 from companion.figures.panels import Canvas, Drawing, entry
 from companion.figures.style import BLUE, FAINT, INK, RED
 from companion.figures.words import spoken
@@ -24,8 +24,8 @@ SHOWS = {
     "engines-least": "engines-benchmark",
     "engines-operator": "engines-benchmark",
     "engines-linearised": "engines-benchmark",
-    "engines-busy": "engines-benchmark",
-    "engines-avx2": "engines-benchmark",
+    "engines-busy": "engines-benchmark-busy",
+    "engines-avx2": "engines-benchmark-avx2",
 }
 
 # What the benchmark measures, in words.
@@ -43,10 +43,34 @@ WORK = {
 SPEED = ("times as fast as the peer", "times as fast as the peer")
 
 
+# The conditions of a run, as a caption says them.
+CONDITIONS = {
+    QUIET: "while nothing else ran",
+    BUSY: "while another process kept one core busy",
+    NARROW: "with no instructions beyond AVX2",
+}
+
+
 def benchmark(result: Result) -> Drawing:
     """How many times as fast as its peer each work is, beside what was promised."""
+    return _promises(result, QUIET)
+
+
+def benchmark_busy(result: Result) -> Drawing:
+    """The same beside a process that keeps one core busy."""
+    return _promises(result, BUSY)
+
+
+def benchmark_avx2(result: Result) -> Drawing:
+    """The same on a processor that has, or is allowed, no AVX-512."""
+    return _promises(result, NARROW)
+
+
+def _promises(result: Result, condition: str) -> Drawing:
+    """The rows of one condition, from the first at the top to the last."""
+    every = [row for row in rows_of(result.arrays)[::-1] if row["condition"] == condition]
     # What promises no time has no place on this axis.
-    rows = [row for row in rows_of(result.arrays)[::-1] if math.isfinite(row["bound"])]
+    rows = [row for row in every if math.isfinite(row["bound"])]
     canvas = Canvas(height=0.34 * len(rows) + 1.4)
     names = [_named(row) for row in rows]
     panel = canvas.panel("promises", SPEED, "promise", log="x", rows=names)
@@ -83,14 +107,20 @@ def benchmark(result: Result) -> Drawing:
         entry("promised", marker="|", ms=12, mew=1.8),
     )
     canvas.legend(3, kinds)
+    if not rows:
+        return canvas.drawing(
+            f"Nothing was measured {CONDITIONS[condition]}.", "A panel without rows."
+        )
+    where = {key: result.values[key + SUFFIXES[condition]] for key in ("machine", "measured")}
     best = max(range(len(rows)), key=lambda place: measured[place])
     return canvas.drawing(
-        "How many times as fast as its peer the package does each work (circles), on a logarithmic "
+        "How many times as fast as its peer the package does each work (circles) "
+        f"{CONDITIONS[condition]}, on a logarithmic "
         "axis, and how many times were promised (upright ticks). Full circles keep their promise, "
         f"which {sum(kept)} of {len(rows)} do; open ones do not. Left of the line at 1 the peer is "
-        "faster: a product that a Gram matrix is measured beside, and a step that records nothing. "
-        f"The peers are {listed(sorted({row['versions'] for row in rows}))}. Measured on "
-        f"{result.values['machine']} ({result.values['measured']}).",
+        "faster, as are a product that a Gram matrix is measured beside, and a step that records "
+        f"nothing. The peers are {listed(sorted({row['versions'] for row in rows}))}. Measured on "
+        f"{where['machine']} ({where['measured']}).",
         f"A row for each of {len(rows)} promises, with a bar from 1 to the speed that was measured "
         "and a tick at the speed that was promised. The longest bar is that of the row "
         f"'{names[best]}', {spoken(measured[best])} times as fast as the peer where "
@@ -100,9 +130,8 @@ def benchmark(result: Result) -> Drawing:
 
 
 def _named(row: Mapping[str, Any]) -> str:
-    """E.g. `Gram matrix, n = 256, neural-tangents`, and what was not as on a quiet machine."""
-    name = f"{WORK.get(row['work'], row['work'])}, n = {row['n']}, {row['peer']}"
-    return name if row["condition"] == QUIET else f"{name} ({row['condition']})"
+    """E.g. `Gram matrix, n = 256, neural-tangents`."""
+    return f"{WORK.get(row['work'], row['work'])}, n = {row['n']}, {row['peer']}"
 
 
 def _speed(row: Mapping[str, Any], ratio: float) -> float:
