@@ -97,10 +97,10 @@ def pair_inputs(x: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor | None]
     if other is None:
         return x, None
     y = _points("other", other, x)
-    if (x.shape[1], x.dtype, x.device) != (y.shape[1], y.dtype, y.device):
+    if (x.shape[1], x.dtype) != (y.shape[1], y.dtype):
         raise InputError(
-            f"x has inputs of length {x.shape[1]}, {x.dtype} on {x.device}, but other of length "
-            f"{y.shape[1]}, {y.dtype} on {y.device}; give both alike."
+            f"x has inputs of length {x.shape[1]}, {x.dtype}, but other of length {y.shape[1]}, "
+            f"{y.dtype}; give both alike."
         )
     return x, y
 
