@@ -53,7 +53,7 @@ def prepare(case: measuring.Case, record: Record | None = None) -> measuring.Pre
         run,
         check,
         clocked=lambda history: [b - a for a, b in itertools.pairwise(history["clock"].tolist())],
-        told={"detail": chosen_product()},
+        told={"detail": chosen_product(case["device"])},
     )
 
 
