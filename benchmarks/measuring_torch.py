@@ -1,5 +1,6 @@
 """Cases as tensors on the device of the case, for the sides that compute with torch."""
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,17 +32,41 @@ def finished(case: measuring.Case, work: Callable[[], Any]) -> Callable[[], Any]
 
     def run() -> Any:
         outcome = work()
-        now(case)
+        if case["device"] == "cuda":
+            torch.cuda.synchronize()
         return outcome
 
     return run
 
 
-def now(case: measuring.Case) -> float:
-    """Seconds on the clock when the device has done all it was told to."""
-    if case["device"] == "cuda":
+class Clock:
+    """Reads the time at moments of a run, and on a GPU waits for none of them.
+
+    There a reading is an event among what the device was told to do, and is looked at afterwards.
+    """
+
+    def __init__(self, case: measuring.Case) -> None:
+        self._on_gpu = case["device"] == "cuda"
+        self._readings: list[Any] = []
+
+    def begin(self) -> None:
+        """Forget what was read in another run."""
+        self._readings.clear()
+
+    def read(self) -> None:
+        """Now, or when the device has come so far."""
+        reading = torch.cuda.Event(enable_timing=True) if self._on_gpu else time.perf_counter()
+        if self._on_gpu:
+            reading.record()
+        self._readings.append(reading)
+
+    def seconds(self) -> list[float]:
+        """From one reading to the next."""
+        pairs = itertools.pairwise(self._readings)
+        if not self._on_gpu:
+            return [after - before for before, after in pairs]
         torch.cuda.synchronize()
-    return time.perf_counter()
+        return [before.elapsed_time(after) / 1000 for before, after in pairs]
 
 
 def of_matrix(matrix: Tensor) -> list[float]:

@@ -272,7 +272,7 @@ def unit_rows(x: Tensor) -> Tensor:
             "torch.float64 are needed."
         )
     # Some rows at a time, as they are copied in float64; by `sum`, which adds up in pairs.
-    some = torch.split(x, 1 + 2**14 // max(1, x.shape[1]))
+    some = torch.split(x, rows_in_passing(x))
     norms = torch.cat([rows.double().square().sum(dim=1).sqrt() for rows in some])
     off = (norms - 1).abs()
     if not bool(off.max() <= _NEARLY_UNIT):  # nan is refused too
@@ -287,10 +287,9 @@ def unit_rows(x: Tensor) -> Tensor:
     return torch.div(x, divisors[:, None], out=torch.empty_like(x))  # in float64, then rounded
 
 
-def unit_rows_memory(x: Tensor) -> int:
-    """Bytes that `unit_rows` takes beside a copy, for inputs of shape (n, d)."""
-    rows = min(len(x), 1 + 2**14 // max(1, x.shape[1]))
-    return torch.float64.itemsize * (2 * rows * x.shape[1] + 3 * len(x))
+def rows_in_passing(x: Tensor) -> int:
+    """How many inputs are copied in float64 at a time: as the cache holds, or keep a GPU busy."""
+    return 1 + (2**14 if x.device.type == "cpu" else 2**22) // max(1, x.shape[1])
 
 
 # NumPy's and torch's norms in float32 have such errors from a million coordinates on.

@@ -273,10 +273,9 @@ def check_inputs(network: ReLUNetwork, x: Tensor, name: str = "x") -> Tensor:
         )
     if x.dtype not in (torch.float32, torch.float64):
         raise InputError(f"inputs are {x.dtype}; they must be torch.float32 or torch.float64.")
-    if x.dtype != weight.dtype or x.device != weight.device:
+    if x.dtype != weight.dtype:
         raise InputError(
-            f"inputs are {x.dtype} on {x.device} but weights {weight.dtype} on {weight.device}; "
-            "move one to the other."
+            f"inputs are {x.dtype} but weights {weight.dtype}; convert one to the other."
         )
     return x
 

@@ -87,5 +87,17 @@ class _Follower(TorchDispatchMode):
         return self._mode.__torch_dispatch__(function, types, arguments, keywords)
 
 
+class CountedCalls(TorchDispatchMode):
+    """Counts the calls of one of torch's operations, e.g. `_linalg_eigh`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.calls, self._name = 0, name
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        self.calls += function.overloadpacket.__name__ == self._name
+        return function(*arguments, **(keywords or {}))
+
+
 def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]

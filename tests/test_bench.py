@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import importlib
+import itertools
 import json
 import re
 import subprocess
@@ -178,6 +180,34 @@ def test_programs_are_there() -> None:
     for target in TARGETS:
         for program in (target.ours, target.peer):
             assert (targets.PROGRAMS / f"{program.path}.py").is_file()
+
+
+def test_on_a_gpu_the_clock_waits_after_the_run_and_not_within(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ticks, waits = itertools.count(), []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            self.at = next(ticks)
+
+        def elapsed_time(self, other: "Event") -> float:
+            assert waits
+            return 1000.0 * (other.at - self.at)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append(1))
+    monkeypatch.syspath_prepend(str(targets.PROGRAMS))
+    clock = importlib.import_module("measuring_torch").Clock({"device": "cuda"})
+    clock.read()  # of another run
+    clock.begin()
+    for _ in range(3):
+        clock.read()
+    assert not waits
+    assert clock.seconds() == [1.0, 1.0]
 
 
 def test_the_peers_are_pinned() -> None:

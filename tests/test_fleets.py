@@ -249,7 +249,7 @@ def test_a_fleet_that_is_stopped_hands_its_histories_along(dimension):
         (fleet_of(draw_zou), {"subsets": [torch.ones(3)] * 4}, "a subset is torch.float32"),
         (fleet_of(draw_zou), {"memory_budget": 1e3}, r"one network of widths \(6, 6, 6\) on 9 in"),
         (fleet_of(draw_zou) + fleet_of(draw_zou, dimension=5), {}, r"takes \(n, 5\)"),
-        (fleet_of(draw_zou, dtype=torch.float32), {}, "move one to the other"),
+        (fleet_of(draw_zou, dtype=torch.float32), {}, "convert one to the other"),
     ],
 )
 def test_bad_input_is_refused(networks, changes, told):

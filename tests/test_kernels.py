@@ -386,8 +386,8 @@ def test_bad_input_is_refused_before_anything_is_allocated():
     for arguments, options, told in [
         ((x[:, :3],), {}, r"the network takes \(n, 4\)"),
         ((x.half(),), {}, "inputs are torch.float16"),
-        ((x.double(),), {}, "move one to the other"),
-        ((x, x[:5].double()), {}, "move one to the other"),
+        ((x.double(),), {}, "convert one to the other"),
+        ((x, x[:5].double()), {}, "convert one to the other"),
         ((x,), {"memory_budget": 4 * 300**2}, "one tile of 16 rows need"),
         ((x,), {"memory_budget": 0}, "memory_budget is 0 bytes"),
     ]:

@@ -167,7 +167,10 @@ def test_nothing_is_measured_for_other_devices(monkeypatch):
     a, b = (torch.ones(300, 300, device="meta") for _ in range(2))
     assert product(a, b).shape == (300, 300)
     assert chosen_product("cuda") == chosen_product(torch.device("cuda:1")) == "torch"
-    assert provenance("no data", 1.0, "cuda")["product"] == "torch"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    known = provenance("no data", 1.0, "cuda")
+    assert known["product"] == "torch"
+    assert known["machine"].endswith(" cores, a GPU")
     with using("onednn"):
         assert provenance("no data", 1.0, "cuda")["product"] == "torch"
         assert provenance("no data", 1.0, "cpu")["product"] == "onednn"

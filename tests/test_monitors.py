@@ -36,6 +36,7 @@ from companion.monitors import (
 from companion.networks import draw_chen, draw_du, draw_zou
 from companion.spectra import least_eigenvalue
 from companion.training import descent
+from tests.modes import CountedCalls
 from tests.oracles import (
     NETWORKS,
     gram_by_autograd,
@@ -112,6 +113,15 @@ def test_distances_in_both_norms(draw):
     for _ in range(300):  # warm: the directions are kept and get better
         table = Distances(directions=2)(now)
     assert table[:, 1].tolist() == pytest.approx(spectral.tolist(), rel=1e-6)
+
+
+@EVERY
+def test_distances_ask_for_eigenvalues_once_for_all_layers_of_a_size(draw):
+    """On a GPU each asking waits for the device: of W_1, of W_2 and W_3, for a vector never."""
+    _, now = moment(draw)
+    with CountedCalls("_linalg_eigh") as counted:
+        Distances(directions=3)(now)
+    assert counted.calls == (0 if now.network.trained == "output" else 2)
 
 
 @DRAWS

@@ -374,7 +374,7 @@ def test_inputs_that_do_not_fit_are_refused():
         (torch.ones(3), r"shape \(3,\)"),
         (torch.ones(0, 3), r"shape \(0, 3\)"),
         (torch.ones(2, 3).half(), "must be torch.float32 or torch.float64"),
-        (torch.ones(2, 3).double(), "move one to the other"),
+        (torch.ones(2, 3).double(), "convert one to the other"),
         (torch.ones(2, 3, device="meta"), "move one to the other"),
     ]:
         for taker in (lambda x: check_inputs(network, x), network.predict, network.preactivations):

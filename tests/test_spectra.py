@@ -218,13 +218,13 @@ def test_a_matrix_that_is_not_finite_has_no_bounds_and_leaves_its_neighbours(sha
     batch = sphere(2 * shape[0], shape[1], 6).x.to(dtype).reshape(2, *shape)
     batch[0, -1, 0] = number
     start = start_directions(batch, 4)
-    numbers, directions = subspace_step(batch, start)
-    frobenius, lower, upper = bounds_of(numbers)
+    step = subspace_step(batch, start)
+    frobenius, lower, upper = bounds_of([step])[..., 0]
     assert not bool(frobenius[0].isfinite())
     assert lower[0].isnan()
     assert upper[0].isnan()
     torch.testing.assert_close(upper[1], norm_bounds(batch[1], start[1]).upper)
-    rows = directions @ directions.mT
+    rows = step.directions @ step.directions.mT
     torch.testing.assert_close(rows, torch.eye(rows.shape[-1]).to(dtype).expand_as(rows))
     with pytest.raises(InputError, match="row of the matrix 0 holds a number that is not finite"):
         spectral_norm_bounds(batch[0, -1:] if batch[0].numel() > 1 else batch[0])

@@ -27,7 +27,7 @@ def prepare(case: measuring.Case) -> measuring.Prepared:
     return measuring.Prepared(
         measuring_torch.finished(case, lambda: empirical_gram(network, x)),
         measuring_torch.of_matrix,
-        told={"detail": chosen_product()},
+        told={"detail": chosen_product(case["device"])},
     )
 
 

@@ -49,7 +49,7 @@ def prepare(case: measuring.Case, record: Record | None = None) -> measuring.Pre
         measuring_torch.finished(case, run),
         check,
         units=case["steps"],
-        told={"detail": chosen_product()},
+        told={"detail": chosen_product(case["device"])},
     )
 
 

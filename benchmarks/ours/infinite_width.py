@@ -14,7 +14,7 @@ def prepare(case: measuring.Case) -> measuring.Prepared:
     return measuring.Prepared(
         measuring_torch.finished(case, lambda: infinite_width_ntk(x, depth=case["depth"])),
         measuring_torch.of_matrix,
-        told={"detail": chosen_product()},
+        told={"detail": chosen_product(case["device"])},
     )
 
 

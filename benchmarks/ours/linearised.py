@@ -36,7 +36,7 @@ def prepare(case: measuring.Case) -> measuring.Prepared:
         measuring_torch.finished(case, run),
         check,
         units=case["horizon"],
-        told={"detail": chosen_product()},
+        told={"detail": chosen_product(case["device"])},
     )
 
 

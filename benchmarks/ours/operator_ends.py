@@ -21,7 +21,7 @@ def prepare(case: measuring.Case) -> measuring.Prepared:
     return measuring.Prepared(
         measuring_torch.finished(case, run),
         lambda found: [found.largest.value, found.least.value],
-        told={"detail": chosen_product()},
+        told={"detail": chosen_product(case["device"])},
     )
 
 

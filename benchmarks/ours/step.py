@@ -1,10 +1,7 @@
 """Full-batch gradient descent by the companion, bare."""
 
-import itertools
-
 import measuring
 import measuring_torch
-import torch
 
 from companion.base.memory import keep_freed_memory
 from companion.losses import CROSS_ENTROPY
@@ -29,10 +26,14 @@ def prepare(case: measuring.Case, record: Record | None = None) -> measuring.Pre
     network = network_of(case)
     x, y = measuring_torch.inputs(case)
 
-    def clock(_: Moment) -> torch.Tensor:
-        return torch.tensor(measuring_torch.now(case), dtype=torch.float64)
+    clock = measuring_torch.Clock(case)
+
+    def read_clock(_: Moment) -> bool:
+        clock.read()
+        return True
 
     def run() -> History:
+        clock.begin()
         # The clock goes first: from one reading to the next there are one record and one step.
         return train(
             network,
@@ -41,7 +42,7 @@ def prepare(case: measuring.Case, record: Record | None = None) -> measuring.Pre
             loss=CROSS_ENTROPY,
             step_size=case["step_size"],
             steps=case["steps"],
-            record={"clock": clock, **(record or {})},
+            record={"clock": read_clock, **(record or {})},
             stop=None,
         )
 
@@ -52,8 +53,8 @@ def prepare(case: measuring.Case, record: Record | None = None) -> measuring.Pre
     return measuring.Prepared(
         run,
         check,
-        clocked=lambda history: [b - a for a, b in itertools.pairwise(history["clock"].tolist())],
-        told={"detail": chosen_product()},
+        clocked=lambda history: clock.seconds(),
+        told={"detail": chosen_product(case["device"])},
     )
 
 

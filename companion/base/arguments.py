@@ -98,19 +98,26 @@ def tensor(name: str, value: object, like: Tensor | None = None) -> Tensor:
     """An argument as a torch tensor: tensors as they are, NumPy arrays converted.
 
     NumPy computes in float64 whatever it is for; so an array takes on the dtype and the device of
-    what it meets. A tensor keeps its own, and has to fit.
+    what it meets. A tensor keeps its own, and has to be there already: a copy between devices is
+    for the caller to decide on.
 
     Args:
         name: of the argument.
         value: a tensor, or an array of real numbers; what becomes of it shares no memory with it.
-        like: gives an array its dtype and device; without it that is the CPU, floats keep their
-            precision and whole numbers become float64.
+        like: what it meets; gives an array its dtype and device. Without it that is the CPU,
+            floats keep their precision and whole numbers become float64.
 
     Raises:
-        InputError: neither of the two, or an array of what is no real number of up to 64 bits, or
-            with masked entries, of which a tensor would know nothing.
+        InputError: neither of the two, a tensor on another device than `like`, or an array of what
+            is no real number of up to 64 bits, or with masked entries, of which a tensor would
+            know nothing.
     """
     if isinstance(value, Tensor):
+        if like is not None and value.device != like.device:
+            raise InputError(
+                f"{name} is on {value.device} but meets tensors on {like.device}; move one to the "
+                "other."
+            )
         return value
     if not isinstance(value, np.ndarray):
         raise InputError(
@@ -137,8 +144,8 @@ def check_finite(name: str, numbers: Tensor) -> None:
     """
     if numbers.device.type == "meta" or numbers.numel() == 0:
         return
-    least, most = numbers.detach().aminmax()  # nan if there is one; takes no memory
-    if not math.isfinite(float(least)) or not math.isfinite(float(most)):
+    ends = torch.stack(numbers.detach().aminmax())  # nan if there is one; takes no memory
+    if not all(map(math.isfinite, ends.tolist())):  # both in one journey from the device
         row = int((~numbers.isfinite()).nonzero()[0, 0])
         raise InputError(f"{name} {row} holds a number that is not finite; all must be finite.")
 

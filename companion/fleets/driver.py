@@ -115,7 +115,8 @@ def train_fleet(
         coordinates = coordinates.T.contiguous().T
     task = Task(x, y, loss, by_name, optimiser, schedule, rotation, coordinates)
     groups = divided(members, len(y), optimiser, memory_budget)
-    fleet = _Fleet(keys, [Group(group, task, checkpoint is not None) for group in groups])
+    resting = checkpoint is not None
+    fleet = _Fleet(keys, [Group(group, task, resting) for group in groups], x.device)
     kept = None
     if checkpoint is not None:
         kept = Kept(checkpoint, fleet, _deciding(members, task, fleet), steps)
@@ -138,9 +139,11 @@ def train_fleet(
 class _Fleet:
     """All groups, as a checkpoint sees them."""
 
-    def __init__(self, keys: Sequence[Hashable], groups: Sequence[Group]) -> None:
+    def __init__(
+        self, keys: Sequence[Hashable], groups: Sequence[Group], device: torch.device
+    ) -> None:
         self._keys, self.groups = keys, groups
-        self.product = matmul.chosen_product()
+        self.product = matmul.chosen_product(device)
 
     @property
     def step(self) -> float:

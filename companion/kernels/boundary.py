@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from companion.base.arguments import tensor
+
 
 def near_boundary(preactivations: Tensor, radius: float) -> Tensor:
     """The pairs (input, unit) that a change of w_r by at most `radius` can switch on or off.
@@ -27,13 +29,18 @@ def gram_change_bound(x: Tensor, preactivations: Tensor, radius: float) -> Tenso
     least if all are off; no single choice of weights need reach both, nor every entry at once.
 
     Args:
-        x: unit-norm inputs, shape (n, d).
-        preactivations: w_r(0) . x_i, shape (n, m).
+        x: unit-norm inputs, shape (n, d), a tensor or a NumPy array.
+        preactivations: w_r(0) . x_i, shape (n, m), likewise.
         radius: R, on every ||w_r - w_r(0)||.
 
     Returns:
         Entrywise bound, shape (n, n), nonnegative: its norms bound those of H - H(0) too.
+
+    Raises:
+        InputError: what is neither tensor nor array, or tensors on two devices.
     """
+    x = tensor("x", x)
+    preactivations = tensor("preactivations", preactivations, x)
     near, on = near_boundary(preactivations, radius), preactivations >= 0
     most, now, least = (
         pattern.to(x.dtype) @ pattern.to(x.dtype).T for pattern in (on | near, on, on & ~near)

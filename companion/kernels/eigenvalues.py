@@ -50,7 +50,7 @@ def _eigenvalues(matrix: Tensor) -> Tensor:
 def _check_symmetric(matrix: Tensor) -> None:
     """Refuse what differs from its transpose: of that only one triangle would be looked at."""
     gaps = (matrix - matrix.mT).abs_()
-    gap, largest = float(gaps.max()), float(matrix.abs().max())
+    gap, largest = torch.stack([gaps.max(), matrix.abs().max()]).tolist()
     if gap > math.sqrt(torch.finfo(matrix.dtype).eps) * largest:
         i, j = divmod(int(gaps.argmax()), len(matrix))
         raise InputError(

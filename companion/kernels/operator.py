@@ -8,7 +8,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
-from companion.base.arguments import check_finite
+from companion.base.arguments import check_finite, tensor
 from companion.errors import InputError
 from companion.kernels.factors import Factor, Factors, kept_per_input, passing_per_input
 from companion.kernels.tiles import LEAST_TILE
@@ -38,11 +38,20 @@ class GramOperator(LinearOperator):  # type: ignore[misc]
         """K v for each column v, as a tensor on the network's device.
 
         Args:
-            vectors: shape (n, k), of the network's dtype and device.
+            vectors: shape (n, k), of the network's dtype and on its device, or a NumPy array.
 
         Returns:
             Shape (n, k).
+
+        Raises:
+            InputError: vectors that do not fit.
         """
+        vectors = tensor("vectors", vectors, self._x)
+        if vectors.dim() != 2 or len(vectors) != len(self._x) or vectors.dtype != self._x.dtype:
+            raise InputError(
+                f"vectors have shape {tuple(vectors.shape)}, {vectors.dtype}; ({len(self._x)}, k), "
+                f"{self._x.dtype} is needed."
+            )
         vectors = vectors.contiguous()
         result = torch.empty_like(vectors)
         for column in range(vectors.shape[1]):

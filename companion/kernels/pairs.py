@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from companion.base.arguments import check_finite, tensor
-from companion.datasets import check_sizes
+from companion.datasets import check_sizes, rows_in_passing
 from companion.errors import InputError
 from companion.kernels import correlations
 from companion.kernels.tiles import (
@@ -80,7 +80,7 @@ class Directions:
 
 def _some_rows(x: Tensor) -> list[slice]:
     """Blocks small enough to be copied in float64."""
-    return row_blocks(len(x), 1 + 2**14 // x.shape[1])
+    return row_blocks(len(x), rows_in_passing(x))
 
 
 def _norms(rows: Tensor) -> Tensor:
@@ -105,10 +105,10 @@ def pair_inputs(x: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor | None]
     if other is None:
         return x, None
     y = _points("other", other, x)
-    if (x.shape[1], x.dtype, x.device) != (y.shape[1], y.dtype, y.device):
+    if (x.shape[1], x.dtype) != (y.shape[1], y.dtype):
         raise InputError(
-            f"x has inputs of length {x.shape[1]}, {x.dtype} on {x.device}, but other of length "
-            f"{y.shape[1]}, {y.dtype} on {y.device}; give both alike."
+            f"x has inputs of length {x.shape[1]}, {x.dtype}, but other of length {y.shape[1]}, "
+            f"{y.dtype}; give both alike."
         )
     return x, y
 
@@ -185,7 +185,7 @@ def _entries(x: Tensor, y: Tensor, plan: PairPlan) -> int:
 
 def directions_memory(x: Tensor) -> int:
     """Bytes that `Directions.of` takes in passing, for inputs of shape (n, d)."""
-    rows = min(len(x), 1 + 2**14 // x.shape[1])
+    rows = min(len(x), rows_in_passing(x))
     return torch.float64.itemsize * (3 * rows * (x.shape[1] + 2) + 3 * len(x))
 
 

@@ -20,7 +20,7 @@ Out = Tensor | np.ndarray[Any, Any]
 # No tile is smaller, however little memory there is, but where there are fewer inputs.
 LEAST_TILE = 16
 # Beyond these no product gets faster; a GPU is kept busy by one of them alone.
-_LARGEST, _LARGEST_ON_GPU = 512, 4096
+_LARGEST, _LARGEST_ON_GPU = 512, 2048
 # Into so many blocks sets of inputs are cut for all processors to have work, if blocks of so many
 # rows are left: those of smaller products cost more than the products.
 _BLOCKS, _WORTH_A_BLOCK = 4, 128

@@ -23,13 +23,21 @@ def provenance(data: str, seconds: float, device: str) -> dict[str, str | float 
         "torch": version("torch"),
         "numpy": version("numpy"),
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": _machine(device),
         "threads": importlib.import_module("torch").get_num_threads(),
         "product": importlib.import_module("companion.matmul").chosen_product(device),
         "data": data,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
     }
+
+
+def _machine(device: str) -> str:
+    """In words, with the name of the GPU where the numbers are from one."""
+    words = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    if device != "cuda":
+        return words
+    return f"{words}, {importlib.import_module('torch').cuda.get_device_name()}"
 
 
 def commit() -> str:

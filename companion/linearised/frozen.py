@@ -214,10 +214,10 @@ class FrozenKernel:
             ("start", start, f"(..., {n})", start.shape[-1:] == (n,)),
             ("labels", y, f"({n},)", y.shape == (n,)),
         ]:
-            if not fits or given.dtype != gram.dtype or given.device != gram.device:
+            if not fits or given.dtype != gram.dtype:
                 raise InputError(
-                    f"{name} has shape {tuple(given.shape)}, {given.dtype} on {given.device}; "
-                    f"{shape}, {gram.dtype} on {gram.device} is needed, as gram is."
+                    f"{name} has shape {tuple(given.shape)}, {given.dtype}; {shape}, {gram.dtype} "
+                    "is needed, as gram is."
                 )
         check_finite("row of start", start)
         check_finite("label", y)

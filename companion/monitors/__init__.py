@@ -1,7 +1,8 @@
 """What can be recorded while a network trains. Each monitor takes a `Moment` and returns numbers.
 
-Numbers stay where they are computed until the run is over, so that nothing waits for the device;
-`separations` and what takes eigenvalues of a Gram matrix do, and cost more than a step.
+Numbers stay where they are computed until the run is over, so that nothing waits for the device.
+`Distances` waits once a record, for all layers together; `separations` and what takes eigenvalues
+of a Gram matrix wait more often, and cost more than a step.
 """
 
 from companion.monitors.log import Every, Log, Monitor, Record, as_numbers

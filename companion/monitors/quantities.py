@@ -78,10 +78,12 @@ def separations(moment: Moment) -> Tensor:
     have one label there is no such pair, and the distance is infinite.
     """
     positive = moment.y > 0
+    # Looked up once, as each look waits for the device.
+    ones, others = (flags.nonzero()[:, 0] for flags in (positive, ~positive))
     found = []
     for hidden in moment.forward.hidden:
         unit = hidden / torch.linalg.vector_norm(hidden, dim=1, keepdim=True)
-        found.append(least_distance(unit[positive], unit[~positive]))
+        found.append(least_distance(unit[ones], unit[others]))
     return torch.stack(found)
 
 
@@ -93,7 +95,7 @@ def least_distance(a: Tensor, b: Tensor) -> Tensor:
     closest = []
     for rows in torch.split(a, 1024):
         nearest = torch.cdist(rows, b).min(dim=1)
-        i = nearest.values.argmin()
+        i = nearest.values.argmin(keepdim=True)  # with a dimension it stays on the device
         closest.append(torch.linalg.vector_norm(rows[i] - b[nearest.indices[i]]))
     return torch.stack(closest).min()
 
@@ -185,20 +187,20 @@ class Distances:
         if moment.step == 0:
             fleet = moment.network.weights[0].shape[:-2]
             return moment.x.new_zeros(*fleet, len(moment.network.parameters), 3)
-        numbers = []
+        steps = []
         for layer, change in enumerate(moment.changes()):
             key = f"{self.directions} directions/{layer}"
             directions = moment.memory.get(key)
             if directions is None:
                 directions = self._first_directions(change)
-            found, moment.memory[key] = subspace_step(change, directions)
-            numbers.append(found)
-        return bounds_of(torch.stack(numbers, dim=-2)).movedim(0, -1)
+            steps.append(step := subspace_step(change, directions))
+            moment.memory[key] = step.directions
+        return bounds_of(steps).movedim(0, -1)
 
     def _first_directions(self, change: Tensor) -> Tensor:
         directions = start_directions(change, self.directions)
         for _ in range(self.first - 1):
-            _, directions = subspace_step(change, directions)
+            directions = subspace_step(change, directions).directions
         return directions
 
 
@@ -251,9 +253,12 @@ class PatternDifference:
 def count_true(flags: Tensor) -> Tensor:
     """Number of true entries of the last two dimensions of a boolean tensor, shape (..., n, m).
 
-    torch's own count is several times slower, enough to be felt in a training step. Here eight
-    flags are added at once as the bytes of a word, at most 128 to a byte, so that none overflows.
+    On the CPU torch's own count is several times slower, enough to be felt in a training step.
+    There eight flags are added at once as the bytes of a word, at most 128 to a byte, so that none
+    overflows.
     """
+    if flags.device.type != "cpu":
+        return flags.sum(dim=(-2, -1))
     dense = flags if flags.is_contiguous() else flags.mT.contiguous()
     octets = dense.flatten(-2).view(torch.uint8)
     whole = octets.shape[-1] // 1024 * 1024

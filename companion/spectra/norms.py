@@ -1,5 +1,6 @@
 """Spectral norms between two bounds, from subspace iteration that goes on from step to step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,21 +76,32 @@ def norm_bounds(matrix: Tensor, directions: Tensor) -> NormBounds:
             f"directions have shape {tuple(directions.shape)}; for a matrix of shape "
             f"{tuple(matrix.shape)} take those of start_directions(matrix)."
         )
-    numbers, following = subspace_step(matrix, directions)
-    frobenius, lower, upper = bounds_of(numbers)
-    return NormBounds(lower, upper, frobenius, following)
+    step = subspace_step(matrix, directions)
+    frobenius, lower, upper = bounds_of([step])
+    return NormBounds(lower[..., 0], upper[..., 0], frobenius[..., 0], step.directions)
 
 
-def subspace_step(matrix: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class SubspaceStep:
+    """What one step found of A, or of a batch of matrices of one shape, for `bounds_of`.
+
+    Attributes:
+        projected: V^T A^T A V of A / ||A||_F, shape (..., k, k), or all of A^T A.
+        numbers: ||A||_F, and of A / ||A||_F: c and ||A V||_F^2; shape (..., 3).
+        directions: the next ones.
+    """
+
+    projected: Tensor
+    numbers: Tensor
+    directions: Tensor
+
+
+def subspace_step(matrix: Tensor, directions: Tensor) -> SubspaceStep:
     """The part of `norm_bounds` that each matrix, or batch of matrices, needs for itself.
 
-    Nothing is raised, and the device not waited for, if the matrix is not finite: a run that
+    Nothing is raised if the matrix is not finite, and the device is not waited for: a run that
     diverges records it. Its norms are NaN then, or inf, and the next directions some orthonormal
     rows.
-
-    Returns:
-        ||A||_F, and of A / ||A||_F: a, c, and ||A V||_F^2, shape (..., 4), for `bounds_of`; and
-        the next directions.
     """
     tall = matrix if matrix.shape[-2] >= matrix.shape[-1] else matrix.mT
     frobenius = _frobenius(tall)
@@ -103,17 +115,33 @@ def subspace_step(matrix: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         back = _times(image, tall).div_(unit)  # (A^T A V)^T
         outside = torch.linalg.vector_norm(back - small @ directions, dim=(-2, -1))
         directions = torch.linalg.qr(_without_nan(back).mT).Q.mT
-    largest = torch.linalg.eigvalsh(_without_nan(small))[..., -1]
     inside = small.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
-    return torch.stack([frobenius, largest, outside, inside], dim=-1), directions
+    numbers = torch.stack([frobenius, outside, inside], dim=-1)
+    return SubspaceStep(_without_nan(small), numbers, directions)
 
 
-def bounds_of(numbers: Tensor) -> Tensor:
-    """Frobenius norms and both bounds, shape (3, ...), from `subspace_step`'s, shape (..., 4)."""
-    frobenius, a, c, inside = numbers.unbind(-1)
+def bounds_of(steps: Sequence[SubspaceStep]) -> Tensor:
+    """Frobenius norms and both bounds of several matrices, or batches, shape (3, ..., L)."""
+    frobenius, c, inside = torch.stack([step.numbers for step in steps], dim=-2).unbind(-1)
+    a = torch.stack(_largest_eigenvalues([step.projected for step in steps]), dim=-1)
     a, d = a.clamp(min=0), (1 - inside).clamp(min=0)
     highest = ((a + d) / 2 + torch.hypot((a - d) / 2, c)).clamp(max=1)
     return torch.stack([frobenius, a.sqrt() * frobenius, highest.sqrt() * frobenius])
+
+
+def _largest_eigenvalues(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Of each, shapes (..., k, k): those of one size together, as each call waits for the device.
+
+    That of a single number is the number.
+    """
+    found = [matrix[..., 0, 0] for matrix in matrices]
+    sizes = [matrix.shape[-1] for matrix in matrices]
+    for size in {*sizes} - {1}:
+        places = [place for place, other in enumerate(sizes) if other == size]
+        values = torch.linalg.eigvalsh(torch.stack([matrices[place] for place in places]))
+        for place, largest in zip(places, values[..., -1], strict=True):
+            found[place] = largest
+    return found
 
 
 def _frobenius(matrix: Tensor) -> Tensor:

@@ -34,7 +34,8 @@ class Checkpoint:
 
     A run is known by what decides it: its inputs and labels, network, loss, step size, batches,
     precision and monitors, each by what it computes and not by its name, and by the minor version
-    of Python, in whose instructions that is told.
+    of Python, in whose instructions that is told. The device is none of them: on another one a run
+    goes on, too, equal up to rounding.
 
     Attributes:
         path: an .npz file, written atomically. A run that finds its own file goes on from there;

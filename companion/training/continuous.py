@@ -19,6 +19,9 @@ from companion.training.checkpoints import Checkpoint, Kept, deciding, nothing_l
 from companion.training.history import Ending, History
 from companion.training.run import Run, Stop, check_data, check_stop
 
+# Of an interval between two times; taken whatever its error, which so short a step has not.
+_LEAST_STEP = 1e-12
+
 
 def flow(
     network: ReLUNetwork,
@@ -55,7 +58,8 @@ def flow(
     Raises:
         InputError: arguments of another type, inputs or labels that do not fit, times that do not
             start at 0 or increase, a tolerance that is not positive, a checkpoint or a monitor as
-            in `train`; later, more evaluations than allowed.
+            in `train`; later, more evaluations than allowed, or a flow that the solver cannot
+            follow.
 
     Whatever is raised later has an attribute `history`, as in `train`.
     """
@@ -127,10 +131,18 @@ def _advance(run: Run, interval: Tensor, tolerance: float, counted: _Counted) ->
         return tuple(-n * gradient for gradient in moment.gradients)
 
     span = (interval / n).to(run.x.device)
-    solution = odeint(
-        velocity, tuple(run.parameters), span, rtol=tolerance, atol=tolerance,
-        method="dopri5", options={"step_t": span[1:]},
-    )  # fmt: skip
+    # Where a trial step overflows, torchdiffeq goes back to the least step, which else is 0.
+    options = {"step_t": span[1:], "min_step": _LEAST_STEP * float(interval.diff()) / n}
+    try:
+        solution = odeint(
+            velocity, tuple(run.parameters), span, rtol=tolerance, atol=tolerance,
+            method="dopri5", options=options,
+        )  # fmt: skip
+    except AssertionError as stuck:  # so torchdiffeq says that no step is small enough
+        raise InputError(
+            f"the flow cannot be followed beyond time {run.step:g} to tolerance {tolerance:g} "
+            f"({stuck}); take a larger tolerance, earlier times, or descent with small steps."
+        ) from None
     with uninterrupted():
         run.parameters = [values[-1] for values in solution]
         run.step = float(interval[1])

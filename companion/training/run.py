@@ -203,10 +203,9 @@ def check_data(network: ReLUNetwork, x: Tensor, y: Tensor, loss: Loss | str) -> 
     x, loss = check_inputs(network, x), loss_of(loss)
     y = tensor("y", y, x)
     check_finite("input", x)
-    if y.shape != x.shape[:1] or y.device != x.device or y.dtype != x.dtype:
+    if y.shape != x.shape[:1] or y.dtype != x.dtype:
         raise InputError(
-            f"labels have shape {tuple(y.shape)}, {y.dtype} on {y.device}; ({len(x)},), {x.dtype} "
-            f"on {x.device} is needed."
+            f"labels have shape {tuple(y.shape)}, {y.dtype}; ({len(x)},), {x.dtype} is needed."
         )
     check_finite("label", y)
     if loss.of_margin:
@@ -240,9 +239,10 @@ class Run:
     step: float = 0
     courses: list[Course] = field(default_factory=lambda: [Course()])
     memories: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    product: str = field(default_factory=matmul.chosen_product)
+    product: str = field(init=False)
 
     def __post_init__(self) -> None:
+        self.product = matmul.chosen_product(self.x.device)
         self.parameters = [parameter.clone() for parameter in self.initial.parameters]
         copies = 0 if self.descent is None else self.descent.optimiser.copies
         self.kept = [[torch.zeros_like(p) for _ in range(copies)] for p in self.parameters]

@@ -121,7 +121,7 @@ def minimal_width(
     if folder is not None:
         check_type("folder", folder, str | os.PathLike, "the path of a folder")
         deciding = {**fleets.deciding(), "widths": ladder, "runs at once": at_once}
-        make = Record(Path(folder), deciding, fleets.make).make
+        make = Record(Path(folder), deciding, fleets.make, x.device).make
     outcomes = search(ladder, runs, at_once, confidence, make)
     return concluded(outcomes, ladder, confidence, str(budget))
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from companion import matmul
 from companion.base.files import check_target, read_checked, write_checked
 from companion.errors import InputError
@@ -28,16 +30,19 @@ class Record:
         folder: is made if it is missing.
         deciding: what decides the rounds, part by part.
         maker: of the rounds that are not there yet.
+        device: on which they are made.
 
     Raises:
         InputError: the folder cannot be written, or holds another search or a damaged one.
     """
 
-    def __init__(self, folder: Path, deciding: Mapping[str, object], maker: Maker) -> None:
+    def __init__(
+        self, folder: Path, deciding: Mapping[str, object], maker: Maker, device: torch.device
+    ) -> None:
         self._folder, self._path, self._maker = folder, folder / "search.json", maker
         check_target(self._path)
         self._parts = parts_by_content(deciding)
-        self._product = matmul.chosen_product()
+        self._product = matmul.chosen_product(device)
         self._rounds: list[list[Outcome]] = []
         if self._path.exists():
             self._restore(read_checked(self._path))

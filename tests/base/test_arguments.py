@@ -21,7 +21,9 @@ from companion.datasets import sphere
 from companion.errors import InputError
 from companion.kernels import (
     empirical_gram,
+    gram_change_bound,
     gram_memory,
+    gram_operator,
     infinite_width_gram,
     infinite_width_layer_ntks,
     infinite_width_nngp,
@@ -32,7 +34,7 @@ from companion.kernels import (
     layer_grams,
     spectral_norm,
 )
-from companion.linearised import FrozenKernel, changes
+from companion.linearised import FrozenKernel, changes, linearise
 from companion.losses import CROSS_ENTROPY, check_labels
 from companion.networks import draw_zou
 from companion.ntrf import (
@@ -44,13 +46,14 @@ from companion.ntrf import (
     regression_radius,
     smallest_radius,
 )
+from companion.regression import KernelRegression
 from companion.spectra import (
     least_eigenvalue,
     norm_bounds,
     spectral_norm_bounds,
     start_directions,
 )
-from companion.training import training_memory
+from companion.training import train, training_memory
 
 
 @pytest.mark.parametrize("value", [3, np.int8(3), np.uint64(3), torch.tensor(3), np.array(3)])
@@ -297,6 +300,36 @@ def test_arrays_give_what_tensors_give(taker, right):
     if isinstance(known, Optimum):
         known, found = astuple(known), astuple(found)
     torch.testing.assert_close(found, known, rtol=0, atol=0)
+
+
+ELSEWHERE = {
+    "inputs": lambda: empirical_gram(DEEP, X.to("meta")),
+    "other inputs": lambda: infinite_width_ntk(X, X.to("meta"), depth=1),
+    "vectors": lambda: gram_operator(DEEP, X).times(X.to("meta")),
+    "preactivations": lambda: gram_change_bound(X, X.to("meta"), 0.1),
+    "labels of a run": lambda: train(
+        DEEP, X, SIGNS.to("meta"), loss=CROSS_ENTROPY, step_size=0.1, steps=1
+    ),
+    "labels of a loss": lambda: CROSS_ENTROPY.values(SIGNS, SIGNS.to("meta")),
+    "slopes": lambda: DEEP.gradients(DEEP.run(X), SIGNS.to("meta")),
+    "rows of signals": lambda: next(DEEP.signals(DEEP.run(X), SIGNS.to("meta"))),
+    "directions": lambda: norm_bounds(GRAM, start_directions(GRAM).to("meta")),
+    "start": lambda: FrozenKernel(GRAM).descent(SIGNS.to("meta"), SIGNS, step_size=1, steps=[1]),
+    "impulse": lambda: changes(DEEP, X, SIGNS.to("meta")),
+    "kernel": lambda: linearise(DEEP, X, SIGNS, loss="quadratic", steps=1, kernel=GRAM.to("meta")),
+    "cross": lambda: linearise(
+        DEEP, X, SIGNS, loss="quadratic", steps=1, kernel=GRAM, test=X, cross=GRAM.to("meta")
+    ),
+    "fitted labels": lambda: KernelRegression("ntk", depth=1).fit(X, SIGNS.to("meta")),
+    "new inputs": lambda: KernelRegression("ntk", depth=1).fit(X, SIGNS).predict(X.to("meta")),
+    "new labels": lambda: KernelRegression("ntk", depth=1).fit(X, SIGNS).error(X, SIGNS.to("meta")),
+}
+
+
+@pytest.mark.parametrize("call", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_tensors_on_two_devices_are_refused_in_a_sentence(call):
+    with pytest.raises(InputError, match="is on meta but meets tensors on cpu; move one to"):
+        call()
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from companion import matmul
 from companion.datasets import sphere
 from companion.draws import Batches
 from companion.errors import DivergedError
@@ -241,6 +242,16 @@ def test_a_run_stays_on_its_device_and_never_waits_for_it(draw, batches):
         found = [*(monitor(moment) for monitor in MONITORS), watching["pattern"](shown)]
     for tensor in (*ended.parameters, *fleet.network.parameters, *found):
         assert tensor.device.type == "meta"
+
+
+def test_the_cpus_products_are_not_measured_for_runs_elsewhere(monkeypatch):
+    monkeypatch.delenv(matmul.VARIABLE, raising=False)
+    monkeypatch.setattr(matmul._choice, "product", None)
+    monkeypatch.setattr(matmul, "_fastest_here", lambda: pytest.fail("it was measured"))
+    network, x, y = (item.to("meta") for item in case(dtype=torch.float32))
+    options = {"loss": QUADRATIC, "step_size": 0.1, "steps": 2, "stop": None}
+    assert train(network, x, y, **options).steps == 2
+    assert train_fleet([network], x, y, **options)[0].steps == 2
 
 
 def two_layers(trained="hidden", width=40, seed=1):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from companion.datasets import sphere
+from companion.datasets import random_labels, sphere
 from companion.errors import InputError
 from companion.kernels import empirical_gram
 from companion.losses import LOSSES, QUADRATIC, SQUARED_HINGE
 from companion.monitors import PatternDifference, mean_loss, misfit, unit_distances
-from companion.networks import draw_du
-from companion.training import Checkpoint, Stop, flow, prediction_velocity, train
+from companion.networks import draw_chen, draw_du
+from companion.training import Checkpoint, Stop, continuous, flow, prediction_velocity, train
 from tests.oracles import (
     NETWORKS,
     deep_jacobians,
@@ -157,6 +157,28 @@ def test_a_flow_that_takes_too_long_is_ended_with_what_it_has(data):
     so_far = e.value.history
     assert (so_far.steps, so_far.ending) == (0.5, "interrupted")
     np.testing.assert_allclose(so_far["misfit"], whole["misfit"][:2], rtol=1e-3)
+
+
+def test_a_flow_whose_first_trial_step_overflows_takes_a_smaller_one():
+    """Compared with descent in steps of 1/4000."""
+    data = random_labels(sphere(120, 20, 0), 0)
+    network = draw_chen(8, 20, 0, depth=3, dtype=torch.float64)
+    record = {"predictions": lambda moment: moment.forward.predictions}
+    options = {"loss": QUADRATIC, "record": record}
+    found = flow(network, data.x, data.y, times=[0, 0.25], tolerance=1e-6, **options)
+    known = train(network, data.x, data.y, step_size=1 / 4000, steps=1000, **options)
+    np.testing.assert_allclose(found["predictions"][-1], known["predictions"][-1], atol=2e-3)
+
+
+def test_a_flow_that_the_solver_cannot_follow_is_ended_in_a_sentence(monkeypatch, data):
+    def stuck(*arguments, **options):
+        raise AssertionError("underflow in dt 0.0")
+
+    monkeypatch.setattr(continuous, "odeint", stuck)
+    network = draw_du(10, 5, seed=1, dtype=torch.float64)
+    with pytest.raises(InputError, match=r"beyond time 0 .*\(underflow in dt 0\.0\); take") as e:
+        flow(network, data.x, data.y, loss=QUADRATIC, times=[0, 1], record={"misfit": misfit})
+    assert e.value.history.ending == "interrupted"
 
 
 class CutOff(Exception):

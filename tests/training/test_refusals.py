@@ -54,7 +54,7 @@ from tests.training.cases import case, spoilt
         ({"steps": -1}, "steps is -1"),
         ({"y": torch.zeros(10).double()}, "labels must be -1 or \\+1"),
         ({"y": torch.ones(9).double()}, r"labels have shape \(9,\)"),
-        ({"y": torch.ones(10)}, "torch.float32 on cpu"),
+        ({"y": torch.ones(10)}, r"torch.float32; \(10,\), torch.float64"),
         ({"x": torch.ones(10, 5).double()}, r"the network takes \(n, 4\)"),
         ({"x": torch.ones(10, 4).half()}, "inputs are torch.float16"),
         ({"batches": Batches(0)}, "batch size is 0"),
