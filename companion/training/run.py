@@ -299,7 +299,10 @@ class Run:
             moment = replace(moment, x=x, y=y, watchers={})
         gradients, size = moment.gradients, descent.factor(step) * self.size
         with uninterrupted():
-            descent.optimiser.step(self.parameters, gradients, self.kept, size, step)
+            for parameter, gradient, kept in zip(
+                self.parameters, gradients, self.kept, strict=True
+            ):
+                descent.optimiser.step(parameter, gradient, kept, size, step)
             self.step += 1
 
     def history(self, ending: Ending = "interrupted") -> History:
