@@ -208,10 +208,10 @@ class ReLUNetwork:
         """
         # In place as torch allows it: this operation is declared to bear that memory overlaps
         # (`set_check_mem_overlap(false)` in its Activation.cpp), entry by entry on any device.
-        threshold = -torch.finfo(gate.dtype).smallest_normal * torch.finfo(gate.dtype).eps
-        torch.ops.aten.threshold_backward.grad_input(
-            signal, gate, threshold if self.on_at_zero else 0.0, grad_input=signal
-        )
+        threshold = 0.0
+        if self.on_at_zero:  # the largest number below 0, so that 0 itself is above
+            threshold = -torch.finfo(gate.dtype).smallest_normal * torch.finfo(gate.dtype).eps
+        torch.ops.aten.threshold_backward.grad_input(signal, gate, threshold, grad_input=signal)
         return signal
 
 

@@ -128,11 +128,11 @@ def _advance(run: Run, interval: Tensor, tolerance: float, counted: _Counted) ->
 
     span = (interval / n).to(run.x.device)
     solution = odeint(
-        velocity, tuple(run.parameters), span, rtol=tolerance, atol=tolerance,
+        velocity, run.parameters, span, rtol=tolerance, atol=tolerance,
         method="dopri5", options={"step_t": span[1:]},
     )  # fmt: skip
     with uninterrupted():
-        run.parameters = [values[-1] for values in solution]
+        run.network = run.initial.moved([values[-1] for values in solution])
         run.step = float(interval[1])
 
 
