@@ -85,22 +85,26 @@ class Stack(ReLUNetwork):
                 gate = batched_product(scaled, below)
                 if not self.on_at_zero:
                     gate.relu_()
-            if watch is not None:
-                watch(gate.mT)
-            below = gate.relu() if self.on_at_zero else gate
             gates.append(gate.mT)
-            hidden.append(below.mT)
-        outputs = self.output_gain * self.outputs[:, None]
-        return Pass(hidden, gates, batched_product(outputs, below)[:, 0])
+            if watch is not None:
+                watch(gates[-1])
+            below = gate.relu() if self.on_at_zero else gate
+            hidden.append(below.mT if self.on_at_zero else gates[-1])
+        outputs = self.output_gain * self.outputs.unsqueeze(1)
+        return Pass(hidden, gates, batched_product(outputs, below).squeeze(1))
 
     def signals(self, forward: Pass, coefficients: Tensor | None = None) -> Iterator[Tensor]:
         """Back-propagated signals B_D, ..., B_1 of every member, shapes (F, n, m_l)."""
+        return (signal.mT for signal in self._units_first(forward, coefficients))
+
+    def _units_first(self, forward: Pass, coefficients: Tensor | None) -> Iterator[Tensor]:
+        """The signals as they are stored, shapes (F, m_l, n)."""
         rows = torch.ones_like(forward.predictions) if coefficients is None else coefficients
         top = self.gains[-1] * self.output_gain * self.outputs
-        signal = top[:, :, None] * rows[:, None]
+        signal = top.unsqueeze(2) * rows.unsqueeze(1)
         for layer in range(self.depth - 1, -1, -1):
             signal = self.gated(signal, forward.gates[layer].mT)
-            yield signal.mT
+            yield signal
             if layer:
                 signal = batched_product(self.weights[layer].mT, signal)
                 if self.gains[layer - 1] != 1:
@@ -111,11 +115,11 @@ class Stack(ReLUNetwork):
         found: list[Tensor] = []
         if self.trained != "output":
             below = forward.hidden[-2::-1]
-            pairs = zip(self.signals(forward, coefficients), below, strict=True)
-            found = [_outer_sums(signal.mT, hidden) for signal, hidden in pairs][::-1]
+            pairs = zip(self._units_first(forward, coefficients), below, strict=True)
+            found = [_outer_sums(signal, hidden) for signal, hidden in pairs][::-1]
         if self.trained != "hidden":
-            rows = self.output_gain * coefficients[:, None]
-            found.append(batched_product(rows, forward.hidden[-1])[:, 0])
+            rows = self.output_gain * coefficients.unsqueeze(1)
+            found.append(batched_product(rows, forward.hidden[-1]).squeeze(1))
         return found
 
 

@@ -238,7 +238,7 @@ def test_a_fleet_that_is_stopped_hands_its_histories_along(dimension):
     ("networks", "changes", "told"),
     [
         ([], {}, "the fleet is empty"),
-        (fleet_of(draw_zou)[0], {}, "networks is a companion.networks.ReLUNetwork; give a list"),
+        (fleet_of(draw_zou)[0], {}, "networks is a companion.networks.network.ReLUNetwork; give"),
         ([torch.nn.Linear(4, 1)], {}, r"network is a torch\.nn.*Linear; give a ReLUNetwork"),
         (fleet_of(draw_zou), {"step_size": "0.1"}, "step_size is '0.1'; it must be a number"),
         (fleet_of(draw_zou), {"step_size": [0.1]}, "1 step sizes were given for 4 networks"),

@@ -119,7 +119,7 @@ class Party:
         courses = [replace(old.courses[slot]) for slot in slots]
         party = Party(members, self._task, self._initial.members(chosen), x, y, courses)
         run = party.run
-        run.parameters = [parameter[chosen] for parameter in old.parameters]
+        run.network = run.initial.moved([parameter[chosen] for parameter in old.parameters])
         run.kept = [[tensor[chosen] for tensor in own] for own in old.kept]
         run.step, run.product = old.step, old.product
         run.log.follow(old.log)
@@ -139,7 +139,7 @@ class Party:
     @property
     def networks(self) -> Stack:
         """As they are, in the inputs' own coordinates."""
-        return self._outside(self._initial.moved(self.run.parameters))
+        return self._outside(self.run.network)
 
     def _descent(self) -> Descent:
         """How the members descend; what all have in common is one."""

@@ -135,7 +135,7 @@ def _advance(run: Run, interval: Tensor, tolerance: float, counted: _Counted) ->
     options = {"step_t": span[1:], "min_step": _LEAST_STEP * float(interval.diff()) / n}
     try:
         solution = odeint(
-            velocity, tuple(run.parameters), span, rtol=tolerance, atol=tolerance,
+            velocity, run.parameters, span, rtol=tolerance, atol=tolerance,
             method="dopri5", options=options,
         )  # fmt: skip
     except AssertionError as stuck:  # so torchdiffeq says that no step is small enough
@@ -144,7 +144,7 @@ def _advance(run: Run, interval: Tensor, tolerance: float, counted: _Counted) ->
             f"({stuck}); take a larger tolerance, earlier times, or descent with small steps."
         ) from None
     with uninterrupted():
-        run.parameters = [values[-1] for values in solution]
+        run.network = run.initial.moved([values[-1] for values in solution])
         run.step = float(interval[1])
 
 

@@ -33,18 +33,18 @@ class Optimiser(Protocol):
 
     def step(
         self,
-        parameters: Sequence[Tensor],
-        gradients: Sequence[Tensor],
-        kept: Sequence[Sequence[Tensor]],
+        parameter: Tensor,
+        gradient: Tensor,
+        kept: Sequence[Tensor],
         size: float | Tensor,
         number: int,
     ) -> None:
-        """Move the parameters, in place.
+        """Move one trained tensor, in place.
 
         Args:
-            parameters: what is trained; of a fleet with its members as the first dimension.
-            gradients: of the mean loss, of the same shapes. They may be overwritten.
-            kept: for every parameter its `copies` tensors, 0 before the first step.
+            parameter: one of a network's, or of a fleet's with its members as the first dimension.
+            gradient: of the mean loss in it, of the same shape. It may be overwritten.
+            kept: its `copies` tensors, of the same shape, 0 before the first step.
             size: eta, or one for every member, shape (F,).
             number: of the step, 0 at first.
         """
@@ -59,15 +59,14 @@ class GradientDescent:
 
     def step(
         self,
-        parameters: Sequence[Tensor],
-        gradients: Sequence[Tensor],
-        kept: Sequence[Sequence[Tensor]],
+        parameter: Tensor,
+        gradient: Tensor,
+        kept: Sequence[Tensor],
         size: float | Tensor,
         number: int,
     ) -> None:
         """See `Optimiser.step`."""
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            _move(parameter, gradient, size)
+        _move(parameter, gradient, size)
 
 
 @dataclass(frozen=True)
@@ -90,17 +89,17 @@ class Momentum:
 
     def step(
         self,
-        parameters: Sequence[Tensor],
-        gradients: Sequence[Tensor],
-        kept: Sequence[Sequence[Tensor]],
+        parameter: Tensor,
+        gradient: Tensor,
+        kept: Sequence[Tensor],
         size: float | Tensor,
         number: int,
     ) -> None:
         """See `Optimiser.step`."""
-        for parameter, gradient, (velocity,) in zip(parameters, gradients, kept, strict=True):
-            velocity.mul_(self.beta).add_(gradient)
-            towards = gradient.add_(velocity, alpha=self.beta) if self.nesterov else velocity
-            _move(parameter, towards, size)
+        (velocity,) = kept
+        velocity.mul_(self.beta).add_(gradient)
+        towards = gradient.add_(velocity, alpha=self.beta) if self.nesterov else velocity
+        _move(parameter, towards, size)
 
 
 @dataclass(frozen=True)
@@ -127,19 +126,19 @@ class Adam:
 
     def step(
         self,
-        parameters: Sequence[Tensor],
-        gradients: Sequence[Tensor],
-        kept: Sequence[Sequence[Tensor]],
+        parameter: Tensor,
+        gradient: Tensor,
+        kept: Sequence[Tensor],
         size: float | Tensor,
         number: int,
     ) -> None:
         """See `Optimiser.step`."""
+        mean, square = kept
         first, second = 1 - self.beta_1 ** (number + 1), 1 - self.beta_2 ** (number + 1)
-        for parameter, gradient, (mean, square) in zip(parameters, gradients, kept, strict=True):
-            mean.lerp_(gradient, 1 - self.beta_1)
-            square.mul_(self.beta_2).addcmul_(gradient, gradient, value=1 - self.beta_2)
-            deviation = (square / second).sqrt_().add_(self.epsilon)
-            _move(parameter, torch.div(mean, deviation, out=deviation), size / first)
+        mean.lerp_(gradient, 1 - self.beta_1)
+        square.mul_(self.beta_2).addcmul_(gradient, gradient, value=1 - self.beta_2)
+        deviation = (square / second).sqrt_().add_(self.epsilon)
+        _move(parameter, torch.div(mean, deviation, out=deviation), size / first)
 
 
 def _move(parameter: Tensor, towards: Tensor, size: float | Tensor) -> None:

@@ -243,7 +243,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.product = matmul.chosen_product(self.x.device)
-        self.parameters = [parameter.clone() for parameter in self.initial.parameters]
+        self.network = self.initial.moved([p.clone() for p in self.initial.parameters])
         copies = 0 if self.descent is None else self.descent.optimiser.copies
         self.kept = [[torch.zeros_like(p) for _ in range(copies)] for p in self.parameters]
         size = None if self.descent is None else self.descent.step_size
@@ -251,13 +251,17 @@ class Run:
         # The layout in which no product of a step copies a large factor.
         self.by_columns = self.x.mT.contiguous().mT
 
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The trained tensors as they are."""
+        return self.network.parameters
+
     def moment(self, last: bool = False) -> Moment:
         """The network as it is, for the monitors that are due; for all of them at the last."""
-        network = self.initial.moved(self.parameters)
         watchers = self.log.watchers(self.step, last)
         return Moment(
-            network, self.initial, self.by_columns, self.y, self.loss, self.step, self.memories,
-            watchers,
+            self.network, self.initial, self.by_columns, self.y, self.loss, self.step,
+            self.memories, watchers,
         )  # fmt: skip
 
     def endings(
@@ -299,12 +303,15 @@ class Run:
             moment = replace(moment, x=x, y=y, watchers={})
         gradients, size = moment.gradients, descent.factor(step) * self.size
         with uninterrupted():
-            descent.optimiser.step(self.parameters, gradients, self.kept, size, step)
+            for parameter, gradient, kept in zip(
+                self.parameters, gradients, self.kept, strict=True
+            ):
+                descent.optimiser.step(parameter, gradient, kept, size, step)
             self.step += 1
 
     def history(self, ending: Ending = "interrupted") -> History:
         """What was recorded, and the network as it is; its tensors go on changing."""
-        return recorded(self.log, self.initial.moved(self.parameters), self.step, ending)
+        return recorded(self.log, self.network, self.step, ending)
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """All that it takes to go on from here: what fits JSON, and tensors by name."""
@@ -325,7 +332,8 @@ class Run:
         here = {name: tensor.to(self.x.device) for name, tensor in tensors.items()}
         self.step, self.product = told["step"], told["product"]
         self.courses = [Course(**course) for course in told["courses"]]
-        self.parameters = [here[f"parameter/{k}"] for k in range(len(self.parameters))]
+        parameters = [here[f"parameter/{k}"] for k in range(len(self.parameters))]
+        self.network = self.initial.moved(parameters)
         self.kept = [
             [here[f"kept/{k}/{c}"] for c in range(len(own))] for k, own in enumerate(self.kept)
         ]
