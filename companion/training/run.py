@@ -243,6 +243,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.product = matmul.chosen_product(self.x.device)
+        # One for the whole run, as steps change its tensors in place.
         self.network = self.initial.moved([p.clone() for p in self.initial.parameters])
         copies = 0 if self.descent is None else self.descent.optimiser.copies
         self.kept = [[torch.zeros_like(p) for _ in range(copies)] for p in self.parameters]
