@@ -26,7 +26,7 @@ from companion.kernels import (
     layer_grams,
     workers,
 )
-from companion.kernels.workers import in_order
+from companion.base.workers import in_order
 from companion.matmul import chosen_product
 from companion.networks import draw_zou
 from tests.modes import PeakMemory

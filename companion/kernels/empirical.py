@@ -24,7 +24,7 @@ from companion.kernels.tiles import (
     tile_rows,
     write_tiles,
 )
-from companion.kernels.workers import available_workers, in_order, results_alive
+from companion.base.workers import available_workers, in_order, results_alive
 from companion.matmul import chosen_product, product
 from companion.networks import ReLUNetwork, check_inputs, check_network
 

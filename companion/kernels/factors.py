@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from companion.kernels.tiles import row_blocks
-from companion.kernels.workers import in_order
+from companion.base.workers import in_order
 from companion.networks import ReLUNetwork
 
 

@@ -12,7 +12,7 @@ from companion.base.arguments import check_finite
 from companion.errors import InputError
 from companion.kernels.factors import Factor, Factors, kept_per_input, passing_per_input
 from companion.kernels.tiles import LEAST_TILE
-from companion.kernels.workers import available_workers
+from companion.base.workers import available_workers
 from companion.matmul import product
 from companion.networks import ReLUNetwork, check_inputs
 

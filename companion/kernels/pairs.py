@@ -13,7 +13,7 @@ from companion.datasets import check_sizes
 from companion.errors import InputError
 from companion.kernels import correlations
 from companion.kernels.tiles import GramTile, halved, row_blocks, tile_count, tile_pairs, tile_rows
-from companion.kernels.workers import available_workers, in_order, results_alive
+from companion.base.workers import available_workers, in_order, results_alive
 from companion.matmul import chosen_product
 
 
