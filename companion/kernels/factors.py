@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from companion.kernels.tiles import row_blocks
 from companion.base.workers import in_order
+from companion.kernels.tiles import row_blocks
 from companion.networks import ReLUNetwork
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from companion.base.arguments import check_finite, tensor
+from companion.base.workers import available_workers, in_order, results_alive
 from companion.datasets import check_sizes
 from companion.errors import InputError
 from companion.kernels import correlations
 from companion.kernels.tiles import GramTile, halved, row_blocks, tile_count, tile_pairs, tile_rows
-from companion.base.workers import available_workers, in_order, results_alive
 from companion.matmul import chosen_product
 
 

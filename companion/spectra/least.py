@@ -17,9 +17,8 @@ _DENSE = 128
 # Vectors that join the space of a search, at most: in a first look at K alone, with a factor in
 # single precision, and with one in double precision; by then another factor is the cheaper way on.
 _GLANCE, _GUESS, _STEPS = 16, 24, 64
-# Vectors that join at a time, those kept from one factor to the next, and factors in single
-# precision.
-_AT_ONCE, _KEPT, _GUESSES = 8, 8, 4
+# Vectors that join at a time, and those kept from one factor to the next.
+_AT_ONCE, _KEPT = 8, 8
 # A search takes two to four; the bound is for what rounding might do.
 _MOST_ROUNDS = 20
 # Rows of the tiles in which a triangle is mirrored.
@@ -45,12 +44,14 @@ class Eigenvalue:
 
 
 def least_eigenvalue(matrix: Tensor, tolerance: float = 1e-10) -> Eigenvalue:
-    """Least eigenvalue by shifted and inverted Lanczos, certified by Cholesky factors.
+    """Least eigenvalue by a factor in single precision, certified by a Cholesky factor.
 
-    A factor of K - s I proves that the least eigenvalue is at least s, and lets a Krylov space of
-    (K - s I)^-1 find a value whose neighbourhood is the next s to try. That takes one
-    factorisation, n^3 / 3 multiplications in float64, where K is singular, two where its least
-    eigenvalues are small, and three as a rule. It takes two float64 copies of the matrix in memory.
+    Vectors are found by means of factors in float32, two at most, with all residuals and Rayleigh
+    quotients in float64; then one factor of K - s I in float64, s closely below the value, proves
+    that the least eigenvalue is at least s. Where K is singular to single precision, factors in
+    float64 find the vectors, too: one factor in all if K is singular, and two or three if its least
+    eigenvalues are small. A factor takes n^3 / 3 multiplications. In memory there are two float64
+    copies of the matrix.
 
     Args:
         matrix: symmetric, shape (n, n), or a NumPy array; its lower triangle is read.
@@ -141,13 +142,15 @@ class _Search:
         start = torch.from_numpy(drawn).to(self.k)
         least = math.sqrt(len(self.k)) * torch.finfo(torch.float32).eps
         shift, best, enough = 0.0, None, self.gap / 8
-        for _ in range(_GUESSES):
+        for steps in (_GUESS, _STEPS):
             if not self._has_factor(shift, torch.float32):
                 break
-            best = self._refined(start if best is None else best.vectors, self._solved, _GUESS, enough)
+            best = self._refined(
+                start if best is None else best.vectors, self._solved, steps, enough
+            )
             if best.slack <= enough:
                 break
-            shift = best.value - max(best.slack, least)
+            shift = best.value - max(best.slack / 2, least)
         if best is not None:
             return best, -math.inf
         semidefinite = -self.gap / 2
@@ -261,10 +264,11 @@ def _extended(
 def _mirrored(matrix: Tensor) -> Tensor:
     """The symmetric matrix of the lower triangle, in float64: one copy and nothing beside it."""
     n = len(matrix)
-    k = torch.empty(n, n, dtype=torch.float64, device=matrix.device).copy_(matrix)
+    k = torch.empty(n, n, dtype=torch.float64, device=matrix.device)
     for start in range(0, n, _TILE):
         stop = min(start + _TILE, n)
-        corner = k[start:stop, start:stop].tril()
+        rows = k[start:stop, :stop].copy_(matrix[start:stop, :stop])
+        k[:start, start:stop] = rows[:, :start].mT
+        corner = rows[:, start:].tril()
         k[start:stop, start:stop] = corner + corner.tril(-1).mT
-        k[start:stop, stop:] = k[stop:, start:stop].mT
     return k
