@@ -11,6 +11,8 @@ import pytest
 import scipy.sparse.linalg
 import torch
 
+from companion.base import workers
+from companion.base.workers import in_order
 from companion.datasets import sphere
 from companion.errors import InputError
 from companion.kernels import (
@@ -24,9 +26,7 @@ from companion.kernels import (
     infinite_width_ntk,
     infinite_width_tiles,
     layer_grams,
-    workers,
 )
-from companion.kernels.workers import in_order
 from companion.matmul import chosen_product
 from companion.networks import draw_zou
 from tests.modes import PeakMemory

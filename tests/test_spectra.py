@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from companion.datasets import sphere
 from companion.errors import InputError
-from companion.kernels import infinite_width_gram
+from companion.kernels import infinite_width_gram, infinite_width_ntk
 from companion.spectra import (
     bounds_of,
     least_eigenvalue,
@@ -121,6 +121,59 @@ def test_a_factor_that_rounding_denies_ends_the_search_with_a_bound():
     found = least_eigenvalue(matrix, tolerance=1e-300)
     assert found.lower <= 1e-16 <= found.value + 1e-15
     assert found.value - found.lower < 1e-11
+
+
+def deep_gram(count):
+    """Its least eigenvalues are crowded far below its largest."""
+    return infinite_width_ntk(sphere(count, 20, 0).x, depth=15)
+
+
+@pytest.mark.parametrize(
+    ("gram", "single", "double"),
+    [
+        (infinite_width_gram(sphere(400, 20, 0).x), 2, 1),
+        (deep_gram(400), 2, 1),
+        (infinite_width_gram(sphere(200, 20, 0).x.repeat(2, 1)), 1, 1),
+    ],
+    ids=["shallow", "deep", "singular"],
+)
+def test_one_factor_in_double_precision_certifies_what_single_precision_found(
+    gram, single, double, monkeypatch
+):
+    factors, cholesky = [], torch.linalg.cholesky_ex
+
+    def counted(matrix, **settings):
+        factors.append(matrix.dtype)
+        return cholesky(matrix, **settings)
+
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", counted)
+    found, exact = least_eigenvalue(gram), float(torch.linalg.eigvalsh(gram)[0])
+    assert factors.count(torch.float32) <= single
+    assert factors.count(torch.float64) == double
+    scale = float(gram.diagonal().mean())
+    assert found.lower <= exact + 1e-13 * scale
+    assert exact <= found.value + 1e-13 * scale
+    assert found.value - found.lower <= 2e-9 * scale
+    assert found.residual <= 1e-12 * scale
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-7, 1e-5])
+def test_crowds_that_single_precision_cannot_tell_apart(size):
+    """The least eigenvalues differ by less than the rounding of a factor in float32."""
+    values = np.append(size * (1 + np.arange(100) / 100), np.linspace(0.5, 1.5, 100))
+    found = least_eigenvalue(with_spectrum(list(values)))
+    assert found.value == pytest.approx(size, abs=1e-11)
+    assert found.lower <= size + 1e-15
+    assert found.value - found.lower <= 1e-9
+
+
+def test_it_leaves_the_threads_as_they_were_and_says_the_same_twice():
+    gram, before = deep_gram(300), torch.get_num_threads()
+    first, second = least_eigenvalue(gram), least_eigenvalue(gram)
+    assert torch.get_num_threads() == before
+    assert first.value == second.value
+    assert first.lower == second.lower
+    assert torch.equal(first.vector, second.vector)
 
 
 def test_two_copies_in_float64_are_all_the_memory():

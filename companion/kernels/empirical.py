@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from companion.base.arguments import check_finite
+from companion.base.workers import alone, available_workers, in_order, results_alive
 from companion.errors import InputError
 from companion.kernels.factors import (
     Factor,
@@ -24,7 +25,6 @@ from companion.kernels.tiles import (
     tile_rows,
     write_tiles,
 )
-from companion.kernels.workers import alone, available_workers, in_order, results_alive
 from companion.matmul import chosen_product, product
 from companion.networks import ReLUNetwork, check_inputs, check_network
 

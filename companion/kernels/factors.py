@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from companion.base.workers import in_order
 from companion.kernels.tiles import row_blocks
-from companion.kernels.workers import in_order
 from companion.networks import ReLUNetwork
 
 

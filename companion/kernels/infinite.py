@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from companion.base.workers import alone
 from companion.errors import InputError
 from companion.kernels.pairs import (
     Directions,
@@ -19,7 +20,6 @@ from companion.kernels.pairs import (
     plan_pairs,
 )
 from companion.kernels.tiles import GramTile, Out, destination, write_tiles
-from companion.kernels.workers import alone
 from companion.networks import Trained
 
 Parameterisation = Literal["du", "zou", "chen"]

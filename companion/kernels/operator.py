@@ -9,10 +9,10 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from companion.base.arguments import check_finite, tensor
+from companion.base.workers import available_workers
 from companion.errors import InputError
 from companion.kernels.factors import Factor, Factors, kept_per_input, passing_per_input
 from companion.kernels.tiles import LEAST_TILE
-from companion.kernels.workers import available_workers
 from companion.matmul import product
 from companion.networks import ReLUNetwork, check_inputs
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from companion.base.arguments import check_finite, tensor
+from companion.base.workers import alone, available_workers, in_order, results_alive
 from companion.datasets import check_sizes, rows_in_passing
 from companion.errors import InputError
 from companion.kernels import correlations
@@ -21,7 +22,6 @@ from companion.kernels.tiles import (
     tile_pairs,
     tile_rows,
 )
-from companion.kernels.workers import alone, available_workers, in_order, results_alive
 from companion.matmul import chosen_product, product
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from companion.base.arguments import check_type
 from companion.base.machine import second_level_cache
+from companion.base.workers import alone
 from companion.errors import InputError
-from companion.kernels.workers import alone
 
 # Where a matrix may be written, tile by tile.
 Out = Tensor | np.ndarray[Any, Any]

@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from companion.base.arguments import check_finite, positive, tensor
+from companion.base.workers import alone
 from companion.errors import InputError
 
 # Up to this many rows all eigenvectors cost less than a search for one.
 _DENSE = 128
-# Products with K for a first look, and vectors of a Krylov space of its inverse, at most: by then
-# another factor is the cheaper way on.
-_GLANCE, _STEPS = 16, 64
+# Vectors that join the space of a search, at most: in a first look at K alone, with a factor in
+# single precision, and with one in double precision; by then another factor is the cheaper way on.
+_GLANCE, _GUESS, _STEPS = 16, 24, 64
+# Vectors that join at a time, and those kept from one factor to the next.
+_AT_ONCE, _KEPT = 8, 8
 # A search takes two to four; the bound is for what rounding might do.
 _MOST_ROUNDS = 20
 # Rows of the tiles in which a triangle is mirrored.
@@ -41,12 +44,14 @@ class Eigenvalue:
 
 
 def least_eigenvalue(matrix: Tensor, tolerance: float = 1e-10) -> Eigenvalue:
-    """Least eigenvalue by shifted and inverted Lanczos, certified by Cholesky factors.
+    """Least eigenvalue by a factor in single precision, certified by a Cholesky factor.
 
-    A factor of K - s I proves that the least eigenvalue is at least s, and lets a Krylov space of
-    (K - s I)^-1 find a value whose neighbourhood is the next s to try. That takes one
-    factorisation, n^3 / 3 multiplications in float64, where K is singular, two where its least
-    eigenvalues are small, and three as a rule. It takes two float64 copies of the matrix in memory.
+    Vectors are found by means of factors in float32, two at most, with all residuals and Rayleigh
+    quotients in float64; then one factor of K - s I in float64, s closely below the value, proves
+    that the least eigenvalue is at least s. Where K is singular to single precision, factors in
+    float64 find the vectors, too: one factor in all if K is singular, and two or three if its least
+    eigenvalues are small. A factor takes n^3 / 3 multiplications. In memory there are two float64
+    copies of the matrix.
 
     Args:
         matrix: symmetric, shape (n, n), or a NumPy array; its lower triangle is read.
@@ -83,69 +88,93 @@ def least_eigenvalue(matrix: Tensor, tolerance: float = 1e-10) -> Eigenvalue:
 class _Ritz:
     """A unit vector near an eigenvector, its Rayleigh quotient, and by how much that may fall.
 
-    `slack` is what the last steps lowered the value by if that is less than the gap looked for,
-    and else the residual, within which there is an eigenvalue, in all likelihood the least.
+    `slack` is the square of the residual over the distance to the next Ritz value, or the residual
+    itself, within which there is an eigenvalue: in all likelihood the least is no further away.
+    `vectors` holds some Ritz vectors as rows, that of the least value first.
     """
 
-    vector: Tensor
+    vectors: Tensor
     value: float
     residual: float
     slack: float
 
 
 class _Search:
-    """Brackets the least eigenvalue of K, shape (n, n): Cholesky from below, Lanczos from above."""
+    """Brackets the least eigenvalue of K, shape (n, n): Cholesky from below, vectors from above."""
 
     def __init__(self, k: Tensor, gap: float) -> None:
         self.k, self.gap = k, gap
-        self._factor = torch.empty_like(k).mT  # by columns, so that LAPACK works in place
+        self._room = torch.empty_like(k).view(-1)
+        self._factor = self._room.view(k.shape).mT
         self._failed = torch.empty((), dtype=torch.int32, device=k.device)
 
     def run(self) -> Eigenvalue:
         """The eigenvalue between bounds that differ by the gap, or by what rounding needs."""
         if len(self.k) <= _DENSE:
-            best = self._ritz(torch.linalg.eigh(self.k).eigenvectors[:, 0], 0.0)
+            best = self._ritz(torch.linalg.eigh(self.k).eigenvectors.mT[:1], 0.0)
             lower = self._below(best, -math.inf)
         else:
             best, lower = self._iterated()
         lower -= self._rounding(lower)
-        return Eigenvalue(best.value, lower, best.residual, best.vector)
+        return Eigenvalue(best.value, lower, best.residual, best.vectors[0])
 
     def _iterated(self) -> tuple[_Ritz, float]:
         """Turn by turn a better vector by means of the factor, and a better factor by its value."""
-        drawn = np.random.default_rng(0).standard_normal(len(self.k))
-        vector, _ = self._lanczos(torch.from_numpy(drawn).to(self.k), self.k.mv, _GLANCE)
-        best = self._ritz(vector, math.inf)
-        semidefinite = -self.gap / 2
-        lower = max(best.value - 2 * best.residual, semidefinite)
-        while not self._has_factor(lower):
-            lower = semidefinite if lower > semidefinite else self._below(best, -math.inf)
-        best = self._inverted(best.vector, lower, _STEPS)
+        best, lower = self._guessed()
+        lower = self._below(best, lower)
         for _ in range(_MOST_ROUNDS):
             if best.value - lower <= 2 * self.gap:
-                break
-            raised = self._below(best, lower)
-            settled = raised > lower and best.slack <= self.gap
-            following = self._inverted(best.vector, raised, 1 if settled else _STEPS)
+                return self._refined(best.vectors[:1], self._solved, 1, 0.0), lower
+            following = self._refined(best.vectors, self._solved, _STEPS, self.gap / 8)
+            raised = self._below(following, lower)
             still = raised == lower and best.value - following.value <= self.gap
             best, lower = following, raised
             if still:  # rounding keeps the bounds apart
                 break
         return best, lower
 
+    def _guessed(self) -> tuple[_Ritz, float]:
+        """Vectors by factors in single precision, which take half the time, where there are any.
+
+        Else K may be singular: there is often a factor, which is kept, closely below 0.
+        """
+        drawn = np.random.default_rng(0).standard_normal((1, len(self.k)))
+        start = torch.from_numpy(drawn).to(self.k)
+        least = math.sqrt(len(self.k)) * torch.finfo(torch.float32).eps
+        shift, best, enough = 0.0, None, self.gap / 8
+        for steps in (_GUESS, _STEPS):
+            if not self._has_factor(shift, torch.float32):
+                break
+            best = self._refined(
+                start if best is None else best.vectors, self._solved, steps, enough
+            )
+            if best.slack <= enough:
+                break
+            shift = best.value - max(best.slack / 2, least)
+        if best is not None:
+            return best, -math.inf
+        semidefinite = -self.gap / 2
+        if self._has_factor(semidefinite):
+            return self._refined(start, self._solved, _STEPS, enough), semidefinite
+        return self._refined(start, lambda vector: vector, _GLANCE, enough), -math.inf
+
     def _below(self, best: _Ritz, lower: float) -> float:
         """The greatest shift tried below `best` for which there is a factor, at least `lower`."""
-        width = max(self.gap, 2 * best.slack)
+        width, failed = max(self.gap, 2 * best.slack), False
         while best.value - width > lower:
             if self._has_factor(best.value - width):
                 return best.value - width
-            width *= 16
-        self._has_factor(lower)  # once more, as attempts that failed have overwritten it
+            width, failed = 16 * width, True
+        if failed:  # the attempts have overwritten it
+            self._has_factor(lower)
         return lower
 
-    def _has_factor(self, shift: float) -> bool:
-        """Whether K - shift I has a real Cholesky factor, which is kept."""
-        self._factor.copy_(self.k.mT)  # K is symmetric, and so no transposition
+    def _has_factor(self, shift: float, dtype: torch.dtype = torch.float64) -> bool:
+        """Whether K - shift I has a real Cholesky factor in this precision, which is kept."""
+        n = len(self.k)
+        # By columns, so that LAPACK works in place; K is symmetric, and so no transposition.
+        self._factor = self._room.view(dtype)[: n * n].view(n, n).mT
+        self._factor.copy_(self.k.mT)
         self._factor.diagonal().sub_(shift)
         torch.linalg.cholesky_ex(self._factor, out=(self._factor, self._failed))
         return int(self._failed) == 0
@@ -159,77 +188,87 @@ class _Search:
         n, unit = len(self.k), torch.finfo(self.k.dtype).eps / 2
         return (n + 2) * unit * float((self.k.diagonal() - shift).sum()) * 1.01
 
-    def _inverted(self, start: Tensor, shift: float, steps: int) -> _Ritz:
-        """Lanczos on -(K - shift I)^-1, by the factor kept."""
+    def _solved(self, vector: Tensor) -> Tensor:
+        """(K - shift I)^-1 of a vector, by the factor kept and in its precision."""
+        column = vector[:, None].to(self._factor.dtype)
+        half = torch.linalg.solve_triangular(self._factor, column, upper=False)
+        whole: Tensor = torch.linalg.solve_triangular(self._factor.mT, half, upper=True)
+        return whole[:, 0].to(vector.dtype)
 
-        def times(vector: Tensor) -> Tensor:
-            column = vector[:, None].neg()
-            half = torch.linalg.solve_triangular(self._factor, column, upper=False)
-            whole: Tensor = torch.linalg.solve_triangular(self._factor.mT, half, upper=True)
-            return whole[:, 0]
+    def _refined(
+        self, start: Tensor, solved: Callable[[Tensor], Tensor], steps: int, enough: float
+    ) -> _Ritz:
+        """Rayleigh-Ritz of K in a space of so many vectors, or of fewer if the value settles.
 
-        vector, fall = self._lanczos(start, times, steps, lambda value: shift - 1 / value)
-        # What the inverse hides, parts in the direction of large eigenvalues, counts in K.
-        return self._ritz(times(vector), fall)
-
-    def _lanczos(
-        self,
-        start: Tensor,
-        times: Callable[[Tensor], Tensor],
-        steps: int,
-        of_k: Callable[[float], float] | None = None,
-    ) -> tuple[Tensor, float]:
-        """Rayleigh-Ritz in a Krylov space of so many vectors, or of fewer if the value settles.
+        The space grows by some vectors at a time, a Krylov space of `solved` from the residual, so
+        that K is read once for all of them, and what `solved` lacks in precision is made good.
 
         Args:
-            start: the first vector.
-            times: a symmetric function of K whose least eigenvalue has the eigenvector looked for.
-            steps: the most vectors.
-            of_k: the eigenvalue of K that belongs to one of `times`, to see it settle.
-
-        Returns:
-            The Ritz vector, and by how much the last four steps have lowered its value.
+            start: orthonormal rows.
+            solved: a function that brings out the eigenvector looked for.
+            steps: the most vectors beside them.
+            enough: a slack that ends the search.
         """
-        basis = start.new_empty(steps, len(start))  # row by row, each orthogonal to all before
-        projected = start.new_zeros(steps, steps)
-        basis[0] = start / torch.linalg.vector_norm(start)
-        value, fall = math.inf, math.inf
-        for step in range(steps):
-            image, known = times(basis[step]), basis[: step + 1]
-            size = float(torch.linalg.vector_norm(image))
-            for _ in range(2):  # once leaves what rounding has put there
-                parts = known @ image
-                image = image - parts @ known
-                projected[step, : step + 1] += parts
-            left = float(torch.linalg.vector_norm(image))
-            if left <= len(start) * torch.finfo(image.dtype).eps * size:  # the space is invariant
-                fall = 0.0
-                break
-            if of_k is not None and step % 4 == 3:
-                now = of_k(float(torch.linalg.eigvalsh(projected[: step + 1, : step + 1])[0]))
-                value, fall = now, value - now
-                if fall <= self.gap / 8:
-                    break
-            if step + 1 < steps:
-                basis[step + 1] = image / left
-        small = projected[: step + 1, : step + 1]
-        return torch.linalg.eigh(small).eigenvectors[:, 0] @ known, fall
+        count, most = len(start), len(start) + steps
+        basis = start.new_empty(most, start.shape[1])
+        images = torch.empty_like(basis)
+        basis[:count] = start / torch.linalg.vector_norm(start, dim=1, keepdim=True)
+        first, full = 0, False
+        while True:
+            images[first:count] = (self.k @ basis[first:count].mT).mT
+            small = basis[:count] @ images[:count].mT
+            values, vectors = torch.linalg.eigh((small + small.mT) / 2)
+            off = vectors[:, 0] @ images[:count] - values[0] * (vectors[:, 0] @ basis[:count])
+            slack = residual = float(torch.linalg.vector_norm(off))
+            if count > 1 and residual > 0:
+                slack = residual**2 / max(float(values[1] - values[0]), residual)
+            if full or count == most or slack <= enough:
+                return self._ritz(vectors[:, :_KEPT].mT @ basis[:count], slack)
+            first, stop = count, min(count + _AT_ONCE, most)
+            count = _extended(basis[:stop], count, off, solved)
+            full = count < stop
 
-    def _ritz(self, vector: Tensor, fall: float) -> _Ritz:
-        vector = vector / torch.linalg.vector_norm(vector)
+    def _ritz(self, vectors: Tensor, slack: float) -> _Ritz:
+        vector = vectors[0] / torch.linalg.vector_norm(vectors[0])
         image = self.k @ vector
         value = float(vector @ image)
         residual = float(torch.linalg.vector_norm(image - value * vector))
-        return _Ritz(vector, value, residual, fall if fall <= self.gap else residual)
+        return _Ritz(torch.cat([vector[None], vectors[1:]]), value, residual, slack)
 
 
+@alone()
+def _extended(
+    basis: Tensor, count: int, direction: Tensor, solved: Callable[[Tensor], Tensor]
+) -> int:
+    """Fill up an orthonormal basis, rows, of which there are `count`, by a Krylov space.
+
+    Single vectors are too little for several threads, which would wait for each other hundreds of
+    times.
+
+    Returns:
+        How many rows there are now: not all, if the space is invariant.
+    """
+    while count < len(basis):
+        direction, known = solved(direction / torch.linalg.vector_norm(direction)), basis[:count]
+        size = float(torch.linalg.vector_norm(direction))
+        for _ in range(2):  # once leaves what rounding has put there
+            direction = direction - (known @ direction) @ known
+        left = float(torch.linalg.vector_norm(direction))
+        if left <= len(direction) * torch.finfo(direction.dtype).eps * size:
+            break
+        basis[count], count = direction / left, count + 1
+    return count
+
+
+@alone()
 def _mirrored(matrix: Tensor) -> Tensor:
     """The symmetric matrix of the lower triangle, in float64: one copy and nothing beside it."""
     n = len(matrix)
-    k = torch.empty(n, n, dtype=torch.float64, device=matrix.device).copy_(matrix)
+    k = torch.empty(n, n, dtype=torch.float64, device=matrix.device)
     for start in range(0, n, _TILE):
         stop = min(start + _TILE, n)
-        corner = k[start:stop, start:stop].tril()
+        rows = k[start:stop, :stop].copy_(matrix[start:stop, :stop])
+        k[:start, start:stop] = rows[:, :start].mT
+        corner = rows[:, start:].tril()
         k[start:stop, start:stop] = corner + corner.tril(-1).mT
-        k[start:stop, stop:] = k[stop:, start:stop].mT
     return k

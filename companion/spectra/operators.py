@@ -203,10 +203,15 @@ class _Counted:
         check_type("operator", operator, LinearOperator | np.ndarray, wrong)
         shape = tuple(operator.shape)
         if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
-            raise InputError(f"the operator has shape {shape}; (n, n) is needed.")
+            raise InputError(
+                f"the operator has shape {shape}; (n, n) is needed, as of A^T A for any matrix A."
+            )
         self._operator = aslinearoperator(operator)
         if self._operator.dtype is None or self._operator.dtype.kind not in "fiu":
-            raise InputError(f"the operator has dtype {self._operator.dtype}; give real numbers.")
+            raise InputError(
+                f"the operator has dtype {self._operator.dtype}; give one of real numbers, with "
+                "dtype=float if it is a LinearOperator."
+            )
         self.products, self.unit, self.zero = 0, 1.0, False
 
     def fit_unit(self) -> None:
@@ -225,7 +230,10 @@ class _Counted:
         times = self._operator.matvec if columns.ndim == 1 else self._operator.matmat
         image: np.ndarray = np.array(times(columns), dtype=float)
         if not np.isfinite(image).all():
-            raise InputError("the operator gives numbers that are not finite.")
+            raise InputError(
+                "the operator gives numbers that are not finite: look whether its entries are, and "
+                "divide it by their size if products with them are beyond its dtype's range."
+            )
         image /= self.unit
         return image
 
@@ -241,7 +249,10 @@ def _trace(diagonal: Tensor, count: int) -> float:
         raise InputError(f"diagonal has shape {tuple(diagonal.shape)}; ({count},) is needed.")
     check_finite("entry of diagonal", diagonal)
     if bool((diagonal < 0).any()):
-        raise InputError("diagonal holds a negative number; it is for a semidefinite operator.")
+        raise InputError(
+            "diagonal holds a negative number; it is for a semidefinite operator: leave it out, "
+            "and there are Ritz values without the outer bounds."
+        )
     return float(diagonal.double().sum())
 
 
