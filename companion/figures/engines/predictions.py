@@ -70,7 +70,7 @@ def test_errors(result: Result) -> Drawing:
         "end", ended, RED, lw=1.2, ls="-.", label="where the frozen kernel ends"
     )  # fmt: skip
     panel.level(
-        "end without start", without_start, GREEN, lw=1.2, ls=":",
+        "end without start", without_start, GREEN, lw=2, ls=":",
         label="the same from a start at 0",
     )  # fmt: skip
     errors, foretold = a["error"][:, -1][:, after], a["predicted_error"][:, -1][:, after]
