@@ -361,6 +361,32 @@ def test_a_record_that_fails_leaves_no_trace():
     assert log.at == {"keeps": [1], "fails": [1]}
 
 
+def test_a_log_that_follows_another_knows_its_shapes_and_shares_nothing():
+    _, now = moment(draw_zou)
+    record = {"it": lambda moment: torch.zeros(3 if moment.step > 2 else 2)}
+    log, other, third = Log(record), Log(record), Log(record)
+    log.note(now)
+    other.follow(log)
+    third.follow(log)
+    other.note(now)
+    assert other.at == {"it": []}  # step 1 is noted already
+    now.step = 2
+    other.note(now)
+    assert (log.latest, other.latest) == ({"it": 1}, {"it": 2})
+    now.step = 3
+    with pytest.raises(InputError, match=r"shape \(3,\) at step 3 and gave \(2,\) before"):
+        third.note(now)
+
+
+def test_a_monitor_that_makes_the_pass_keeps_its_own_memory():
+    """Though others watch the pass meanwhile."""
+    _, now = moment(draw_zou, watchers={"pattern": PatternDifference()})
+    now.name = "mine"
+    assert len(now.forward.gates) == 3
+    now.memory["kept"] = now.y
+    assert list(now.memories["mine"]) == ["kept"]
+
+
 def test_only_due_watchers_are_shown_the_pass():
     pattern = PatternDifference()
     log = Log({"pattern": Every(3, pattern), "loss": mean_loss})

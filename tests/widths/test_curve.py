@@ -195,6 +195,14 @@ def test_a_first_round_is_a_coarse_ladder_and_a_later_one_goes_to_the_median():
     assert later <= {10, 11, 12}
 
 
+def test_a_search_goes_on_until_it_is_as_confident_as_was_asked():
+    def make(number, trials):
+        return [Outcome(trial.width, "budget", 1) for trial in trials]
+
+    hasty, sure = (len(search(LADDER, 400, 4, share, make)) for share in (0.5, 0.999))
+    assert hasty < sure < 400
+
+
 def test_a_run_alone_goes_to_the_middle_on_a_logarithmic_scale():
     assert [trial.width for trial in next_trials(LADDER, [], 1)] == [13]  # near sqrt(2 * 80)
     # 16 = sqrt(2 * 128): by a factor it is nearer to 30, though by a difference it is to 4.
