@@ -28,7 +28,8 @@ def from_sequential(module: nn.Sequential, trained: Trained = "all") -> ReLUNetw
 
     Raises:
         InputError: names the first layer that is no part of such networks: of another kind, with
-            a bias, several outputs, hooks (as pruning and weight_norm have them), or used twice.
+            a bias, several outputs, hooks (as pruning and weight_norm have them), or weights that
+            another layer uses, too; one ReLU may stand in many places.
 
     Example:
         >>> layers = [torch.nn.Linear(5, 8, bias=False), torch.nn.ReLU()]

@@ -15,7 +15,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator, cg
 from torch import Tensor
 
-from companion.base.arguments import check_finite, check_tensors, positive, real, tensor, whole
+from companion.base.arguments import check_finite, positive, real, tensor, whole
 from companion.errors import InputError, one_of
 from companion.kernels import empirical_gram, infinite_width_nngp, infinite_width_ntk
 from companion.kernels.infinite import Parameterisation
@@ -90,7 +90,9 @@ class KernelRegression:
         self.solver = solver if solver is None else one_of("solver", solver, ("cholesky", "cg"))
         self.tolerance = positive("tolerance", tolerance)
         self.most_steps = whole("most_steps", most_steps, least=1)
-        self.memory_budget = None if memory_budget is None else positive("budget", memory_budget)
+        self.memory_budget = (
+            None if memory_budget is None else positive("memory_budget", memory_budget)
+        )
         self._found: _Fit | None = None
 
     def fit(self, x: Tensor, y: Tensor) -> "KernelRegression":
@@ -104,7 +106,6 @@ class KernelRegression:
                 that is singular to rounding, as with equal inputs, at ridge 0.
         """
         x = tensor("x", x).detach()
-        check_tensors(x=x)
         y = tensor("y", y, x).detach()
         if x.dim() != 2 or y.shape != x.shape[:1] or len(y) == 0:
             raise InputError(

@@ -70,6 +70,12 @@ def test_steps_of_training_are_those_of_torch():
         torch.testing.assert_close(found, known, rtol=1e-13, atol=1e-13)
 
 
+def test_one_relu_may_stand_in_many_places():
+    relu, x = nn.ReLU(), sphere(4, 3, 0).x
+    shared = nn.Sequential(linear(3, 8), relu, linear(8, 6), relu, linear(6, 1))
+    torch.testing.assert_close(from_sequential(shared).predict(x), three_layers()(x)[:, 0])
+
+
 def test_round_trips_of_modules_are_exact_and_flat():
     inner = nn.Sequential(nn.ReLU(inplace=True), nn.Sequential(linear(8, 6), nn.ReLU()))
     module = nn.Sequential(OrderedDict(first=linear(3, 8), inner=inner, last=linear(6, 1)))
@@ -170,6 +176,12 @@ def tied() -> nn.Sequential:
     return nn.Sequential(twice, nn.ReLU(), twice, nn.ReLU(), linear(3, 1))
 
 
+def tied_by_weights() -> nn.Sequential:
+    module = nn.Sequential(linear(3, 3), nn.ReLU(), linear(3, 3), nn.ReLU(), linear(3, 1))
+    module[2].weight = module[0].weight
+    return module
+
+
 def pruned() -> nn.Sequential:
     module = three_layers()
     prune.random_unstructured(module[2], "weight", 0.5)
@@ -183,6 +195,7 @@ REFUSED = {
     "tanh": (changed(1, nn.Tanh()), r"layer 1 is Tanh\(\); the module must be Linear, ReLU"),
     "identity": (changed(1, nn.Identity()), r"layer 1 is Identity\(\)"),
     "nested": (changed(3, nn.Sequential(nn.GELU())), r"layer 3\.0 is GELU"),
+    "deeper": (nn.Sequential(changed(3, nn.Sequential(nn.GELU()))), r"layer 0\.3\.0 is GELU"),
     "subclass": (Doubled(three_layers()), r"layer itself is Doubled\(\)"),
     "inner subclass": (changed(0, Doubled(linear(3, 8))), r"layer 0 is Doubled\(\)"),
     "bias": (changed(2, nn.Linear(8, 6)), r"layer 2 is Linear\(.*bias=True\) with a bias; make it"),
@@ -199,6 +212,7 @@ REFUSED = {
     "pruned": (pruned(), r"layer 2 is Linear\(.*\) with hooks"),
     "normed": (changed(0, parametrizations.weight_norm(linear(3, 8))), r"0 is ParametrizedLinear"),
     "tied": (tied(), r"two layers share one weight"),
+    "tied by weights": (tied_by_weights(), r"two layers share one weight"),
     "no chain": (changed(2, linear(7, 6)), r"shapes \(8, 3\), \(6, 7\), \(6,\); they must be"),
     "two dtypes": (changed(2, linear(8, 6).float()), r"weights are torch\.float32 .*one floating"),
 }  # fmt: skip

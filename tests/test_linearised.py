@@ -428,10 +428,40 @@ def test_what_is_no_gram_matrix_is_refused(gram, told):
         FrozenKernel(gram)
 
 
+def test_asymmetry_is_seen_everywhere_and_at_every_scale():
+    gram = torch.eye(300, dtype=torch.float64)
+    gram[290, 280] = 1e-3
+    for scale in (1e-9, 1, 1e9):
+        with pytest.raises(InputError, match="gram is not symmetric: an entry differs by"):
+            FrozenKernel(scale * gram)
+    FrozenKernel(1e9 * gram.fill_diagonal_(1e6))  # then it is within rounding
+
+
 def test_rounding_of_products_does_not_count_as_asymmetry():
     x = sphere(200, 20, 0).x.float()
     gram = empirical_gram(draw_du(64, 20, 0), x)
     FrozenKernel(gram + 1e-6 * torch.rand(200, 200, generator=torch.Generator().manual_seed(0)))
+
+
+def test_derivatives_outside_are_left_alone():
+    start, y = start_and_labels(6)
+    network = draw_du(8, 5, 0, trained="all", dtype=torch.float64)
+    known = changes(network, X, Y)
+    leaves = [each.clone().requires_grad_() for each in (GRAMS["deep"], start, y.sign())]
+    kernel = FrozenKernel(leaves[0])
+    assert kernel.largest_stable_step_size > 0
+    for loss in (QUADRATIC, CROSS_ENTROPY):
+        for found in (
+            kernel.descent(*leaves[1:], step_size=0.1, steps=[2], loss=loss),
+            kernel.flow(*leaves[1:], times=[0.1], loss=loss),
+        ):
+            assert not found.predictions.requires_grad
+            assert not found.impulses.requires_grad
+    leaf = network.moved([each.clone().requires_grad_() for each in network.parameters])
+    moved = changes(leaf, X.clone().requires_grad_(), Y.clone().requires_grad_())
+    for found, expected in zip(moved, known, strict=True):
+        assert not found.requires_grad
+        assert torch.equal(found, expected)
 
 
 def test_an_impulse_that_does_not_fit_is_refused():
@@ -441,6 +471,8 @@ def test_an_impulse_that_does_not_fit_is_refused():
             changes(network, X, impulse)
     with pytest.raises(InputError, match=r"the network takes \(n, 5\)"):
         changes(network, X[:, :4], Y)
+    with pytest.raises(InputError, match="input 0 holds a number that is not finite"):
+        changes(network, X / 0, Y)
 
 
 def test_everything_stays_on_the_device_of_the_matrix():

@@ -212,6 +212,7 @@ def test_labels_of_margin_losses_are_signs():
     for labels, told in [
         ([1.0, 0.0], "label 1 is 0"),
         ([1.0, -1, 0.5], "2 is 0.5"),
+        ([1.0, 3, 2], "1 is 3"),  # the first of them
         ([math.nan], "nan"),
     ]:
         with pytest.raises(InputError, match=told):
@@ -225,6 +226,9 @@ def test_bad_input_is_refused(loss):
         for shape in [(2,), (3, 1), (), (3, 2)]:
             with pytest.raises(InputError, match="do not fit labels of shape"):
                 method(torch.zeros(shape), labels)
+        for shape in [(3,), (4, 3), (2, 4, 3)]:
+            with pytest.raises(InputError, match=r"do not fit labels of shape \(2, 3\)"):
+                method(torch.zeros(shape), labels.expand(2, 3))
         for dtype in (torch.float16, torch.bfloat16, torch.int64):
             with pytest.raises(InputError, match="float32 or float64 is needed"):
                 method(torch.zeros(3, dtype=dtype), labels)
@@ -262,10 +266,11 @@ def test_a_loss_with_its_slope_is_not_differentiated():
 
 
 def test_a_loss_that_is_not_elementwise_is_refused():
-    mine = Loss("mine", of=lambda z: (1 - z).mean(), of_margin=True)
-    for method in (mine.values, mine.derivatives):
-        with pytest.raises(InputError, match=r"gives shape \(\) for \(60001,\) numbers"):
-            method(GRID, ONES)
+    for of, shape in [(torch.mean, r"\(\)"), (lambda z: z.mean(dim=-1, keepdim=True), r"\(1,\)")]:
+        mine = Loss("mine", of=of, of_margin=True)
+        for method in (mine.values, mine.derivatives):
+            with pytest.raises(InputError, match=rf"gives shape {shape} for \(60001,\) numbers"):
+                method(GRID, ONES)
 
 
 def test_a_constant_that_a_loss_lacks_is_named():
@@ -273,6 +278,7 @@ def test_a_constant_that_a_loss_lacks_is_named():
     assert mine.constant("smoothness") == 2
     assert CROSS_ENTROPY.constant("alpha_0") == 0.5
     assert EXPONENTIAL.constant("lipschitz") == math.inf
+    assert HINGE.constant("p") == 0
     for name in ("p", "alpha_0", "alpha_1", "rho_0", "rho_1", "lipschitz"):
         with pytest.raises(InputError, match=f"the loss 'mine' states no {name}"):
             mine.constant(name)

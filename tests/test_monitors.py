@@ -34,7 +34,7 @@ from companion.monitors import (
     unit_distances,
 )
 from companion.networks import draw_chen, draw_du, draw_zou
-from companion.spectra import least_eigenvalue
+from companion.spectra import bounds_of, least_eigenvalue, start_directions, subspace_step
 from companion.training import descent
 from tests.modes import CountedCalls
 from tests.oracles import (
@@ -73,6 +73,11 @@ def test_a_prediction_that_is_no_number_is_an_error():
     broken = network.moved([torch.full_like(network.weights[0], math.nan)])
     now = Moment(broken, network, x, y, CROSS_ENTROPY, 1)
     assert float(training_error(now)) == 1
+    # Where hidden outputs are no numbers, the output weights' gradients are none.
+    now = Moment(broken.training("all"), network.training("all"), x, y, CROSS_ENTROPY, 1)
+    assert math.isnan(gram_lambda_min(now))
+    assert math.isnan(layer_lambda_mins(now)[1])
+    assert bool(certified_lambda_min(now).isnan().all())
 
 
 @DRAWS
@@ -113,6 +118,20 @@ def test_distances_in_both_norms(draw):
     for _ in range(300):  # warm: the directions are kept and get better
         table = Distances(directions=2)(now)
     assert table[:, 1].tolist() == pytest.approx(spectral.tolist(), rel=1e-6)
+
+
+@pytest.mark.parametrize("first", [1, 3])
+def test_the_first_record_of_distances_takes_as_many_steps_as_it_says(first):
+    _, now = moment(draw_chen)
+    steps = []
+    for change in now.changes():
+        directions = start_directions(change, 2)
+        for _ in range(first):
+            step = subspace_step(change, directions)
+            directions = step.directions
+        steps.append(step)
+    found = Distances(directions=2, first=first)(now)
+    torch.testing.assert_close(found, bounds_of(steps).T, rtol=1e-13, atol=0)
 
 
 @EVERY
@@ -158,6 +177,13 @@ def test_count_true(rows, columns, share, transposed):
     generator = torch.Generator().manual_seed(rows + 100 * columns)
     flags = torch.rand(rows, columns, generator=generator) < share
     assert int(count_true(flags.T if transposed else flags)) == int(flags.sum())
+
+
+@pytest.mark.parametrize("shape", [(3, 41, 27), (3, 64, 32), (2, 3, 5, 7)])
+def test_count_true_counts_every_member_alone(shape):
+    flags = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    for each in (flags, flags.mT):
+        assert torch.equal(count_true(each).long(), flags.sum(dim=(-2, -1)))
 
 
 def test_count_true_does_not_overflow_where_all_are_true():
@@ -222,6 +248,14 @@ def test_misfit_is_the_sum_of_squares():
     expected = sum(float(r) ** 2 for r in residual)
     assert float(misfit(now)) == pytest.approx(expected, rel=1e-12)
     assert 2 * float(now.losses.sum()) == pytest.approx(expected, rel=1e-12)
+
+
+def test_misfit_is_added_up_in_double_precision():
+    x, y = sphere(1000, 4, 0).x.float(), torch.full((1000,), 0.1)
+    network = draw_du(8, 4, 0)
+    still = network.moved([torch.zeros_like(each) for each in network.parameters])
+    found = misfit(Moment(still, network, x, y, QUADRATIC, 1))
+    assert float(found) == pytest.approx(1000 * float(y[0]) ** 2, rel=1e-13)
 
 
 def test_units_are_as_far_as_loops_say():
@@ -306,6 +340,51 @@ def test_a_log_records_at_its_intervals_and_at_the_last_step_once():
     assert log.arrays()["all"].tolist() == [float(mean_loss(now))] * 4
     with pytest.raises(InputError, match=r"Every\(steps\) of monitor 'never' is 0"):
         Log({"never": Every(0, mean_loss)})
+
+
+def test_a_record_that_fails_leaves_no_trace():
+    _, now = moment(draw_zou)
+
+    def keeps(moment):
+        moment.memory["step"] = torch.tensor(moment.step)
+        return 0.0
+
+    def fails(moment):
+        return 1 / (2 - moment.step)
+
+    log = Log({"keeps": keeps, "fails": fails})
+    log.note(now)
+    now.step = 2
+    with pytest.raises(ZeroDivisionError):
+        log.note(now)
+    assert now.memories["keeps"] == {"step": torch.tensor(1)}
+    assert log.at == {"keeps": [1], "fails": [1]}
+
+
+def test_a_log_that_follows_another_knows_its_shapes_and_shares_nothing():
+    _, now = moment(draw_zou)
+    record = {"it": lambda moment: torch.zeros(3 if moment.step > 2 else 2)}
+    log, other, third = Log(record), Log(record), Log(record)
+    log.note(now)
+    other.follow(log)
+    third.follow(log)
+    other.note(now)
+    assert other.at == {"it": []}  # step 1 is noted already
+    now.step = 2
+    other.note(now)
+    assert (log.latest, other.latest) == ({"it": 1}, {"it": 2})
+    now.step = 3
+    with pytest.raises(InputError, match=r"shape \(3,\) at step 3 and gave \(2,\) before"):
+        third.note(now)
+
+
+def test_a_monitor_that_makes_the_pass_keeps_its_own_memory():
+    """Though others watch the pass meanwhile."""
+    _, now = moment(draw_zou, watchers={"pattern": PatternDifference()})
+    now.name = "mine"
+    assert len(now.forward.gates) == 3
+    now.memory["kept"] = now.y
+    assert list(now.memories["mine"]) == ["kept"]
 
 
 def test_only_due_watchers_are_shown_the_pass():

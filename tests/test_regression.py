@@ -84,6 +84,51 @@ def test_rows_computed_anew_give_what_the_kept_matrix_gives(monkeypatch):
     assert peak.peak < whole / 4
 
 
+def test_how_many_are_factored_and_what_is_kept_within_the_budget(monkeypatch):
+    asked = []
+
+    def kernel(x, other):
+        asked.append((len(x), other is None))
+        return (x @ (x if other is None else other).T).exp()
+
+    def keeps(budget):
+        asked.clear()
+        KernelRegression(kernel, ridge=1.0, memory_budget=budget).fit(X, Y)
+        return all(whole for _, whole in asked)
+
+    monkeypatch.setattr("companion.regression._FACTORED", 40)
+    assert keeps(1)  # a budget is for conjugate gradients alone
+    monkeypatch.setattr("companion.regression._FACTORED", 39)
+    assert keeps(40 * 40 * 8)
+    assert keeps(None)
+    assert not keeps(40 * 40 * 8 - 1)
+
+
+def test_rows_of_predictions_and_of_a_kept_matrix_are_taken_some_at_a_time(monkeypatch):
+    monkeypatch.setattr("companion.regression._ROWS", 50)
+    asked, x = [], sphere(600, 3, 0).x.float()
+
+    def kernel(a, b):
+        asked.append(len(a))
+        return (a @ (a if b is None else b).T).exp_()
+
+    with PeakMemory() as peak:
+        model = KernelRegression(kernel, solver="cg", ridge=1.0).fit(x, x[:, 0])
+    assert peak.peak < 1.5 * 600**2 * 4  # K itself, and not once more in float64
+    assert asked == [600]
+    model.predict(x)
+    assert asked[1:] == [50] * 12
+
+
+@pytest.mark.parametrize("solver", ["cholesky", "cg"])
+def test_derivatives_outside_are_left_alone(solver):
+    x, y, test = (each.clone().requires_grad_() for each in (X, Y, TEST))
+    model = KernelRegression(KERNELS["function"][0]["kernel"], ridge=1.0, solver=solver).fit(x, y)
+    predicted = model.predict(test)
+    assert not predicted.requires_grad
+    assert model.fit(X, Y).predict(TEST).tolist() == predicted.tolist()
+
+
 def test_steps_that_run_out_are_told_by_the_residual():
     model = KernelRegression("ntk", depth=2, solver="cg", most_steps=2).fit(X, Y)
     assert model.residual > 1e-6
@@ -119,6 +164,7 @@ def test_single_precision_and_arrays():
     assert arrays.predict(TEST.numpy()).tolist() == known.predict(TEST).tolist()
     zero = KernelRegression("ntk", depth=1).fit(X, torch.zeros_like(Y))
     assert (zero.residual, zero.norm()) == (0, 0)
+    assert zero.error(X, Y) == 1  # f = 0 is on no side
 
 
 @pytest.mark.parametrize(
@@ -129,9 +175,11 @@ def test_single_precision_and_arrays():
         ({"depth": None}, "depth is missing; the kernel ntk of infinite width needs it"),
         ({"ridge": -1}, "ridge is -1.0; it must be a number of at least 0"),
         ({"ridge": math.nan}, "ridge is nan; it must be"),
+        ({"ridge": math.inf}, "ridge is inf; it must be"),
         ({"solver": "lu"}, "there is no solver 'lu'"),
         ({"tolerance": 0}, "tolerance is 0.0; it must be a positive number"),
         ({"most_steps": 0}, "most_steps is 0; it must be at least 1"),
+        ({"memory_budget": 0}, "memory_budget is 0.0; it must be a positive number"),
     ],
 )
 def test_what_cannot_be_a_regression_is_refused(arguments, told):

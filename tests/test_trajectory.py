@@ -78,9 +78,10 @@ def test_the_measured_run_is_that_of_train_and_of_flow():
         "distances": frobenius_distances,
         "test": lambda moment: moment.network.predict(TEST),
     }
-    found = linearise(
+    run = linearise(
         network, X, Y, loss="cross-entropy", step_size=0.01, steps=[1, 4], test=TEST, measured=True
-    ).measured
+    )
+    found = run.measured
     known = train(
         network, X, Y, loss=LOSSES["cross-entropy"], step_size=0.01, steps=4, record=record
     )
@@ -91,6 +92,12 @@ def test_the_measured_run_is_that_of_train_and_of_flow():
         (found.test_predictions, "test"),
     ]:
         np.testing.assert_array_equal(ours, known[name][[1, 4]])
+    for gap, ours, theirs in [
+        (found.gap, found.predictions, run.predictions),
+        (found.test_gap, found.test_predictions, run.test_predictions),
+    ]:
+        squares = ((ours - theirs) ** 2).numpy().mean(axis=1)
+        np.testing.assert_allclose(gap, np.sqrt(squares), rtol=1e-12)
     for times in ([0.0, 0.1, 0.2], [0.1, 0.2], [0.0]):
         run = linearise(network, X, Y, loss="cross-entropy", times=times, test=TEST, measured=True)
         assert run.step_size is None
@@ -145,8 +152,10 @@ def test_whose_parameterisation_it_is_is_read_off_or_named():
     assert paper_of(doubled) == "zou"
     odd = torch.nn.functional.normalize(torch.ones(1, 8).double())[0]
     strange = type(doubled)(doubled.weights, odd, (1.0,), 0.25)
-    with pytest.raises(InputError, match="the gains of no paper; name its parameterisation"):
-        linearise(strange, X, Y, loss="quadratic", steps=1, kernel="infinite")
+    signs = type(doubled)(doubled.weights, odd.sign(), (1.0,), 0.25)
+    for network in (strange, signs):
+        with pytest.raises(InputError, match="the gains of no paper; name its parameterisation"):
+            linearise(network, X, Y, loss="quadratic", steps=1, kernel="infinite")
     named = linearise(
         strange, X, Y, loss="quadratic", steps=1, kernel="infinite", parameterisation="zou"
     )
@@ -171,6 +180,28 @@ def test_a_kernel_of_ones_own_needs_its_cross_matrix_for_test_inputs():
     torch.testing.assert_close(found.distance**2, (gained * found.impulses).sum(dim=1))
 
 
+def test_distances_keep_their_digits_where_impulses_cancel():
+    """Two equal inputs of other labels pull at each other with far more than moves anything."""
+    x = sphere(520, 5, 3).x.float()
+    x[1] = x[0]
+    y = torch.ones(520)
+    y[0] = -1
+    network, kernel = DRAWS["du"](8).to(dtype=torch.float32), infinite_width_ntk(x, depth=1)
+    found = linearise(network, x, y, loss="quadratic", kernel=kernel, step_size=1.0, steps=[10**7])
+    pushed = found.impulses[0].double()
+    known = float(pushed @ kernel.double() @ pushed) ** 0.5
+    assert float(pushed.abs().max()) > 1e3 * known
+    assert float(found.distance) == pytest.approx(known, rel=1e-5)
+
+
+def test_a_distance_whose_square_rounds_below_0_is_0():
+    network, x = DRAWS["du"](8), X[:1].expand(2, 5)
+    kernel = torch.tensor([[1.0, 1 + 1e-9], [1 + 1e-9, 1.0]], dtype=torch.float64)
+    y = network.predict(x) + torch.tensor([1.0, -1.0])
+    found = linearise(network, x, y, loss="quadratic", kernel=kernel, step_size=0.1, steps=[5])
+    assert found.distance.tolist() == [0]
+
+
 def test_distances_cost_matrices_and_are_left_out_where_not_wanted():
     network = DRAWS["zou"](16)
     bare = linearise(network, X, Y, loss="hinge", step_size=0.1, steps=3, distances=False)
@@ -193,7 +224,8 @@ def test_single_precision_and_derivatives_outside():
     network = DRAWS["chen"](16).to(dtype=torch.float32)
     weights = tuple(weight.requires_grad_() for weight in network.weights)
     leaf = type(network)(weights, network.outputs, network.gains, network.output_gain, "all")
-    found = linearise(leaf, X.float(), Y.float(), loss="quadratic", steps=3, test=TEST.float())
+    x, y, test = (each.float().requires_grad_() for each in (X, Y, TEST))
+    found = linearise(leaf, x, y, loss="quadratic", steps=torch.tensor(3), test=test)
     known = linearise(DRAWS["chen"](16), X, Y, loss="quadratic", steps=3, test=TEST)
     for name in ("predictions", "test_predictions", "losses", "distances", "distance"):
         assert getattr(found, name).dtype == torch.float32
@@ -219,10 +251,22 @@ def test_single_precision_and_derivatives_outside():
         ({"kernel": np.eye(3)}, r"kernel has shape \(3, 3\); for 8 inputs \(8, 8\) is needed"),
         ({"kernel": np.eye(8), "test": TEST}, "give that of x with test, too, as cross"),
         ({"kernel": np.eye(8), "test": TEST, "cross": np.eye(8)}, r"cross has shape \(8, 8\)"),
+        ({"kernel": np.eye(8), "test": TEST, "cross": torch.ones(8, 4)}, "torch.float32; "),
         ({"kernel": "infinite", "parameterisation": "jacot"}, "there is no parameterisation"),
         ({"y": Y[:3]}, r"labels has shape \(3,\)"),
         ({"test": TEST / 0}, "test input 0 holds a number that is not finite"),
         ({"memory_budget": 10.0}, "memory_budget is 10 bytes"),
+        ({"memory_budget": 10.0, "distances": False}, "memory_budget is 10 bytes"),
+        ({"memory_budget": 10.0, "kernel": "infinite"}, "memory_budget is 10 bytes"),
+        (
+            {"memory_budget": 10.0, "kernel": "infinite", "network": DRAWS["du, output"](16)},
+            "memory_budget is 10 bytes",
+        ),
+        (
+            {"memory_budget": 3e5, "test": sphere(5000, 5, 0).x},
+            r"3e\+05 bytes; the matrix of 8 x 5000",
+        ),
+        ({"kernel": np.zeros((8, 8))}, "no step size .* is stable for certain, or any is; give"),
     ],
 )
 def test_what_does_not_fit_is_refused(changed, told):
@@ -237,4 +281,6 @@ def test_the_limit_asks_for_equal_widths_and_what_the_paper_trains():
         limit_kernel(uneven, X)
     with pytest.raises(InputError, match="trained is 'all'; for 'zou' it can be hidden"):
         limit_kernel(DRAWS["zou"](8).training("all"), X)
+    with pytest.raises(InputError, match="trained is 'output'; for 'zou' it can be hidden"):
+        limit_kernel(DRAWS["zou"](8).training("output"), X)
     assert math.isclose(float(limit_kernel(DRAWS["zou"](8), X)[0, 0]), 8.0)

@@ -137,6 +137,7 @@ def test_an_interval_is_open_where_nothing_bounds_it():
     assert low == 0
     assert 3.999 <= high < 8
     assert interval(tally_of((4, 9, 5), (8, 9, 5)), 0.95) == (0, math.inf)
+    assert interval(tally_of((4, 9, 9), (8, 9, 0)), 0.95) == (0, math.inf)
     # Shares that fall from width to width, both of them small, or both of them large.
     low, high = interval(tally_of((4, 90, 2), (8, 90, 1)), 0.95)
     assert 8 < low < high == math.inf
@@ -192,6 +193,20 @@ def test_a_first_round_is_a_coarse_ladder_and_a_later_one_goes_to_the_median():
     outcomes = [Outcome(10, "budget", 9)] * 20 + [Outcome(12, "zero-error", 9)] * 20
     later = {trial.width for trial in next_trials(LADDER, outcomes, 20)}
     assert later <= {10, 11, 12}
+
+
+def test_a_search_goes_on_until_it_is_as_confident_as_was_asked():
+    def make(number, trials):
+        return [Outcome(trial.width, "budget", 1) for trial in trials]
+
+    hasty, sure = (len(search(LADDER, 400, 4, share, make)) for share in (0.5, 0.999))
+    assert hasty < sure < 400
+
+
+def test_a_run_alone_goes_to_the_middle_on_a_logarithmic_scale():
+    assert [trial.width for trial in next_trials(LADDER, [], 1)] == [13]  # near sqrt(2 * 80)
+    # 16 = sqrt(2 * 128): by a factor it is nearer to 30, though by a difference it is to 4.
+    assert [trial.width for trial in next_trials([4, 30, 64], [], 1)] == [30]
 
 
 def test_every_run_of_a_search_is_another_one():

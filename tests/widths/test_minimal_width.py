@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
+from companion import matmul
 from companion.base.paths import PROJECT
 from companion.draws import Batches
 from companion.errors import InputError
-from companion.networks import draw_chen
+from companion.networks import draw_chen, draw_zou
 from companion.training import Stop
 from companion.widths import driver
 from companion.widths.result import concluded
@@ -53,6 +54,7 @@ def test_a_search_is_told_with_its_budget(whole):
 def test_a_search_is_decided_by_its_seed(whole):
     assert found() == whole
     assert found(seed=1) != whole
+    assert found(batches=Batches(6, seed=1)) != whole
 
 
 def test_numpy_arrays_give_what_tensors_give(whole):
@@ -104,6 +106,9 @@ def test_a_search_goes_on_with_more_runs(whole, monkeypatch, tmp_path):
         ({"seed": 1}, "seed"),
         ({"widths": range(2, 20)}, "widths"),
         ({"x": X * 2}, "inputs"),
+        ({"y": -Y}, "labels"),
+        ({"memory_budget": 1e9}, "memory budget"),
+        ({"at_once": 4}, "runs at once"),
         ({"draw": lambda width, seed: draw_chen(width, 4, seed, depth=3)}, "draw"),
     ],
 )
@@ -204,6 +209,42 @@ def test_an_interval_that_reaches_out_of_the_widths_is_no_answer():
     assert found.interval[1] > 32
 
 
+def test_a_table_tells_the_median_of_steps_and_the_widths_that_were_allowed():
+    made = [Outcome(8, "zero-error", steps) for steps in (1, 2, 9)]
+    found = concluded(made, [4, 8, 32], 0.95, "")
+    assert [row.median_steps for row in found.table] == [2]
+    assert found.allowed == (4, 32)
+
+
+def test_bounds_of_what_is_allowed_are_allowed(capsys):
+    """All examples as a subset, a first look at the last step, output weights that never differ."""
+    options = {"runs": 8, "schedule": None}
+    assert found(subset_size=16, **options) == found(subset_size=None, **options)
+    last = found(batches=Batches(2), steps=6, **options)
+    assert sum(row.runs for row in last.table) == 8
+    alike = found(draw=lambda m, s: draw_zou(2 * m, 4, s, depth=2).training("all"), **options)
+    assert sum(row.runs for row in alike.table) == 8
+    assert capsys.readouterr().err == ""
+    patient = found(stop=Stop(zero_error=True, plateau=20), progress=True, **options)
+    assert "looked for every epoch, given up after 20 without a fall" in patient.budget
+    assert "it/s" in capsys.readouterr().err
+
+
+def test_a_search_goes_on_with_the_product_it_began_with(monkeypatch, tmp_path):
+    train_fleet, products = driver.train_fleet, []
+
+    def noted(*arguments, **options):
+        products.append(matmul.chosen_product())
+        return train_fleet(*arguments, **options)
+
+    monkeypatch.setattr(driver, "train_fleet", noted)
+    with matmul.using("onednn"):
+        found(folder=tmp_path, runs=8)
+    with matmul.using("torch"):
+        found(folder=tmp_path, runs=16)
+    assert products == ["onednn"] * 2
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -217,6 +258,7 @@ def test_an_interval_that_reaches_out_of_the_widths_is_no_answer():
         ({"draw": lambda width, seed: draw_chen(width, 5, seed, depth=2)}, "shape"),
         ({"y": Y.abs()}, "all labels are \\+1"),
         ({"y": Y * 2}, "labels must be -1 or \\+1"),
+        ({"y": Y * 2, "loss": "quadratic"}, "labels must be -1 or \\+1"),
         ({"steps": 0}, "steps is 0"),
         ({"step_size": 0}, "step_size"),
         ({"step_size": lambda width: 20 - width}, "step_size is 0"),
@@ -229,8 +271,10 @@ def test_an_interval_that_reaches_out_of_the_widths_is_no_answer():
         ({"runs": 20}, "such as 24"),
         ({"at_once": 0}, "at_once is 0"),
         ({"confidence": 1}, "in \\(0, 1\\)"),
+        ({"confidence": 0}, "in \\(0, 1\\)"),
         ({"seed": 0.5}, "seed is 0.5"),
         ({"folder": 3}, "folder is 3"),
+        ({"folder": PROJECT / "pyproject.toml"}, "pyproject.toml"),
         ({"memory_budget": 10}, "memory_budget is 10"),
     ],
 )
