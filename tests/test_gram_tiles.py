@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -189,6 +190,36 @@ def test_iterative_solvers_take_the_operator():
     vector = np.random.default_rng(0).standard_normal(1300)
     far = np.linalg.norm(single @ vector - operator @ vector) / np.linalg.norm(operator @ vector)
     assert 0 < far < 1e-5
+
+
+def test_the_operator_runs_the_network_once_for_all_vectors_where_it_has_the_memory(monkeypatch):
+    network, x = draw_zou(12, 4, 0, depth=2, dtype=torch.float64), sphere(40, 4, 0).x
+    seen = []
+    run = type(network).run
+    monkeypatch.setattr(
+        type(network), "run", lambda self, x, *a: seen.append(len(x)) or run(self, x, *a)
+    )
+    operator = gram_operator(network, x)
+    operator.times(torch.ones(40, 3).double())
+    assert sum(seen) == 40
+
+
+def test_what_the_operator_does_not_take_is_refused():
+    network, x = draw_zou(12, 4, 0, depth=2, dtype=torch.float64), sphere(40, 4, 0).x
+    operator = gram_operator(network, x)
+    for vectors in (torch.ones(40).double(), torch.ones(39, 1).double(), torch.ones(40, 1)):
+        with pytest.raises(InputError, match=r"vectors have shape .*; \(40, k\), torch.float64 is"):
+            operator.times(vectors)
+    assert operator.times(torch.ones(40, 0).double()).shape == (40, 0)
+    with pytest.raises(InputError, match="input 3 holds a number that is not finite"):
+        gram_operator(network, x.index_fill(0, torch.tensor([3]), math.inf))
+
+
+def test_derivatives_stay_outside_of_the_operator():
+    network, x = draw_zou(12, 4, 0, depth=2, dtype=torch.float64), sphere(40, 4, 0).x
+    weights = tuple(torch.nn.Parameter(weight) for weight in network.weights)
+    found = gram_operator(replace(network, weights=weights), x) @ np.ones(40)
+    assert np.array_equal(found, gram_operator(network, x) @ np.ones(40))
 
 
 @EVERY
