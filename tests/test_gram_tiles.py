@@ -27,6 +27,7 @@ from companion.kernels import (
     layer_grams,
     workers,
 )
+from companion.kernels.factors import Factors
 from companion.kernels.workers import in_order
 from companion.matmul import chosen_product
 from companion.networks import draw_zou
@@ -234,6 +235,19 @@ def test_the_operator_keeps_to_its_budget(draw):
             found = operator.times(vector)
         assert memory.peak <= budget + 2 * vector.nbytes
         torch.testing.assert_close(found, known, rtol=1e-4, atol=1e-4 * float(known.abs().max()))
+
+
+def test_a_thread_keeps_the_block_it_asked_for_last():
+    """So tiles that come row by row run the network once for a row of them."""
+    network, x = draw_zou(12, 4, 0, depth=2, dtype=torch.float64), sphere(40, 4, 0).x
+    factors = Factors(network, x, 16, workers=1, kept=False)
+    first, second, _ = factors.blocks
+    found = factors.of(first)
+    thread = threading.Thread(target=factors.of, args=(second,))
+    thread.start()
+    thread.join()
+    assert factors.of(first) is found
+    assert factors.of(second) is not found
 
 
 def all_kernels():
