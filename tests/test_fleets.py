@@ -1,5 +1,7 @@
 """Members of a fleet against the same networks trained alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,7 @@ from companion.monitors import (
 )
 from companion.networks import draw_chen, draw_du, draw_zou
 from companion.stacks import Stack
-from companion.training import Stop, train
+from companion.training import GRADIENT_DESCENT, Momentum, Stop, train
 from tests.modes import PeakMemory
 from tests.oracles import NETWORKS
 
@@ -107,13 +109,30 @@ def test_sgd_looks_at_all_examples_once_an_epoch(monkeypatch):
     assert seen == [4] * 6
 
 
-def test_unequal_widths_within_members():
+def test_unequal_widths_and_gains_within_members():
     x, y = data()
     networks = [draw_zou(widths, 4, 0, dtype=torch.float64) for widths in ([8, 4, 6], [5, 9, 10])]
+    networks += [replace(networks[0], gains=(0.5, 1.0, 2.0), output_gain=0.7, trained="all")] * 2
     options = {"loss": HINGE, "step_size": 0.1, "steps": 5, "record": RECORD}
     for network, found in zip(networks, train_fleet(networks, x, y, **options), strict=True):
         history = train(network, x, y, **options)
         assert_same(found, history)
+
+
+def test_a_stack_has_the_shape_of_its_members():
+    stack = Stack.of([draw_zou([8, 4, 6], 5, seed) for seed in range(2)])
+    assert (len(stack), stack.dimension, stack.widths) == (2, 5, (8, 4, 6))
+
+
+def test_members_that_differ_at_the_kink_only():
+    """A unit without weights learns only where a ReLU is on at 0."""
+    x, y = data()
+    (off,) = fleet_of(draw_zou, (6,))
+    off.weights[0][0] = 0
+    networks = [off, replace(off, on_at_zero=True)]
+    still, moved = train_fleet(networks, x, y, loss=CROSS_ENTROPY, step_size=0.1, steps=5)
+    assert not still.network.weights[0][0].any()
+    assert moved.network.weights[0][0].all()
 
 
 def test_a_gain_of_one_in_the_first_member_is_not_everyones():
@@ -126,20 +145,27 @@ def test_a_gain_of_one_in_the_first_member_is_not_everyones():
         assert_same(found, train(network, x, y, **options))
 
 
-def test_members_leave_when_they_stop_and_the_others_go_on():
+@pytest.mark.parametrize("optimiser", [GRADIENT_DESCENT, Momentum(0.2)])
+@pytest.mark.parametrize("own", [False, True])
+def test_members_leave_when_they_stop_and_the_others_go_on(optimiser, own):
+    """On examples of their own, too."""
     x, y = data(count=20)
-    networks = [
-        *fleet_of(draw_zou, (32, 4, 64, 8)),
-        draw_zou(16, 4, 9, depth=3, dtype=torch.float64),
-    ]
-    sizes = [0.05, 0.01, 0.05, 0.05, 1e6]
-    options = {"loss": CROSS_ENTROPY, "steps": 150, "record": {"loss": Every(10, mean_loss)}}
-    options["stop"] = Stop(loss_below=0.1, every=2)
-    together = train_fleet(networks, x, y, step_size=sizes, **options)
-    assert len({history.steps for history in together}) >= 3
+    networks = fleet_of(draw_zou, (16, 64, 16, 64, 16, 16))
+    sizes = [0.1, 0.1, 1e6, 0.2, 0.002, 0.3]
+    options = {"loss": CROSS_ENTROPY, "steps": 60, "optimiser": optimiser}
+    options |= {
+        "record": {**RECORD, "loss": Every(10, mean_loss)},
+        "stop": Stop(loss_below=0.3, every=2),
+    }
+    subsets = [torch.arange(20)[member : member + 15] for member in range(6)] if own else None
+    together = train_fleet(networks, x, y, step_size=sizes, subsets=subsets, **options)
+    of_width_16 = {together[member].steps for member in (0, 2, 4, 5)}
+    assert len(of_width_16) == 4  # one after another leaves the others
     assert {history.ending for history in together} == {"loss", "budget", "diverged"}
-    for network, size, found in zip(networks[:4], sizes, together, strict=False):
-        assert_same(found, train(network, x, y, step_size=size, **options), rtol=1e-7)
+    for member in (0, 1, 3, 4, 5):
+        rows = subsets[member] if own else slice(None)
+        alone = train(networks[member], x[rows], y[rows], step_size=sizes[member], **options)
+        assert_same(together[member], alone, rtol=1e-7)
 
 
 def test_zero_error_ends_a_member():
@@ -246,7 +272,16 @@ def test_a_fleet_that_is_stopped_hands_its_histories_along(dimension):
         (fleet_of(draw_zou), {"batches": [Batches(2)]}, "1 batches were given for 4 networks"),
         (fleet_of(draw_zou), {"subsets": [[0]] * 3}, "3 subsets were given for 4 networks"),
         (fleet_of(draw_zou), {"subsets": [torch.tensor([9])] * 4}, "an index outside 0 to 8"),
+        (fleet_of(draw_zou), {"subsets": [torch.tensor([-1])] * 4}, "an index outside 0 to 8"),
         (fleet_of(draw_zou), {"subsets": [torch.ones(3)] * 4}, "a subset is torch.float32"),
+        (fleet_of(draw_zou), {"subsets": [torch.ones(9) > 0] * 4}, "a subset is torch.bool"),
+        (fleet_of(draw_zou), {"subsets": [torch.arange(0)] * 4}, r"of shape \(0,\); the indices"),
+        (fleet_of(draw_zou), {"subsets": [torch.eye(2).long()] * 4}, r"of shape \(2, 2\); the ind"),
+        (
+            fleet_of(draw_zou),
+            {"subsets": [torch.arange(9)] * 3 + [torch.arange(3)], "batches": Batches(4)},
+            "batch size is 4; it must lie in 1 to 3",
+        ),
         (fleet_of(draw_zou), {"memory_budget": 1e3}, r"one network of widths \(6, 6, 6\) on 9 in"),
         (fleet_of(draw_zou) + fleet_of(draw_zou, dimension=5), {}, r"takes \(n, 5\)"),
         (fleet_of(draw_zou, dtype=torch.float32), {}, "convert one to the other"),

@@ -12,9 +12,18 @@ from companion.draws import Batches
 from companion.errors import InputError
 from companion.fleets import fleet_memory, train_fleet
 from companion.losses import CROSS_ENTROPY, EXPONENTIAL
+from companion.matmul import chosen_product
 from companion.monitors import Distances, Every, PatternDifference, mean_loss, training_error
 from companion.networks import draw_chen, draw_du, draw_zou
-from companion.training import Adam, Checkpoint, Cosine, Stop, train
+from companion.training import (
+    GRADIENT_DESCENT,
+    Adam,
+    Checkpoint,
+    Cosine,
+    Momentum,
+    Stop,
+    train,
+)
 from tests.modes import PeakMemory
 
 
@@ -97,6 +106,8 @@ def test_a_fleet_that_was_cut_off_goes_on_bit_for_bit(
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
+        ({"x": data()[0].flip(0)}, "its inputs"),
+        ({"y": -data()[1]}, "its labels"),
         ({"networks": [draw_zou(8, 4, 9, depth=2, dtype=torch.float64)] * 2}, "its networks"),
         ({"step_size": [0.1, 0.2]}, "its step sizes"),
         ({"loss": EXPONENTIAL}, "its loss"),
@@ -111,16 +122,26 @@ def test_a_fleet_that_was_cut_off_goes_on_bit_for_bit(
 def test_a_checkpoint_of_another_fleet_is_refused(tmp_path, changes, told):
     x, y = data()
     networks = [draw_zou(8, 4, seed, depth=2, dtype=torch.float64) for seed in range(2)]
-    options = {"networks": networks, "loss": CROSS_ENTROPY, "step_size": 0.1, "steps": 3}
-    options["checkpoint"] = Checkpoint(tmp_path / "fleet.npz")
-    train_fleet(x=x, y=y, **options)
+    options = {"networks": networks, "x": x, "y": y, "loss": CROSS_ENTROPY, "step_size": 0.1}
+    options |= {"steps": 3, "checkpoint": Checkpoint(tmp_path / "fleet.npz")}
+    train_fleet(**options)
     if "subsets" in changes:
         changes = {"subsets": [torch.tensor([*rows]) for rows in changes["subsets"]]}
     with pytest.raises(InputError, match=f"it differs in {told}"):
-        train_fleet(x=x, y=y, **{**options, **changes})
+        train_fleet(**{**options, **changes})
     with pytest.raises(InputError, match="is the checkpoint of another run"):
         train(networks[0], x, y, loss=CROSS_ENTROPY, step_size=0.1, steps=3,
               checkpoint=options["checkpoint"])  # fmt: skip
+
+
+def test_coordinates_are_of_the_run(tmp_path):
+    x, y = data(dimension=30)
+    options = {"loss": CROSS_ENTROPY, "step_size": 0.1, "steps": 3}
+    options["checkpoint"] = Checkpoint(tmp_path / "fleet.npz")
+    networks = [draw_zou(8, 30, 0, depth=2, dtype=torch.float64)]
+    train_fleet(networks, x, y, **options)
+    with pytest.raises(InputError, match="it differs in its coordinates;"):
+        train_fleet(networks, x, y, rotate=False, **options)
 
 
 @pytest.mark.parametrize("dimension", [4, 30])
@@ -128,12 +149,11 @@ def test_a_checkpoint_of_another_fleet_is_refused(tmp_path, changes, told):
 @pytest.mark.parametrize("own", ["batches", "subsets", "both"])
 def test_members_with_data_and_batches_of_their_own(draw, own, dimension):
     x, y = data(dimension=dimension)
-    networks = [
-        draw(w, dimension, s, depth=2, dtype=torch.float64) for s, w in enumerate([6, 8, 6])
-    ]
-    subsets = [torch.tensor(rows) for rows in ([0, 2, 4, 7, 11], [1, 2, 3], [11, 10, 9, 8, 0])]
-    orders = ["subsets", "epochs", "subsets"]
-    batches = [Batches(2, order, seed) for seed, order in enumerate(orders)]
+    networks = [draw(6, dimension, s, depth=2, dtype=torch.float64) for s in range(4)]
+    rows = [[0, 2, 4, 7, 11, 5], [1, 2, 3, 8, 6], [11, 10, 9, 8, 0, 1], [3, 1, 4, 5, 9, 2]]
+    subsets = [*map(torch.tensor, rows)]
+    orders = [(5, "subsets"), (5, "epochs"), (2, "subsets"), (5, "subsets")]
+    batches = [Batches(*order, seed) for seed, order in enumerate(orders)]
     options = {"loss": CROSS_ENTROPY, "step_size": 0.1, "steps": 7}
     record = {**RECORD, "inputs": lambda m: m.x.sum(), "count": lambda m: len(m.y)}
     given = {"batches": batches, "subsets": subsets}
@@ -169,6 +189,44 @@ def test_a_fleet_keeps_to_its_memory_and_gives_the_same():
     for found, known in zip(divided, train_fleet(networks, x, y, **options), strict=True):
         for a, b in zip(found.network.parameters, known.network.parameters, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("dimension", [100, 1000])
+@pytest.mark.parametrize("optimiser", [GRADIENT_DESCENT, Momentum(), Adam()])
+def test_memory_of_members_that_have_more_weights_than_the_data_have_numbers(optimiser, dimension):
+    """And most of all in their first layers, in which the fleet leaves the inputs' span again."""
+    x = torch.nn.functional.normalize(torch.eye(20, dimension) + 0.1, dim=1)
+    networks = [draw_chen(128, dimension, seed, depth=2) for seed in range(4)]
+    chosen_product()  # is measured once for a machine, which takes memory of its own
+    options = {"loss": CROSS_ENTROPY, "step_size": 1e-3, "steps": 3, "optimiser": optimiser}
+    for inputs in (x, x.repeat(6, 1)[:100]):
+        told = fleet_memory(networks, len(inputs), dimension, optimiser)
+        with PeakMemory() as memory:
+            train_fleet(networks, inputs, torch.ones(len(inputs)), **options)
+        assert 0.8 * told <= memory.peak <= 1.05 * told
+
+
+@pytest.mark.parametrize("optimiser", [GRADIENT_DESCENT, Adam()])
+@pytest.mark.parametrize("count", [None, 5])
+def test_a_budget_is_met_to_the_byte(optimiser, count):
+    """Of one network, which cannot be divided, on all examples or on those of its own."""
+    x, y = data(dimension=30)
+    networks = [draw_zou(8, 30, seed, depth=2, dtype=torch.float64) for seed in range(2)]
+    told = fleet_memory(networks[:1], count or len(x), 30, optimiser, subsets=count is not None)
+    options = {"loss": CROSS_ENTROPY, "step_size": 0.1, "steps": 1, "optimiser": optimiser}
+    options["subsets"] = None if count is None else [torch.arange(count)] * 2
+    assert len(train_fleet(networks, x, y, memory_budget=told, **options)) == 2
+    with pytest.raises(InputError, match=f"widths .8, 8. on {count or len(x)} inputs needs"):
+        train_fleet(networks, x, y, memory_budget=told - 1, **options)
+
+
+def test_the_memory_of_several_shapes_is_that_of_the_largest():
+    small, large = ([draw_zou(w, 30, seed, depth=2) for seed in range(3)] for w in (8, 16))
+    told = fleet_memory(large, 1000, 30)
+    assert fleet_memory([*small, *large], 1000, 30) == told == fleet_memory(large + small, 1000, 30)
+    assert fleet_memory({"a": large[0]}, 1000, 30) < told
+    with pytest.raises(InputError, match=r"network is a torch\.nn.*Linear; give a ReLUNetwork"):
+        fleet_memory([torch.nn.Linear(4, 1)], 1000, 30)
 
 
 @pytest.mark.parametrize("optimiser", [Adam(), None])

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from companion.kernels import (
     infinite_width_tiles,
     layer_grams,
 )
+from companion.kernels.factors import Factors
 from companion.matmul import chosen_product
 from companion.networks import draw_zou
 from tests.modes import PeakMemory
@@ -191,6 +193,36 @@ def test_iterative_solvers_take_the_operator():
     assert 0 < far < 1e-5
 
 
+def test_the_operator_runs_the_network_once_for_all_vectors_where_it_has_the_memory(monkeypatch):
+    network, x = draw_zou(12, 4, 0, depth=2, dtype=torch.float64), sphere(40, 4, 0).x
+    seen = []
+    run = type(network).run
+    monkeypatch.setattr(
+        type(network), "run", lambda self, x, *a: seen.append(len(x)) or run(self, x, *a)
+    )
+    operator = gram_operator(network, x)
+    operator.times(torch.ones(40, 3).double())
+    assert sum(seen) == 40
+
+
+def test_what_the_operator_does_not_take_is_refused():
+    network, x = draw_zou(12, 4, 0, depth=2, dtype=torch.float64), sphere(40, 4, 0).x
+    operator = gram_operator(network, x)
+    for vectors in (torch.ones(40).double(), torch.ones(39, 1).double(), torch.ones(40, 1)):
+        with pytest.raises(InputError, match=r"vectors have shape .*; \(40, k\), torch.float64 is"):
+            operator.times(vectors)
+    assert operator.times(torch.ones(40, 0).double()).shape == (40, 0)
+    with pytest.raises(InputError, match="input 3 holds a number that is not finite"):
+        gram_operator(network, x.index_fill(0, torch.tensor([3]), math.inf))
+
+
+def test_derivatives_stay_outside_of_the_operator():
+    network, x = draw_zou(12, 4, 0, depth=2, dtype=torch.float64), sphere(40, 4, 0).x
+    weights = tuple(torch.nn.Parameter(weight) for weight in network.weights)
+    found = gram_operator(replace(network, weights=weights), x) @ np.ones(40)
+    assert np.array_equal(found, gram_operator(network, x) @ np.ones(40))
+
+
 @EVERY
 def test_the_operator_keeps_to_its_budget(draw):
     chosen_product()
@@ -203,6 +235,19 @@ def test_the_operator_keeps_to_its_budget(draw):
             found = operator.times(vector)
         assert memory.peak <= budget + 2 * vector.nbytes
         torch.testing.assert_close(found, known, rtol=1e-4, atol=1e-4 * float(known.abs().max()))
+
+
+def test_a_thread_keeps_the_block_it_asked_for_last():
+    """So tiles that come row by row run the network once for a row of them."""
+    network, x = draw_zou(12, 4, 0, depth=2, dtype=torch.float64), sphere(40, 4, 0).x
+    factors = Factors(network, x, 16, workers=1, kept=False)
+    first, second, _ = factors.blocks
+    found = factors.of(first)
+    thread = threading.Thread(target=factors.of, args=(second,))
+    thread.start()
+    thread.join()
+    assert factors.of(first) is found
+    assert factors.of(second) is not found
 
 
 def all_kernels():

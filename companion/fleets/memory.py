@@ -97,8 +97,9 @@ def _memory(
     weights = sum(m * inputs for m, inputs in zip(network.widths, below, strict=False))
     numbers = fleet * count * held_per_input(network)
     numbers += 2 * count * inner * (fleet if own else 1)
-    numbers += (3 + optimiser.copies) * fleet * weights
-    if optimiser.copies:  # what a step makes of them, parameter by parameter
-        numbers += fleet * max(m * k for m, k in zip(network.widths, below, strict=False))
+    # The most at the end, where what is left of the members is copied out of what they trained in.
+    numbers += max(5 + 2 * optimiser.copies, 4 + 3 * optimiser.copies) * fleet * weights
+    if inner < dimension:  # the basis of the inputs' span, and the first layers out of it
+        numbers += dimension * (count + 3 * fleet * network.widths[0])
     places = torch.int64.itemsize * fleet * count if own else 0
     return network.outputs.element_size() * numbers + places

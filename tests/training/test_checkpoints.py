@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 import torch
 
+from companion import matmul
 from companion.draws import Batches
 from companion.errors import InputError
+from companion.fleets import train_fleet
 from companion.losses import CROSS_ENTROPY, EXPONENTIAL
 from companion.matmul import using
 from companion.monitors import Every, PatternDifference, largest_loss, mean_loss
 from companion.networks import draw_chen
-from companion.training import Checkpoint, checkpoints, train
+from companion.training import Checkpoint, checkpoints, flow, train
 from tests.oracles import NETWORKS
 from tests.training.cases import RECORD, case, counted
 
@@ -160,7 +162,7 @@ def test_another_precision_or_python_is_another_run(monkeypatch, tmp_path):
         train(network, x, y, **options)
     monkeypatch.setattr(checkpoints, "sys", SimpleNamespace(version_info=(3, 99, 0)))
     with pytest.raises(InputError, match="it differs in its Python version;"):
-        train(network, x, y, **options)
+        train(network, x, y, **{**options, "step_size": 0.2})  # of all that differs, the cause
 
 
 def test_a_checkpoint_with_more_steps_than_asked_for_is_refused(tmp_path):
@@ -210,6 +212,7 @@ def other(path, change):
         lambda path: rewritten(path, told=np.array("[1, 2]")),
         lambda path: rewritten(path, told=np.array('{"identity": "of an older version"}')),
         lambda path: rewritten(path, **{"0": None}),
+        lambda path: rewritten(path, told=other(path, lambda told: told.pop("step"))),
         lambda path: rewritten(path, told=other(path, lambda told: told["state"].pop("log"))),
     ],
 )
@@ -221,6 +224,85 @@ def test_a_checkpoint_that_is_damaged_or_old_is_refused(tmp_path, damage):
     path.write_bytes(damage(path))
     with pytest.raises(InputError, match="not a readable checkpoint of this version; delete it"):
         train(network, x, y, **options, checkpoint=Checkpoint(path))
+
+
+class Planted:
+    """Stands for code that somebody has put into a file: a folder, when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_no_code_in_a_checkpoint_is_run(tmp_path):
+    network, x, y = case()
+    path = tmp_path / "run.npz"
+    options = {"loss": CROSS_ENTROPY, "step_size": 0.1, "steps": 3, "checkpoint": Checkpoint(path)}
+    train(network, x, y, **options)
+    planted = np.array(Planted(tmp_path / "planted"), dtype=object)
+    path.write_bytes(rewritten(path, told=planted))
+    with pytest.raises(InputError, match="not a readable checkpoint of this version; delete it"):
+        train(network, x, y, **options)
+    assert not (tmp_path / "planted").exists()
+
+
+RUNS = {
+    "train": lambda *case, steps, **more: train(*case, step_size=0.1, steps=steps, **more),
+    "fleet": lambda network, *data, steps, **more: train_fleet(
+        [network], *data, step_size=0.1, steps=steps, **more
+    )[0],
+    "flow": lambda *case, steps, **more: flow(*case, times=range(steps + 1), **more),
+}
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+def test_a_file_is_written_when_so_many_seconds_have_passed_and_at_the_end(
+    monkeypatch, tmp_path, run
+):
+    """By a clock that goes on by a second at every step."""
+    now, written = [0], []
+    write = checkpoints.write_atomically
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(
+        checkpoints, "write_atomically", lambda *a: written.append(now[0]) or write(*a)
+    )
+
+    def passing(moment):
+        now[0] += 1
+        return 0
+
+    kept = Checkpoint(tmp_path / "run.npz", seconds=3)
+    options = {"loss": CROSS_ENTROPY, "record": {"it": passing}, "checkpoint": kept}
+    run(*case(), steps=7, **options)
+    assert written == [3, 6, 8]
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+def test_a_run_goes_on_by_the_product_with_which_it_began(monkeypatch, tmp_path, run):
+    options = {"loss": CROSS_ENTROPY, "steps": 3, "checkpoint": Checkpoint(tmp_path / "run.npz")}
+    by_onednn = {"by onednn": lambda moment: matmul.chosen_product() == "onednn"}
+    options["record"] = {"cut off": interruptible, **by_onednn}
+    monkeypatch.setenv("CUT_OFF_AT", "1")
+    with using("onednn"), pytest.raises(Interrupted):
+        run(*case(), **options)
+    monkeypatch.delenv("CUT_OFF_AT")
+    with using("torch"):
+        resumed = run(*case(), **options)
+    assert resumed["by onednn"].tolist() == [True] * 4
+
+
+def test_where_nothing_was_done_nothing_is_written(monkeypatch, tmp_path):
+    for step in (0, 1):
+        path = tmp_path / f"{step}.npz"
+        monkeypatch.setenv("CUT_OFF_AT", str(step))
+        with pytest.raises(Interrupted):
+            train(
+                *case(), loss=CROSS_ENTROPY, step_size=0.1, steps=3,
+                record={"cut off": interruptible}, checkpoint=Checkpoint(path),
+            )  # fmt: skip
+        assert path.exists() == (step == 1)
 
 
 def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_first_step(

@@ -224,3 +224,5 @@ def test_a_flow_ends_at_the_first_time_that_is_enough(data):
     first = int(np.argmax(whole["loss"] < 0.05))
     assert (found.ending, found.steps) == ("loss", 2 * first)
     np.testing.assert_array_equal(found["loss"], whole["loss"][: first + 1])
+    slow = flow(network, data.x, data.y, stop=Stop(plateau=5, fall=0.999), **options)
+    assert (slow.ending, slow.steps) == ("plateau", 2 * 5)

@@ -15,7 +15,7 @@ from companion.monitors import (
     frobenius_distances,
     mean_loss,
 )
-from companion.networks import draw_chen
+from companion.networks import draw_chen, draw_zou
 from companion.training import Checkpoint, flow, train
 from tests.training.cases import LIVE, case, counted
 
@@ -80,8 +80,11 @@ def test_memory_holds_what_was_put_there(run):
     history = {
         "train": lambda: train(network, x, y, step_size=0.1, steps=4, **options),
         "flow": lambda: flow(network, x, y, times=[0, 0.1, 0.2, 0.3, 0.4], **options),
-        "fleet": lambda: train_fleet([network], x, y, step_size=0.1, steps=4, **options)[0],
-    }[run]()
+        "fleet": lambda: train_fleet(  # whose first member leaves
+            [network, draw_zou(8, 4, 1, depth=3, dtype=torch.float64), network],
+            x, y, step_size=[1e9, 0.1, 0.1], steps=4, **options,
+        )[2],
+    }[run]()  # fmt: skip
     steps = np.linalg.norm(np.diff(history["w"], axis=0), axis=(1, 2))
     assert steps.min() > 0
     np.testing.assert_allclose(history["moved"][1:], steps, rtol=1e-9)

@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from companion.monitors import (
 )
 from companion.networks import draw_chen, draw_du
 from companion.training import Adam, Checkpoint, Stop, train
+from companion.training.run import Course
 from tests.oracles import NETWORKS
 from tests.training.cases import case
 
@@ -99,6 +101,20 @@ def test_a_monitor_sees_the_same_network_in_a_fleet(draw, name, dimension):
         )
 
 
+@dataclass(frozen=True)
+class Watched:
+    """A monitor of one's own that looks at every layer during the pass."""
+
+    together: bool = False
+
+    def watch(self, moment, gate):
+        moment.noted(self).append(gate.sum(dim=(-2, -1)))
+
+    def __call__(self, moment):
+        assert len(moment.forward.gates) == len(moment.noted(self))
+        return torch.stack(moment.noted(self), dim=-1)
+
+
 def test_a_monitor_of_ones_own_sees_inputs_weights_and_passes_as_they_are():
     """Of a fleet that trains in coordinates of the inputs' span, too."""
     networks = [draw_chen(6, 30, seed, depth=2, dtype=torch.float64) for seed in range(3)]
@@ -116,6 +132,8 @@ def test_a_monitor_of_ones_own_sees_inputs_weights_and_passes_as_they_are():
         "hidden": lambda m: m.forward.hidden[1],
         "elsewhere": lambda m: m.network.predict(test),
         "gradient": lambda m: m.gradients[0][1],
+        "watched": Every(3, Watched()),
+        "watched together": Every(3, Watched(together=True)),
     }
     options = {"loss": CROSS_ENTROPY, "step_size": 0.2, "steps": 4, "record": record}
     for member, found in zip(networks, train_fleet(networks, x, y, **options), strict=True):
@@ -176,6 +194,7 @@ def test_ctrl_c_between_two_writes_loses_nothing(monkeypatch, tmp_path, fleet, b
     with pytest.raises(KeyboardInterrupt) as stopped:
         run(checkpoint=kept, **options)
     monkeypatch.delenv("PRESSED_AT")
+    assert (tmp_path / "run.npz").is_file()
     so_far = stopped.value.history if fleet else [stopped.value.history]
     assert so_far[0].steps == 6
     assert len(so_far[0]["loss"]) == 6
@@ -205,3 +224,67 @@ def test_a_plateau_ends_a_run_where_the_loss_no_longer_falls():
             if loss < least * 0.99:
                 least, lowered = loss, step
         assert history.steps == min(60, lowered + 20)
+
+
+@pytest.mark.parametrize(
+    ("rule", "seen", "ending"),
+    [
+        ({}, [(0.5, 1), (4.9e5, 1)], None),
+        ({}, [(0.5, 1), (5.1e5, 1)], "diverged"),
+        ({}, [(0.5, 1), (math.nan, 1)], "diverged"),
+        ({}, [(0.0, 0), (9e-7, 0)], None),  # rounding, after a start without loss
+        ({}, [(0.0, 0), (2e-6, 0)], "diverged"),
+        ({"loss_below": 0.5}, [(0.5, 0)], None),
+        ({"loss_below": 0.5}, [(0.49, 1)], "loss"),
+        ({"zero_error": True}, [(0.1, 0.01)], None),
+        ({"zero_error": True}, [(0.1, 0)], "zero-error"),
+        ({"plateau": 1, "fall": 0}, [(0.5, 1), (0.5, 1)], "plateau"),
+        ({"plateau": 1, "fall": 0}, [(0.5, 1), (0.499, 1)], None),
+        ({"plateau": 1}, [(0.5, 1), (0.4996, 1)], "plateau"),
+        ({"plateau": 1}, [(0.5, 1), (0.4994, 1)], None),
+        ({"plateau": 2}, [(0.5, 1), (0.4996, 1), (0.4994, 1)], None),  # small falls add up
+    ],
+)
+def test_the_rules_by_which_a_run_ends(rule, seen, ending):
+    """At mean losses and training errors of one's own; only the last look ends it."""
+    course = Course()
+    *before, last = [
+        Stop(**rule).ending(course, step, loss, error) for step, (loss, error) in enumerate(seen)
+    ]
+    assert (set(before), last) == ({None} if before else set(), ending)
+
+
+def test_looks_are_once_an_epoch_and_the_last_batch_may_be_smaller():
+    assert [s for s in range(8) if Stop().looks(s, 10, Batches(4))] == [0, 3, 6]
+    assert [s for s in range(8) if Stop(every=5).looks(s, 10, Batches(4))] == [0, 5]
+    assert all(Stop().looks(s, 10, None) for s in range(8))
+
+
+def test_a_rule_that_is_met_at_the_budget_names_the_ending():
+    network, x, y = case(draw_du)
+    stop = Stop(plateau=10, fall=0.5)
+    for history in both(network, x, y, loss=CROSS_ENTROPY, step_size=1e-3, steps=10, stop=stop):
+        assert history.ending == "plateau"
+
+
+def test_a_plateau_is_counted_on_where_a_run_was_cut_off(tmp_path):
+    network, x, y = case(draw_du)
+    options = {"loss": CROSS_ENTROPY, "step_size": 1e-3, "stop": Stop(plateau=10, fall=0.5)}
+    for run in (train, lambda network, *data, **more: train_fleet([network], *data, **more)[0]):
+        kept = Checkpoint(tmp_path / f"{run.__name__}.npz")
+        assert run(network, x, y, steps=6, checkpoint=kept, **options).ending == "budget"
+        resumed = run(network, x, y, steps=60, checkpoint=kept, **options)
+        assert (resumed.ending, resumed.steps) == ("plateau", 10)
+
+
+def test_a_members_plateau_is_its_own_when_another_has_left():
+    """The first learns for some steps and leaves; the loss of the second has not fallen since 0."""
+    network, x, y = case(width=64)
+    options = {"loss": CROSS_ENTROPY, "steps": 60}
+    stop = Stop(plateau=12, fall=0.02, loss_below=0.2)
+    first, second = train_fleet(
+        [network, network], x, y, step_size=[0.1, 1e-9], stop=stop, **options
+    )
+    assert first.ending == "loss"
+    assert 2 < first.steps < 12
+    assert (second.ending, second.steps) == ("plateau", 12)

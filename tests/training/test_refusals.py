@@ -14,7 +14,14 @@ from companion.monitors import (
     Every,
     mean_loss,
 )
-from companion.training import Stop, descent, flow, prediction_velocity, train
+from companion.training import (
+    Stop,
+    descent,
+    flow,
+    prediction_velocity,
+    train,
+    training_memory,
+)
 from tests.training.cases import case, spoilt
 
 
@@ -128,6 +135,15 @@ def test_times_that_do_not_increase_are_refused(times):
 def test_a_stop_that_is_none_is_refused(options, told):
     with pytest.raises(InputError, match=told):
         Stop(**options)
+
+
+def test_batches_that_do_not_fit_are_refused_before_the_first_moment_is_asked_for():
+    network, x, y = case()
+    options = {"loss": CROSS_ENTROPY, "step_size": 0.1}
+    with pytest.raises(InputError, match="must lie in 1 to 10"):
+        descent(network, x, y, batches=Batches(11), **options)
+    with pytest.raises(InputError, match=r"network is a torch\.nn.*Linear; give a ReLUN"):
+        training_memory(torch.nn.Linear(4, 1), 10)
 
 
 def test_numbers_of_other_libraries_are_numbers():
