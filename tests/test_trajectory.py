@@ -187,7 +187,7 @@ def test_distances_keep_their_digits_where_impulses_cancel():
     y = torch.ones(520)
     y[0] = -1
     network, kernel = DRAWS["du"](8).to(dtype=torch.float32), infinite_width_ntk(x, depth=1)
-    found = linearise(network, x, y, loss="quadratic", kernel=kernel, step_size=1.0, steps=[10**7])
+    found = linearise(network, x, y, loss="quadratic", kernel=kernel, step_size=1.0, steps=[10**9])
     pushed = found.impulses[0].double()
     known = float(pushed @ kernel.double() @ pushed) ** 0.5
     assert float(pushed.abs().max()) > 1e3 * known
