@@ -194,15 +194,16 @@ def test_iterative_solvers_take_the_operator():
 
 
 def test_the_operator_runs_the_network_once_for_all_vectors_where_it_has_the_memory(monkeypatch):
-    network, x = draw_zou(12, 4, 0, depth=2, dtype=torch.float64), sphere(40, 4, 0).x
+    network, x = draw_zou(12, 4, 0, depth=2, dtype=torch.float64), sphere(600, 4, 0).x
     seen = []
     run = type(network).run
     monkeypatch.setattr(
         type(network), "run", lambda self, x, *a: seen.append(len(x)) or run(self, x, *a)
     )
     operator = gram_operator(network, x)
-    operator.times(torch.ones(40, 3).double())
-    assert sum(seen) == 40
+    operator.times(torch.ones(600, 3).double())
+    assert len(operator.blocks) > 1
+    assert sum(seen) == 600
 
 
 def test_what_the_operator_does_not_take_is_refused():
