@@ -6,7 +6,8 @@ import weakref
 import pytest
 import torch
 
-from companion.kernels import tiles, workers
+from companion.base import workers
+from companion.kernels import tiles
 
 
 @pytest.mark.parametrize("count", [1, 17, 64, 100, 1001])
