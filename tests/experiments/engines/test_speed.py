@@ -54,7 +54,9 @@ def test_most_is_what_the_operations_allow_at_the_best_product(found):
     known = statistics.median(slow["peer"]["seconds"]) * rate / (flops + forward + backward)
     values = speed.values(QUICK, found)
     assert values["most_256"] == pytest.approx(known)
-    assert {name for name in values if name.startswith("most")} == {"most_256", "most_512"}
+    sizes = {f"most_{n}{suffix}" for n in (256, 512) for suffix in ("", "_busy")}
+    # Beside the others nothing is promised without AVX-512.
+    assert {name for name in values if name.startswith("most")} == sizes
     assert f" {known:.0f} and " in speed.judge(QUICK, found)[1].sentence
 
 
@@ -121,6 +123,11 @@ def recorded_under(condition, tmp_path, monkeypatch, change):
     return run(QUICK, "cpu")
 
 
+def quiet_only(found):
+    """Its outcomes without the records of other conditions."""
+    return {**judged(found), **dict.fromkeys(speed.CONDITIONS, "inconclusive")}
+
+
 @pytest.mark.parametrize(("share", "outcome"), [(0.71, "holds"), (0.69, "fails")])
 def test_beside_a_busy_core_a_share_of_the_quiet_ratio_is_kept(
     share, outcome, tmp_path, monkeypatch, found
@@ -130,7 +137,7 @@ def test_beside_a_busy_core_a_share_of_the_quiet_ratio_is_kept(
         return {**row, "ratio": share * row["ratio"], "met": True}
 
     both = recorded_under("busy", tmp_path, monkeypatch, change)
-    assert judged(both) == {**judged(found), "engines-busy": outcome}
+    assert judged(both) == {**quiet_only(found), "engines-busy": outcome}
     values = speed.values(QUICK, both)
     quiet = values["infinite_512_neural_tangents"]
     assert values["infinite_512_neural_tangents_busy"] == pytest.approx(share * quiet)
@@ -142,7 +149,7 @@ def test_without_avx512_every_row_has_a_bound_of_its_own(
     met, outcome, tmp_path, monkeypatch, found
 ):
     both = recorded_under("no AVX-512", tmp_path, monkeypatch, lambda row: {**row, "met": met})
-    assert judged(both) == {**judged(found), "engines-avx2": outcome}
+    assert judged(both) == {**quiet_only(found), "engines-avx2": outcome}
 
 
 @pytest.mark.parametrize(("gib", "outcome"), [(0.9, "holds"), (1.1, "fails")])
