@@ -1,7 +1,10 @@
 """Captions and alt texts say what the verdicts say, and something else if these are other ones."""
 
+import shutil
+
 import pytest
 
+from companion.base.paths import BOOK
 from companion.figures import draw
 from companion.figures.words import said
 from companion.lab import catalog
@@ -102,3 +105,12 @@ def test_words_change_with_the_verdicts_that_they_rest_on(identifier: str) -> No
             assert f"{verdict.claim} is doctored." in false.caption + false.alt
         assert false.table == true.table
     assert changing == RESTS_ON[identifier]
+
+
+def test_a_condition_that_was_not_measured_is_said(tmp_path):
+    """A benchmark of one's own is of one condition; the figures of the others are empty."""
+    shutil.copy(BOOK / "benchmarks" / "two_cores_busy.json", tmp_path / "mine.json")
+    mine = reproduce("engines/speed", file=tmp_path / "mine.json")
+    assert "Nothing was measured" in draw("engines-benchmark", mine).caption
+    assert "Nothing was measured" in draw("engines-benchmark-avx2", mine).caption
+    assert "Full circles" in draw("engines-benchmark-busy", mine).caption

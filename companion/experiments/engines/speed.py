@@ -135,7 +135,8 @@ def run(settings: Settings, device: str) -> xr.Dataset:
         attrs={
             "data": "; ".join(f"benchmark on {r.machine}, {r.measured}" for r in records),
             # Those of the first one, for whoever asks about no condition.
-            **{"machine": records[0].machine, "measured": records[0].measured},
+            "machine": records[0].machine,
+            "measured": records[0].measured,
             **{f"machine{SUFFIXES[r.condition]}": r.machine for r in records},
             **{f"measured{SUFFIXES[r.condition]}": r.measured for r in records},
         },

@@ -47,7 +47,7 @@ SPEED = ("times as fast as the peer", "times as fast as the peer")
 CONDITIONS = {
     QUIET: "while nothing else ran",
     BUSY: "while another process kept one core busy",
-    NARROW: "with no instructions beyond AVX2",
+    NARROW: "by libraries that use nothing beyond AVX2",
 }
 
 
