@@ -82,7 +82,14 @@ def take_from_differences(
 
 
 def recursion(buffers: list[Tensor], terms: Tensor, depth: int, separate: bool) -> None:
-    """From rho^(0), as `start` leaves the buffers, to rho^(depth); arguments as of `fill`."""
+    """From rho^(0), as `start` leaves the buffers, to rho^(depth).
+
+    Args:
+        buffers: z, theta / 2, sin(theta / 2) cos(theta / 2), rho and kappa_0(rho) of all pairs.
+        terms: where 2 K^(l) go: each l apart if `separate`, else their sum; or none.
+        depth: D, at least 1.
+        separate: whether terms are kept apart.
+    """
     z, half_angle, sin_cos, rho, both_on = buffers
     one = torch.ones((), dtype=z.dtype, device=z.device)
     right_angle = torch.full((), math.pi / 2, dtype=z.dtype, device=z.device)

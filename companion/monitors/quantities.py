@@ -154,7 +154,7 @@ def layer_gram_drifts(moment: Moment) -> np.ndarray:
 def certified_lambda_min(moment: Moment) -> Tensor:
     """Least eigenvalue of the empirical NTK's Gram matrix, and a lower bound, shape (2,).
 
-    Costs a Gram matrix and two Cholesky factors.
+    Costs a Gram matrix and what `least_eigenvalue` takes.
     """
     gram, bounds = empirical_gram(moment.network, moment.x), [math.nan, math.nan]
     if bool(gram.isfinite().all()):
