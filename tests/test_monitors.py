@@ -73,10 +73,17 @@ def test_a_prediction_that_is_no_number_is_an_error():
     broken = network.moved([torch.full_like(network.weights[0], math.nan)])
     now = Moment(broken, network, x, y, CROSS_ENTROPY, 1)
     assert float(training_error(now)) == 1
-    # Where hidden outputs are no numbers, the output weights' gradients are none.
-    now = Moment(broken.training("all"), network.training("all"), x, y, CROSS_ENTROPY, 1)
+
+
+@pytest.mark.parametrize("trained", ["hidden", "output", "all"])
+def test_units_without_numbers_have_no_gram_matrix(trained):
+    """A unit that is no number was taken to be on: 4.0 instead of NaN."""
+    network = draw_zou(width=4, dimension=3, seed=0, depth=1).training(trained)
+    broken = network.moved([torch.full_like(p, math.nan) for p in network.parameters])
+    now = Moment(broken, network, torch.eye(3), torch.ones(3), CROSS_ENTROPY, 1)
     assert math.isnan(gram_lambda_min(now))
-    assert math.isnan(layer_lambda_mins(now)[1])
+    assert all(map(math.isnan, layer_lambda_mins(now)))
+    assert all(map(math.isnan, layer_gram_drifts(now)))
     assert bool(certified_lambda_min(now).isnan().all())
 
 
@@ -275,8 +282,10 @@ def test_what_is_not_trained_has_no_distance(trained):
     rows = {"hidden": ["W"], "output": ["a"], "all": ["W", "a"]}[trained]
     assert len(unit_distances(now)) == len(frobenius_distances(now)) == len(rows)
     assert len(layer_lambda_mins(now)) == len(layer_gram_drifts(now)) == len(rows)
-    if trained != "all":
-        assert float(unit_distances(now)[0, 0]) > 0
+    if trained == "output":  # one entry is a unit
+        far = (now.network.outputs - now.initial.outputs).abs()
+        root = far.square().mean().sqrt()
+        torch.testing.assert_close(unit_distances(now)[0], torch.stack([far.max(), root]))
 
 
 def test_pattern_difference_of_two_layers_is_that_of_loops():

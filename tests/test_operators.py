@@ -73,6 +73,16 @@ def test_too_few_products_give_a_value_with_its_residual_and_say_so():
     assert found.products <= 200
 
 
+def test_the_least_end_is_looked_for_to_a_share_of_the_larger_one():
+    """To a share of itself it took as many products as were allowed."""
+    matrix = np.diag(np.geomspace(1e-9, 1, 1000))
+    found = extreme_eigenvalues(matrix, tolerance=1e-4)
+    assert found.least.converged
+    assert found.largest.converged
+    assert found.least.residual <= 1e-4
+    assert found.products < 500
+
+
 def test_products_are_counted_and_float32_is_taken():
     calls = []
 

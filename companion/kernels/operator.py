@@ -161,8 +161,8 @@ def _operator_memory(network: ReLUNetwork, count: int, rows: int, *, kept: bool)
     """Bytes of factors, of a gradient and another that is added to it, and in passing."""
     workers = min(available_workers(network.outputs.device), -(-count // rows)) if kept else 1
     passing = workers * passing_per_input(network) * rows
-    # A factor with coefficients or an effect; inputs in the layout that a product wants.
-    scratch = 2 * max(*network.widths, network.dimension) * rows
+    # A factor with coefficients or an effect, and both in the layouts that a product wants.
+    scratch = 4 * max(*network.widths, network.dimension) * rows
     gradients = sum(parameter.numel() for parameter in network.parameters)
     largest = max(parameter.numel() for parameter in network.parameters)
     factors = kept_per_input(network) * count if kept else 0

@@ -1,5 +1,6 @@
 """A network at one step of its training, with what its passes computed."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -90,8 +91,19 @@ class Moment:
         return self.network.gradients(self.forward, slopes / self.y.shape[-1])
 
     @cached_property
+    def has_numbers(self) -> bool:
+        """Whether predictions are numbers; else a run diverges: units are neither on nor off."""
+        return bool(self.forward.predictions.isfinite().all())
+
+    @cached_property
     def layer_grams(self) -> list[Tensor]:
-        """Gram matrix of the gradients in every trained tensor, shapes (n, n)."""
+        """Gram matrix of the gradients in every trained tensor, shapes (n, n).
+
+        NaN where predictions are no numbers.
+        """
+        if not self.has_numbers:
+            nothing = self.x.new_full((len(self.x), len(self.x)), math.nan)
+            return [nothing] * len(self.network.parameters)
         return layer_grams(self.network, self.x)
 
     def changes(self) -> Iterator[Tensor]:

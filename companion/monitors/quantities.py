@@ -113,10 +113,10 @@ def unit_distances(moment: Moment) -> Tensor:
     For hidden layers ||w_r - w_r(0)||_2 over the rows of every W_l, for output weights the size
     of a_r - a_r(0): Du et al. (2019), Lemma 3.3, and Lemma A.5.
     """
-    found = []
-    for layer, change in enumerate(moment.changes()):
+    found, dimensions = [], moment.network.weights[0].dim()
+    for change, now in zip(moment.changes(), moment.network.parameters, strict=True):
         # The output weights are one row, of which each entry belongs to a unit.
-        units = change if layer < moment.network.depth else change.mT
+        units = change if now.dim() == dimensions else change.mT
         far = torch.linalg.vector_norm(units, dim=-1)
         mean = torch.linalg.vector_norm(far, dim=-1) / far.shape[-1] ** 0.5
         found.append(torch.stack([far.amax(dim=-1), mean], dim=-1))
@@ -154,10 +154,10 @@ def layer_gram_drifts(moment: Moment) -> np.ndarray:
 def certified_lambda_min(moment: Moment) -> Tensor:
     """Least eigenvalue of the empirical NTK's Gram matrix, and a lower bound, shape (2,).
 
-    Costs a Gram matrix and what `least_eigenvalue` takes.
+    Costs a Gram matrix and what `least_eigenvalue` does.
     """
     gram, bounds = empirical_gram(moment.network, moment.x), [math.nan, math.nan]
-    if bool(gram.isfinite().all()):
+    if moment.has_numbers and bool(gram.isfinite().all()):
         least = least_eigenvalue(gram)
         bounds = [least.value, least.lower]
     return torch.tensor(bounds, dtype=torch.float64, device=moment.x.device)

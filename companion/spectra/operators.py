@@ -126,7 +126,7 @@ class _Search:
     def largest(self) -> RitzValue:
         """With the bound that the trace gives, if there is one."""
         count = min(_KEPT, max(1, len(self.counted) - 1))
-        block = np.linalg.qr(self._vectors("LA", count))[0]
+        block = np.linalg.qr(self._vectors(self.counted.of_scipy(), count))[0]
         images = self.counted(block)
         small = block.T @ images
         values, rotation = np.linalg.eigh((small + small.T) / 2)
@@ -139,44 +139,41 @@ class _Search:
 
     def least(self, largest: RitzValue) -> RitzValue:
         """With the bound 0 of a semidefinite operator."""
-        vector = self._vectors("SA", 1)[:, 0]
-        below = -math.inf if self.trace is None else 0.0
         size = abs(largest.value) / self.counted.unit
+        # The solvers' tolerance is a share of what they look for: that of size - A is no smaller.
+        vector = self._vectors(self.counted.less_than(size), 1)[:, 0]
+        below = -math.inf if self.trace is None else 0.0
         return self._ritz_value(vector, self.counted(vector), below, size)
 
-    def _vectors(self, which: str, count: int) -> np.ndarray:
-        """Vectors near an end of the spectrum, columns, the extreme one first."""
+    def _vectors(self, operator: LinearOperator, count: int) -> np.ndarray:
+        """Vectors near the upper end of an operator's spectrum, columns, the extreme one first."""
         n = len(self.counted)
         if n <= _DENSE:
-            image = self.counted(np.eye(n))
+            image = operator @ np.eye(n)
             all_vectors: np.ndarray = np.linalg.eigh((image + image.T) / 2)[1]
-            return all_vectors[:, ::-1][:, :count] if which == "LA" else all_vectors[:, :count]
+            return all_vectors[:, ::-1][:, :count]
         start = np.random.default_rng(0).standard_normal((n, count))
         if self.counted.zero:  # so a vector in a random direction says; ARPACK would complain
             return start
         space = min(n, max(2 * count + 1, 40))
         try:
             values, vectors = eigsh(
-                self.counted.of_scipy(), k=count, which=which, v0=start[:, 0], ncv=space,
-                tol=self.tolerance / 10, maxiter=max(1, self.most_products // space),
+                operator, k=count, which="LA", v0=start[:, 0], ncv=space,
+                tol=self.tolerance / 2, maxiter=max(1, self.most_products // space),
             )  # fmt: skip
         except ArpackNoConvergence as ended:
             if len(ended.eigenvalues) == 0:
-                return self._by_lobpcg(which, start)
+                return self._by_lobpcg(operator, start)
             values, vectors = ended.eigenvalues, ended.eigenvectors
-        order = np.argsort(values)
-        found: np.ndarray = vectors[:, order[::-1] if which == "LA" else order]
+        found: np.ndarray = vectors[:, np.argsort(values)[::-1]]
         return found
 
-    def _by_lobpcg(self, which: str, start: np.ndarray) -> np.ndarray:
+    def _by_lobpcg(self, operator: LinearOperator, start: np.ndarray) -> np.ndarray:
         """The best vectors after some products more, where Lanczos has none to show."""
         most = max(1, self.most_products // 4 // start.shape[1])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # it says what the residual says
-            _, vectors = lobpcg(
-                self.counted.of_scipy(), start, tol=self.tolerance, maxiter=most,
-                largest=which == "LA",
-            )  # fmt: skip
+            _, vectors = lobpcg(operator, start, tol=self.tolerance, maxiter=most)
         found: np.ndarray = vectors
         return found
 
@@ -241,6 +238,15 @@ class _Counted:
         """The same for SciPy's solvers."""
         shape = (len(self), len(self))
         return LinearOperator(shape, matvec=self, matmat=self, dtype=float)
+
+    def less_than(self, size: float) -> LinearOperator:
+        """The operator size - A, at whose upper end is the lower one of A."""
+
+        def times(columns: np.ndarray) -> np.ndarray:
+            left: np.ndarray = size * columns - self(columns)
+            return left
+
+        return LinearOperator((len(self), len(self)), matvec=times, matmat=times, dtype=float)
 
 
 def _trace(diagonal: Tensor, count: int) -> float:
