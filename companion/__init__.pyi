@@ -10,6 +10,7 @@ from companion.datasets import own as own
 from companion.datasets import pair_at_angle as pair_at_angle
 from companion.datasets import random_labels as random_labels
 from companion.datasets import sphere as sphere
+from companion.datasets import twins as twins
 from companion.datasets import unit_rows as unit_rows
 from companion.datasets import with_bias as with_bias
 from companion.draws import Batches as Batches

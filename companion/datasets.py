@@ -148,6 +148,50 @@ def random_labels(data: DataSet, seed: int) -> DataSet:
     return DataSet(data.x, (2 * coins - 1).to(data.y), f"{data.source}, random labels")
 
 
+def twins(count: int, dimension: int, separation: float, seed: int) -> DataSet:
+    """Pairs of unit inputs at one distance phi with labels +1 and -1: a hard case of separation.
+
+    One input of each pair is uniform on the sphere, the other is turned from it in a direction
+    that is uniform, too. Where pairs are farther from each other than phi, the separation of
+    Zou et al. (2018), Assumption 3.5, is phi exactly.
+
+    Args:
+        count: n, even; the inputs of a pair follow each other.
+        dimension: d, at least 2.
+        separation: phi, in (0, 2].
+        seed: of the CPU generator.
+
+    Raises:
+        InputError: a size or a separation that does not fit.
+
+    Example:
+        >>> data = twins(count=4, dimension=3, separation=0.5, seed=0)
+        >>> (data.x[0] - data.x[1]).norm()
+        tensor(0.5000, dtype=torch.float64)
+        >>> data.y
+        tensor([ 1., -1.,  1., -1.], dtype=torch.float64)
+    """
+    count, dimension = whole("count", count, least=2), whole("dimension", dimension, least=2)
+    separation = real("separation", separation)
+    if count % 2:
+        raise InputError(f"count is {count}; it must be even, as inputs come in pairs.")
+    if not 0 < separation <= 2:
+        raise InputError(f"separation is {separation}; on the unit sphere it lies in (0, 2].")
+    generator = cpu_generator("twins", seed)
+    shape = (2, count // 2, dimension)
+    first, other = torch.randn(shape, generator=generator, dtype=torch.float64)
+    first = first / first.norm(dim=1, keepdim=True)
+    aside = other - (other * first).sum(dim=1, keepdim=True) * first
+    aside = aside / aside.norm(dim=1, keepdim=True)
+    # The chord of an angle theta is 2 sin(theta / 2).
+    angle = 2 * math.asin(separation / 2)
+    second = math.cos(angle) * first + math.sin(angle) * aside
+    x = torch.stack([first, second], dim=1).reshape(count, dimension)
+    y = x.new_tensor([1.0, -1.0]).repeat(count // 2)
+    told = f"{count // 2} pairs at distance {separation:g} on the sphere, d={dimension}"
+    return DataSet(x, y, told)
+
+
 def with_bias(x: Tensor, mu: float) -> Tensor:
     """Inputs with a constant last coordinate: x -> (sqrt(1 - mu^2) x, mu), of norm 1 as before.
 

@@ -22,6 +22,7 @@ from companion.datasets import (
     pair_at_angle,
     random_labels,
     sphere,
+    twins,
     unit_rows,
     with_antipodes,
     with_bias,
@@ -174,6 +175,39 @@ def test_a_bias_coordinate_is_for_inputs_of_norm_1():
         with_bias(2 * torch.eye(3), 0.5)
     with pytest.raises(InputError, match=r"mu is '0\.5'; it must be a number"):
         with_bias(torch.eye(3), "0.5")
+
+
+def test_twins_have_their_distance_and_different_labels():
+    data = twins(count=40, dimension=7, separation=0.3, seed=1)
+    first, second = data.x[::2], data.x[1::2]
+    gaps = (first - second).norm(dim=1)
+    torch.testing.assert_close(gaps, torch.full_like(gaps, 0.3), rtol=1e-13, atol=0)
+    torch.testing.assert_close(data.x.norm(dim=1), torch.ones(40).double())
+    assert torch.equal(data.y[::2], torch.ones(20).double())
+    assert torch.equal(data.y[1::2], -torch.ones(20).double())
+    assert torch.equal(twins(40, 7, 0.3, seed=1).x, data.x)
+    assert not torch.equal(twins(40, 7, 0.3, seed=2).x, data.x)
+    antipodes = twins(4, 3, 2.0, seed=0).x
+    torch.testing.assert_close(antipodes[::2], -antipodes[1::2])
+    # The side to which an input is turned is uniform: in d dimensions each share is 1 / d.
+    many = twins(count=4000, dimension=4, separation=1.0, seed=0).x
+    moments = (many[1::2].T @ many[1::2]) / 2000
+    torch.testing.assert_close(moments, torch.eye(4).double() / 4, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((3, 2, 0.5), "count is 3; it must be even"),
+        ((4, 1, 0.5), "dimension is 1"),
+        ((4, 2, 0.0), "separation is 0.0; on the unit sphere it lies in"),
+        ((4, 2, 2.1), "separation is 2.1"),
+        ((4, 2, float("nan")), "separation"),
+    ],
+)
+def test_twins_that_cannot_be_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        twins(*arguments, seed=0)
 
 
 def test_random_labels_are_fair_coins_of_their_seed():

@@ -1,0 +1,1 @@
+"""Figures of the chapters on Zou, Cao, Zhou and Gu (2018)."""
