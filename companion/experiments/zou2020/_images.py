@@ -1,0 +1,388 @@
+"""Deep networks on images of two classes, the runs behind Figures 1-3 of Zou et al. (2020)."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Literal
+
+import numpy as np
+import xarray as xr
+from pydantic import AfterValidator
+
+from companion.datasets import DataSet, with_bias
+from companion.experiments.zou2018._problem import on_data
+from companion.experiments.zou2020._readings import READINGS, common_level, compared, reading_steps
+from companion.lab.checks import (
+    claim,
+    exponent_at_most,
+    note,
+    slack_factor,
+)
+from companion.lab.controls import Lie
+from companion.lab.experiment import Cost, Values
+from companion.lab.fits import PowerLaw, exponent
+from companion.lab.results import Check, Verdict
+from companion.lab.settings import Positive, SeededSettings, SeveralSizes, Share, Size
+from companion.lab.sweep import Variables, sweep
+from companion.lab.words import listed
+from companion.monitors import (
+    Distances,
+    Every,
+    PatternDifference,
+    Record,
+    mean_loss,
+    training_error,
+)
+
+VARIANTS = ("other step size", "other mu")
+
+
+def _even(widths: tuple[int, ...]) -> tuple[int, ...]:
+    if any(width % 2 for width in widths):
+        raise ValueError("widths must be even, as half of the output weights are +1")
+    return widths
+
+
+class ImageSettings(SeededSettings):
+    """What is run; depth and loss are the paper's, which states no width, step size or step count.
+
+    Attributes:
+        per_class: images of each class; None for all of the split that the paper's count names.
+        depth: hidden layers, all of them trained.
+        widths: m of every layer, even, in increasing order.
+        step_size: eta, one for all widths.
+        other_step_size: a second one, to see what hangs on the choice.
+        mu: the constant last coordinate of the inputs, Assumption 4.1.
+        other_mu: a second one.
+        steps: of full-batch gradient descent on the cross-entropy.
+        every: distances and patterns are looked at every so many steps.
+    """
+
+    dtype: Literal["float32", "float64"] = "float32"
+    per_class: Size | None = None
+    depth: Size = 15
+    widths: Annotated[SeveralSizes, AfterValidator(_even)] = (100, 200, 400, 800)
+    step_size: Positive = 0.001
+    other_step_size: Positive = 0.002
+    mu: Share = 0.1
+    other_mu: Share = 0.5
+    steps: Size = 500
+    every: Size = 10
+
+
+def described(settings: ImageSettings, images: str) -> str:
+    """What is run, in one sentence, but for what the images are."""
+    s = settings
+    return (
+        f"{s.steps} steps of full-batch gradient descent on the cross-entropy of {images}, with "
+        f"networks of {s.depth} hidden layers of $m=$ {listed(s.widths)} units, "
+        rf"{s.seeds} of each width, all with one step size, $\eta={s.step_size:g}$; and one of "
+        rf"each width with $\eta={s.other_step_size:g}$ and with $\mu={s.other_mu:g}$ in place of "
+        rf"$\mu={s.mu:g}$."
+    )
+
+
+def priced(settings: ImageSettings, count: int, pixels: int) -> Cost:
+    """Three products a layer and step; outputs, patterns at the start, signals and weights."""
+    s = settings
+    runs = s.seeds + len(VARIANTS)
+    products = sum((pixels + 1) * m + (s.depth - 1) * m**2 for m in s.widths)
+    widest = max(s.widths)
+    numbers = count * (pixels + 1 + widest * (s.depth + 2)) + 3 * s.depth * widest**2
+    size = 4 if s.dtype == "float32" else 8
+    patterns = count * widest * s.depth
+    return Cost(6.0 * runs * s.steps * count * products, size * numbers + patterns)
+
+
+def trained(settings: ImageSettings, device: str, data: DataSet) -> xr.Dataset:
+    """Train every width from every seed; from the first seed also with another step size and mu."""
+    s = settings
+    runs = sweep(
+        "runs", partial(_train, s, device, data, s.step_size, s.mu), seed=s.each_seed,
+        width=s.widths,
+    )  # fmt: skip
+    others = sweep("others", partial(_vary, s, device, data), variant=VARIANTS, width=s.widths)
+    found = runs.merge(others.rename({name: f"other_{name}" for name in others.data_vars}))
+    looks = [*range(0, s.steps, s.every), s.steps]
+    return found.assign(looks=("look", looks)).assign_attrs(data=data.source)
+
+
+def _vary(
+    settings: ImageSettings, device: str, data: DataSet, *, variant: str, width: int
+) -> Variables:
+    """One run from the first seed with one setting replaced."""
+    s = settings
+    step_size, mu = {
+        "other step size": (s.other_step_size, s.mu),
+        "other mu": (s.step_size, s.other_mu),
+    }[variant]
+    return _train(s, device, data, step_size, mu, seed=s.first_seed, width=width)
+
+
+def _train(
+    settings: ImageSettings,
+    device: str,
+    data: DataSet,
+    step_size: float,
+    mu: float,
+    *,
+    seed: int,
+    width: int,
+) -> Variables:
+    """Loss at every step; error, distances and flips at every look."""
+    s = settings
+    biased = DataSet(with_bias(data.x, mu), data.y, data.source)
+    problem = on_data(biased, s, device, seed=seed, width=width, depth=s.depth)
+    record: Record = {
+        "loss": mean_loss,
+        "error": Every(s.every, training_error),
+        "distance": Every(s.every, Distances()),
+        "flips": Every(s.every, PatternDifference()),
+    }
+    history = problem.train(step_size, s.steps, record).stable()
+    frobenius, lower, upper = np.moveaxis(history["distance"], -1, 0)
+    return {
+        "loss": ("step", history["loss"]),
+        "error": ("look", history["error"]),
+        "frobenius": (("look", "layer"), frobenius),
+        "spectral": (("look", "layer"), lower),
+        "spectral_bound": (("look", "layer"), upper),
+        "flips": (("look", "layer"), history["flips"]),
+    }
+
+
+def values_of(settings: ImageSettings, found: xr.Dataset) -> Values:
+    """Where the runs end, and what the widths change in each reading."""
+    s, last = settings, {"look": -1}
+    told: dict[str, object] = {
+        "narrowest": s.widths[0],
+        "widest": s.widths[-1],
+        "level": common_level(found),
+        "loss_narrow": found.loss.isel(step=-1, width=0).mean(),
+        "loss_wide": found.loss.isel(step=-1, width=-1).mean(),
+        "error_narrow": found.error.isel(width=0, **last).mean(),
+        "error_wide": found.error.isel(width=-1, **last).mean(),
+        "collapse": collapse(found),
+        "bound_gap": (found.spectral_bound / found.spectral).isel(**last).max(),
+        "highest_rise": (found.loss.diff("step") / found.loss.isel(step=0)).max(),
+    }
+    steps = reading_steps(found).sel(reading="loss").mean("seed")
+    told["steps_narrow"], told["steps_wide"] = steps.isel(width=0), steps.isel(width=-1)
+    for name, quantity in quantities(found).items():
+        read = compared(found, quantity)
+        for reading in READINGS:
+            law = PowerLaw.through(read.sel(reading=reading))
+            key = f"{name}_{reading.replace(' ', '_')}"
+            told |= {key: law.exponent, f"{key}_low": law.low, f"{key}_high": law.high}
+        told[f"{name}_early"] = at_tenths(found, quantity)[0].exponent
+    return told
+
+
+def quantities(found: xr.Dataset) -> Mapping[str, xr.DataArray]:
+    """What Figures 2 and 3 may mean, the layers taken together.
+
+    The largest spectral distance of a layer, which is the paper's ball; the Frobenius distance of
+    all layers together; the share of all activations that differ.
+    """
+    return {
+        "spectral": found.spectral.max("layer"),
+        "frobenius": (found.frobenius**2).sum("layer") ** 0.5,
+        "flips": found.flips.mean("layer"),
+    }
+
+
+def _variant(found: xr.Dataset, name: str) -> xr.Dataset:
+    """The runs with another setting, as if they were the runs."""
+    names = {key: str(key).removeprefix("other_") for key in found if "variant" in found[key].dims}
+    chosen = found[list(names)].sel(variant=name).drop_vars("variant").rename(names)
+    return chosen.expand_dims("seed").assign(looks=found.looks)
+
+
+def verdicts(settings: ImageSettings, found: xr.Dataset, panel: str) -> list[Verdict]:
+    """The figures in the readings that can be meant.
+
+    Args:
+        settings: of the run.
+        found: by it.
+        panel: what is appended to the claims' names: nothing, or `-cifar10`.
+    """
+    distances = ("spectral", "frobenius")
+    return [
+        _faster(found, f"zou2020-fig1{panel}"),
+        _collapses(found, f"zou2020-fig1-time{panel}"),
+        _at_equal_loss(found, f"zou2020-fig2{panel}", CLOSER, distances),
+        _along_the_run(found, f"zou2020-fig2-iteration{panel}", CLOSER, distances),
+        _at_equal_loss(found, f"zou2020-fig3{panel}", STEADIER, ("flips",)),
+        _along_the_run(found, f"zou2020-fig3-iteration{panel}", STEADIER, ("flips",)),
+    ]
+
+
+WORDS = {
+    "spectral": "the largest spectral distance of a layer from initialisation",
+    "frobenius": "the Frobenius distance of all layers from initialisation",
+    "flips": "the share of the activations that differ from initialisation",
+}
+CLOSER = "are closer to initialisation"
+STEADIER = "have fewer activations changed"
+# The exponent in m of what just counts as falling: ten times the width take a fifth off it.
+SLOWEST = -0.1
+
+
+def _faster(found: xr.Dataset, identifier: str) -> Verdict:
+    """Figure 1: does the loss at the last step fall with the width?"""
+    ends = found.loss.isel(step=-1)
+    others = (_variant(found, name).loss.isel(step=-1) for name in VARIANTS)
+    return claim(
+        identifier,
+        r"at one step size $\eta$ for all widths, wider networks have the lower training loss",
+        exponent_at_most("the training loss at the last step, in $m$", ends, SLOWEST, 0),
+        _with_other_settings(others),
+        holds="At one step size wider networks train faster.",
+        fails="At one step size wider networks do not train faster.",
+    )
+
+
+def _with_other_settings(samples: Iterable[xr.DataArray]) -> Check:
+    """The exponents in the width with the other step size and the other mu, of one run each."""
+    told = (
+        f"{exponent(each):.2f} with the {name}"
+        for name, each in zip(VARIANTS, samples, strict=True)
+    )
+    return note(f"From one seed the exponent is {listed(told)}")
+
+
+def collapse(found: xr.Dataset) -> float:
+    """Log loss of the narrowest over the widest at equal k eta m, as a share of that at equal k.
+
+    The larger one of the seeds.
+    """
+    log = xr.ufuncs.log(compared(found, _at_looks(found)))
+    gain = abs(log.isel(width=0) - log.isel(width=-1))
+    share = gain.sel(reading="scaled time") / gain.sel(reading="iteration")
+    return float(share.max())
+
+
+def _at_looks(found: xr.Dataset) -> xr.DataArray:
+    """The training loss at the looks."""
+    loss: xr.DataArray = found.loss.isel(step=found.looks.values.astype(int))
+    return loss.rename(step="look")
+
+
+def _collapses(found: xr.Dataset, identifier: str) -> Verdict:
+    """Our addition to Figure 1: is the effect of the width that of a larger step?"""
+    shares = {
+        "the runs": collapse(found),
+        **{f"the {name}": collapse(_variant(found, name)) for name in VARIANTS},
+    }
+    most = max(shares.values())
+    told = listed(f"{share:.0%} with {name}" for name, share in shares.items())
+    return claim(
+        identifier,
+        r"the loss depends on $k\eta m$ alone: at equal $k\eta m$ widths differ by less than half "
+        "of what they differ by at equal $k$",
+        Check(
+            "yes" if most < 0.5 else "no",
+            "what the log training losses of the narrowest and the widest network differ by at "
+            r"equal $k\eta m$, as a share of that at equal $k$",
+            told,
+            "less than half, with each",
+            slack_factor(0.5, most),
+        ),
+        holds=r"Most of what the width does at one step size is to make $\eta m$ larger.",
+        fails=r"The width does more than to make $\eta m$ larger.",
+    )
+
+
+def _at_equal_loss(found: xr.Dataset, identifier: str, what: str, names: Sequence[str]) -> Verdict:
+    """Figures 2 and 3: do wider networks change less on the way to one level of the loss?"""
+    checks = []
+    for name in names:
+        read, *others = (
+            compared(runs, quantities(runs)[name]).sel(reading="loss")
+            for runs in (found, *(_variant(found, each) for each in VARIANTS))
+        )
+        checks.append(exponent_at_most(f"{WORDS[name]}, in $m$", read, SLOWEST, 0))
+        checks.append(_with_other_settings(others))
+    where = "where the training loss reaches the lowest level that all reach"
+    return claim(
+        identifier,
+        f"wider networks {what}, {where}",
+        *checks,
+        holds=f"Wider networks {what}, {where}.",
+        fails=f"It is not so that wider networks {what}, {where}.",
+    )
+
+
+def _along_the_run(found: xr.Dataset, identifier: str, what: str, names: Sequence[str]) -> Verdict:
+    """The same, as the paper draws them: at the same iteration, all along the run."""
+    where = "at the same iteration, all along the run"
+    return claim(
+        identifier,
+        f"wider networks {what} {where}",
+        *(_at_each_tenth(WORDS[name], found, quantities(found)[name]) for name in names),
+        holds=f"Wider networks {what} {where}.",
+        fails=f"It is not so that wider networks {what} {where}: early in the run they have come "
+        "further than narrow ones.",
+    )
+
+
+def at_tenths(found: xr.Dataset, quantity: xr.DataArray) -> list[PowerLaw]:
+    """The power law in the width at each tenth of the run, from the first to the last."""
+    last = found.sizes["step"] - 1
+    looks = found.looks.values
+    places = [int(np.abs(looks - last * k / 10).argmin()) for k in range(1, 11)]
+    return [PowerLaw.through(quantity.isel(look=place)) for place in places]
+
+
+def _at_each_tenth(what: str, found: xr.Dataset, quantity: xr.DataArray) -> Check:
+    """Whether a quantity falls with the width at each tenth of the run."""
+    laws = at_tenths(found, quantity)
+    yes, no = all(law.high <= SLOWEST for law in laws), any(law.low > SLOWEST for law in laws)
+    first, last = laws[0], laws[-1]
+    worst = max(law.high for law in laws)
+    return Check(
+        "yes" if yes else "no" if no else "unclear",
+        f"the exponent of {what} in $m$ at each tenth of the run",
+        f"{first.exponent:.2f} ({first.low:.2f} to {first.high:.2f}) at the first, "
+        f"{last.exponent:.2f} ({last.low:.2f} to {last.high:.2f}) at the last",
+        f"at most {SLOWEST}, with all of each interval",
+        f"exponents up to {worst:.2f} would pass" if yes else "",
+    )
+
+
+def controls(panel: str) -> dict[str, Lie]:
+    """A lie for each claim, in every run; argument as of `verdicts`."""
+    moved = ("spectral", "frobenius")
+    return {
+        f"zou2020-fig1{panel}": Lie("every width has the loss of the narrowest", _alike),
+        f"zou2020-fig1-time{panel}": Lie(
+            "the loss of width $m$ is $(m_0/m)^2$ times what it is, with the narrowest $m_0$",
+            _scaled(("loss",), -2),
+        ),
+        f"zou2020-fig2{panel}": Lie("distances are multiplied by $m/m_0$", _scaled(moved, 1)),
+        f"zou2020-fig2-iteration{panel}": Lie(
+            "distances are divided by $(m/m_0)^2$", _scaled(moved, -2)
+        ),
+        f"zou2020-fig3{panel}": Lie("shares are multiplied by $m/m_0$", _scaled(("flips",), 1)),
+        f"zou2020-fig3-iteration{panel}": Lie(
+            "shares are divided by $(m/m_0)^2$", _scaled(("flips",), -2)
+        ),
+    }
+
+
+def _alike(settings: ImageSettings, found: xr.Dataset) -> xr.Dataset:
+    return found.assign(
+        {key: found[key].where(False, found[key].isel(width=0)) for key in ("loss", "other_loss")}
+    )
+
+
+def _scaled(
+    names: tuple[str, ...], power: float
+) -> Callable[[ImageSettings, xr.Dataset], xr.Dataset]:
+    """Quantities of every run times a power of the width over the narrowest."""
+
+    def told(settings: ImageSettings, found: xr.Dataset) -> xr.Dataset:
+        factor = (found.width / found.width.isel(width=0)) ** power
+        keys = [f"{prefix}{name}" for name in names for prefix in ("", "other_")]
+        return found.assign({key: found[key] * factor for key in keys})
+
+    return told
