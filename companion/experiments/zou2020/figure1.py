@@ -14,7 +14,6 @@ from companion.lab.results import Outcome, Verdict
 
 EXPECTED: dict[str, Outcome] = {
     "zou2020-fig1": "holds",
-    "zou2020-fig1-time": "holds",
     "zou2020-fig2": "holds",
     "zou2020-fig2-iteration": "fails",
     "zou2020-fig3": "holds",

@@ -41,8 +41,7 @@ def losses(result: Result, claim: str) -> Drawing:
         "times as far as the narrowest network comes.",
         "Left, a falling curve for each width. "
         + said(result, "Wider networks lie lower.", f"zou2020-fig1{claim}")
-        + " Right, the same curves over another axis. "
-        + said(result, "They lie much closer together.", f"zou2020-fig1-time{claim}"),
+        + " Right, the same curves over another axis.",
     )
 
 

@@ -6,7 +6,6 @@ from companion.lab.results import Result
 
 SHOWS = {
     "zou2020-fig1": "zou2020-fig1",
-    "zou2020-fig1-time": "zou2020-fig1",
     "zou2020-fig2": "zou2020-fig2",
     "zou2020-fig2-iteration": "zou2020-fig2",
     "zou2020-fig3": "zou2020-fig3",
