@@ -94,7 +94,7 @@ def read_digits(source: Source, split: str = "train") -> tuple[np.ndarray, np.nd
     if source.folder is None:
         if split != "train":
             raise InputError(
-                f"{source.name} have no test images; run 'companion data fetch mnist', name a "
+                f"{source.name} have no test images; run 'companion data --download', name a "
                 "folder with MNIST's four files in COMPANION_DATA, or set rows of them aside."
             )
         return _read_embedded()
@@ -117,7 +117,7 @@ def verify(folder: Path) -> dict[str, str]:
 @cache
 def _read_checked(path: Path, known: str) -> bytes:
     if not path.is_file():
-        raise InputError(f"{path} is missing; 'companion data fetch mnist' fetches MNIST's files.")
+        raise InputError(f"{path} is missing; 'companion data --download' fetches MNIST's files.")
     raw = path.read_bytes()
     found = hashlib.sha256(raw).hexdigest()
     if found != known:

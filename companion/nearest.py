@@ -70,51 +70,67 @@ def separation(x: Tensor, y: Tensor) -> Separation:
             f"inputs have shape {tuple(rows.shape)} and labels {tuple(labels.shape)}; (n, d) and "
             "(n,) with n at least 2 are needed."
         )
-    across, across_pair = _settled(rows, labels, other=True)
-    within, within_pair = _settled(rows, labels, other=False)
+    other, own = _nearest(rows, labels)
+    across, across_pair = _settled(rows, labels, other, own=False)
+    within, within_pair = _settled(rows, labels, own, own=True)
     return Separation(across, within, across_pair, within_pair, _duplicates(rows))
 
 
-def _nearest(x: Tensor, y: Tensor, other: bool) -> tuple[Tensor, Tensor]:
-    """The largest inner product of each input with one of another, or its own, label, and whose."""
-    single, count = x.float(), len(x)
-    best, whose = single.new_full((count,), -math.inf), y.new_zeros(count, dtype=torch.long)
-    for i in range(0, count, _TILE):
-        for j in range(i, count, _TILE):
-            products = _products(single, y, slice(i, i + _TILE), slice(j, j + _TILE), other)
-            for tile, start, offset in ((products, i, j), (products.T, j, i)):
-                highest = tile.max(dim=1)
-                mine = slice(start, start + len(tile))
-                better = highest.values > best[mine]
-                whose[mine] = torch.where(better, highest.indices + offset, whose[mine])
-                best[mine] = torch.where(better, highest.values, best[mine])
-    return best, whose
+@dataclass(frozen=True)
+class _Nearest:
+    """The largest inner product of each input with certain others, and whose it is."""
+
+    product: Tensor
+    whose: Tensor
+
+    @classmethod
+    def none(cls, count: int, device: torch.device) -> "_Nearest":
+        """Before any was seen."""
+        product = torch.full((count,), -math.inf, device=device)
+        return cls(product, torch.zeros(count, dtype=torch.long, device=device))
+
+    def see(self, tile: Tensor, start: int, offset: int) -> None:
+        """Take in the products of the inputs from `start` with those from `offset`."""
+        highest, mine = tile.max(dim=1), slice(start, start + len(tile))
+        better = highest.values > self.product[mine]
+        self.whose[mine] = torch.where(better, highest.indices + offset, self.whose[mine])
+        self.product[mine] = torch.maximum(highest.values, self.product[mine])
 
 
-def _products(x: Tensor, y: Tensor, mine: slice, theirs: slice, other: bool) -> Tensor:
-    """A tile of inner products, minus infinity for pairs that do not count."""
-    products = x[mine] @ x[theirs].T
-    equal = y[mine, None] == y[None, theirs]
-    products.masked_fill_(equal if other else ~equal, -math.inf)
-    if mine.start == theirs.start:
-        products.fill_diagonal_(-math.inf)
-    return products
+def _nearest(x: Tensor, y: Tensor) -> tuple[_Nearest, _Nearest]:
+    """The nearest of another label, and of their own, by products in float32."""
+    single, starts = x.float(), range(0, len(x), _TILE)
+    found = _Nearest.none(len(x), x.device), _Nearest.none(len(x), x.device)
+    for i, j in ((i, j) for i in starts for j in starts if i <= j):
+        products = single[i : i + _TILE] @ single[j : j + _TILE].T
+        if i == j:
+            products.fill_diagonal_(-math.inf)
+        equal = y[i : i + _TILE, None] == y[None, j : j + _TILE]
+        for nearest, left_out in zip(found, (equal, ~equal), strict=True):
+            tile = products.masked_fill(left_out, -math.inf)
+            nearest.see(tile, i, j)
+            if i != j:
+                nearest.see(tile.T, j, i)
+    return found
 
 
-def _settled(x: Tensor, y: Tensor, other: bool) -> tuple[Tensor, tuple[int, int] | None]:
+def _settled(
+    x: Tensor, y: Tensor, nearest: _Nearest, own: bool
+) -> tuple[Tensor, tuple[int, int] | None]:
     """Distances to the nearest, and the closest pair: where float32 cannot tell, in float64."""
-    best, whose = _nearest(x, y, other)
+    best, whose = nearest.product, nearest.whose
     if not bool(best.isfinite().any()):
         return best.new_full((len(x),), math.inf, dtype=torch.float64), None
     # Rounding of the factors, of d products and of their sum, each at most 2^-24 of 1.
     blur = 2 * (x.shape[1] + 2) * 2.0**-24
     doubtful = (best >= best.max() - blur).nonzero()[:, 0]
     for some in torch.split(doubtful, _TILE // 4):
-        whose[some] = _nearest_exactly(x, y, some, other)
+        whose[some] = _nearest_exactly(x, y, some, own)
+    every = torch.arange(len(x), device=x.device)
     distances = torch.cat(
         [
-            (x[rows].double() - x[whose[rows]].double()).norm(dim=1)
-            for rows in torch.split(torch.arange(len(x), device=x.device), _TILE)
+            torch.linalg.vector_norm(x[rows].double() - x[whose[rows]].double(), dim=1)
+            for rows in torch.split(every, _TILE)
         ]
     )
     distances[~best.isfinite()] = math.inf
@@ -123,12 +139,12 @@ def _settled(x: Tensor, y: Tensor, other: bool) -> tuple[Tensor, tuple[int, int]
     return distances, (a, b)
 
 
-def _nearest_exactly(x: Tensor, y: Tensor, rows: Tensor, other: bool) -> Tensor:
+def _nearest_exactly(x: Tensor, y: Tensor, rows: Tensor, own: bool) -> Tensor:
     """Whose inner product with each of some rows is the largest, in float64."""
     wanted = x[rows].double()
     products = torch.cat([wanted @ part.double().T for part in torch.split(x, _TILE)], dim=1)
     equal = y[rows, None] == y[None]
-    products.masked_fill_(equal if other else ~equal, -math.inf)
+    products.masked_fill_(~equal if own else equal, -math.inf)
     products[torch.arange(len(rows)), rows] = -math.inf
     return products.argmax(dim=1)
 

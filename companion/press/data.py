@@ -12,8 +12,15 @@ app = typer.Typer(help="Real data: what is here, and fetching the rest.")
 
 
 @app.callback(invoke_without_command=True)
-def _root(context: typer.Context) -> None:
+def _root(
+    context: typer.Context,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch MNIST, as 'fetch mnist' does.")
+    ] = False,
+) -> None:
     """Real data: what is here, and fetching the rest."""
+    if download:
+        fetch("mnist")
     if context.invoked_subcommand is None:
         status()
 
