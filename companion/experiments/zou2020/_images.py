@@ -12,6 +12,7 @@ from pydantic import AfterValidator
 from companion.datasets import DataSet, with_bias
 from companion.experiments.zou2018._problem import on_data
 from companion.experiments.zou2020._readings import READINGS, common_level, compared, reading_steps
+from companion.images import cifar10, mnist
 from companion.lab.checks import (
     claim,
     exponent_at_most,
@@ -42,10 +43,20 @@ def _even(widths: tuple[int, ...]) -> tuple[int, ...]:
     return widths
 
 
+# Images of the two classes that the paper's sections name, and pixels of each.
+SIZES = {"digits": (9_943, 784), "cifar10": (7_981, 3_072)}
+KINDS = {"digits": "handwritten digits 3 and 8", "cifar10": "photographs of cats and ships"}
+SPLITS = {
+    "digits": "all digits 3 and 8 among the first 50,000 training images of MNIST",
+    "cifar10": "all cats and ships in the first four batches of CIFAR-10",
+}
+
+
 class ImageSettings(SeededSettings):
     """What is run; depth and loss are the paper's, which states no width, step size or step count.
 
     Attributes:
+        dataset: which images.
         per_class: images of each class; None for all of the split that the paper's count names.
         depth: hidden layers, all of them trained.
         widths: m of every layer, even, in increasing order.
@@ -58,6 +69,7 @@ class ImageSettings(SeededSettings):
     """
 
     dtype: Literal["float32", "float64"] = "float32"
+    dataset: Literal["digits", "cifar10"] = "digits"
     per_class: Size | None = None
     depth: Size = 15
     widths: Annotated[SeveralSizes, AfterValidator(_even)] = (100, 200, 400, 800)
@@ -69,9 +81,11 @@ class ImageSettings(SeededSettings):
     every: Size = 10
 
 
-def described(settings: ImageSettings, images: str) -> str:
-    """What is run, in one sentence, but for what the images are."""
+def summary(settings: ImageSettings) -> str:
+    """Which images, and what is run on them."""
     s = settings
+    some = f"{s.per_class} of each kind of {KINDS[s.dataset]}"
+    images = SPLITS[s.dataset] if s.per_class is None else some
     return (
         f"{s.steps} steps of full-batch gradient descent on the cross-entropy of {images}, with "
         f"networks of {s.depth} hidden layers of $m=$ {listed(s.widths)} units, "
@@ -81,29 +95,43 @@ def described(settings: ImageSettings, images: str) -> str:
     )
 
 
-def priced(settings: ImageSettings, count: int, pixels: int) -> Cost:
+def cost(settings: ImageSettings) -> Cost:
     """Three products a layer and step; outputs, patterns at the start, signals and weights."""
     s = settings
-    runs = s.seeds + len(VARIANTS)
+    count, pixels = SIZES[s.dataset]
+    if s.per_class is not None:
+        count = 2 * s.per_class
     products = sum((pixels + 1) * m + (s.depth - 1) * m**2 for m in s.widths)
     widest = max(s.widths)
     numbers = count * (pixels + 1 + widest * (s.depth + 2)) + 3 * s.depth * widest**2
+    flops = 6.0 * (s.seeds + len(VARIANTS)) * s.steps * count * products
     size = 4 if s.dtype == "float32" else 8
-    patterns = count * widest * s.depth
-    return Cost(6.0 * runs * s.steps * count * products, size * numbers + patterns)
+    # The images are scaled in float64.
+    return Cost(flops, size * numbers + count * (widest * s.depth + 3 * 8 * pixels))
 
 
-def trained(settings: ImageSettings, device: str, data: DataSet) -> xr.Dataset:
-    """Train every width from every seed; from the first seed also with another step size and mu."""
-    s = settings
-    runs = sweep(
-        "runs", partial(_train, s, device, data, s.step_size, s.mu), seed=s.each_seed,
-        width=s.widths,
-    )  # fmt: skip
-    others = sweep("others", partial(_vary, s, device, data), variant=VARIANTS, width=s.widths)
+def run(settings: ImageSettings, device: str) -> xr.Dataset:
+    """Train every width from every seed; from the first seed also with another step size and mu.
+
+    Raises:
+        InputError: there are not so many images.
+        MissingDataError: the images are not on this machine.
+    """
+    s, data = settings, images(settings)
+    train = partial(_train, s, device, data, s.step_size, s.mu)
+    runs = sweep("runs", train, seed=s.each_seed, width=s.widths)
+    vary = partial(_vary, s, device, data)
+    others = sweep("others", vary, variant=VARIANTS, width=s.widths)
     found = runs.merge(others.rename({name: f"other_{name}" for name in others.data_vars}))
     looks = [*range(0, s.steps, s.every), s.steps]
     return found.assign(looks=("look", looks)).assign_attrs(data=data.source)
+
+
+def images(settings: ImageSettings) -> DataSet:
+    """The two classes, of unit norm, without the bias coordinate."""
+    if settings.dataset == "digits":
+        return mnist(per_class=settings.per_class)
+    return cifar10(per_class=settings.per_class)
 
 
 def _vary(

@@ -7,12 +7,12 @@ import pytest
 import torch
 import xarray as xr
 
-from companion.datafiles import digits_source
-from companion.datasets import digits, with_bias
+from companion.datasets import with_bias
 from companion.draws import independent_seed
 from companion.errors import InputError
 from companion.experiments.zou2020 import _images, figure1
 from companion.experiments.zou2020._readings import compared, first_at, reading_steps
+from companion.images import mnist
 from companion.networks import draw_zou
 from tests.doctoring import outcomes
 from tests.oracles import zou_predictions
@@ -37,7 +37,7 @@ def test_runs_agree_with_autograd_and_loops(found: xr.Dataset, setup: str) -> No
     mu = s.other_mu if setup == "other mu" else s.mu
     runs = found if setup == "the runs" else _images.variant(found, setup)
     one = runs.isel(seed=seed).sel(width=width)
-    data = digits(digits_source(), (3, 8), s.per_class)
+    data = mnist((3, 8), per_class=s.per_class)
     x = with_bias(data.x, mu)
     own = independent_seed(seed, 10, 785, 3, width)
     network = draw_zou(width, 785, own, depth=3, dtype=torch.float64)
