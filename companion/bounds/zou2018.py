@@ -22,7 +22,7 @@ def remark_5_2_radius(count: int, depth: int, separation: float) -> float:
 
 def theorem_5_3_radius(count: int, depth: int, separation: float) -> float:
     """The largest tau of the perturbation theorem: min{L^-11, phi^(3/2) n^-3 L^-2}."""
-    return min(float(depth) ** -11, separation**1.5 / (count**3 * depth**2))
+    return min(1 / float(depth) ** 11, math.pow(separation, 1.5) / (count**3 * depth**2))
 
 
 def theorem_4_1_step_size(count: int, width: float, depth: int) -> float:
@@ -39,7 +39,7 @@ def accuracy_factor(accuracy: float, p: float) -> float:
     """What an accuracy costs: 1 for p < 1/2, log(1/eps) for p = 1/2, eps^(1 - 2p) for p > 1/2."""
     if p < 0.5:
         return 1.0
-    return math.log(1 / accuracy) if p == 0.5 else accuracy ** (1 - 2 * p)
+    return math.log(1 / accuracy) if p == 0.5 else math.pow(accuracy, 1 - 2 * p)
 
 
 def lemma_5_4_time(
@@ -51,7 +51,7 @@ def lemma_5_4_time(
     p < 1/2 the other term is lost.
     """
     unit = 1 / (width * separation)
-    slope = float(count) ** (5 - 2 * p) * unit * accuracy_factor(accuracy, p)
+    slope = math.pow(count, 5 - 2 * p) * unit * accuracy_factor(accuracy, p)
     if math.isinf(alpha_0):
         return slope
     level = float(count) ** 5 * unit
@@ -72,7 +72,7 @@ def theorem_4_1_width(
     n^26 L^38 phi^-8, to which p >= 1/2 adds the former.
     """
     n = float(count)
-    slope = n ** (26 - 2 * p) * accuracy_factor(accuracy, p)
+    slope = math.pow(n, 26 - 2 * p) * accuracy_factor(accuracy, p)
     level = 0.0 if math.isinf(alpha_0) else n**26
     if level and p < 0.5:
         slope = 0.0
@@ -90,7 +90,7 @@ def theorem_4_1_printed_width(
     if math.isinf(alpha_0) or p <= 0.5:
         return theorem_4_1_width(count, depth, separation, accuracy, p, alpha_0)
     n = float(count)
-    exchanged = n ** (26 - 2 * p) + n**26 * accuracy_factor(accuracy, p)
+    exchanged = math.pow(n, 26 - 2 * p) + n**26 * accuracy_factor(accuracy, p)
     return _common(depth, separation) * exchanged
 
 
@@ -109,7 +109,7 @@ def lemma_5_7_step_size(
 
     Lemma 5.7 itself has L^-8, the theorem n^-3 L^-9 m^-1, Lemma 5.6 B n^-4 L^-9 m^-1 phi.
     """
-    return separation * batch**2 * float(count) ** (2 * p - 7) / (width * float(depth) ** 9)
+    return separation * batch**2 * math.pow(count, 2 * p - 7) / (width * float(depth) ** 9)
 
 
 def lemma_5_7_time(
@@ -136,9 +136,9 @@ def theorem_4_5_width(
     """
     n, factor = float(count), accuracy_factor(accuracy, p) ** 2
     if math.isinf(alpha_0):
-        terms = n ** (30 - 4 * p) * factor
+        terms = math.pow(n, 30 - 4 * p) * factor
     else:
-        terms = n**28 + (0.0 if p < 0.5 else n ** (28 - 4 * p) * factor)
+        terms = n**28 + (0.0 if p < 0.5 else math.pow(n, 28 - 4 * p) * factor)
     return _common(depth, separation) * terms
 
 

@@ -14,12 +14,12 @@ def theorem_4_4_step_size(width: float, depth: int) -> float:
 
 def proof_radius(count: int, depth: int, separation: float) -> float:
     """Tau that the proof takes for layers of equal width: n^(-9/2) L^-8 phi^(3/2)."""
-    return separation**1.5 / (float(count) ** 4.5 * float(depth) ** 8)
+    return math.pow(separation, 1.5) / (math.pow(count, 4.5) * float(depth) ** 8)
 
 
 def lemma_5_2_radius(count: int, depth: int, separation: float) -> float:
     """The largest tau of the gradient bounds: phi^(3/2) n^-3 L^-2."""
-    return separation**1.5 / (float(count) ** 3 * float(depth) ** 2)
+    return math.pow(separation, 1.5) / (float(count) ** 3 * float(depth) ** 2)
 
 
 def lemma_5_2_width(count: int, separation: float) -> float:
@@ -29,7 +29,7 @@ def lemma_5_2_width(count: int, separation: float) -> float:
 
 def lemma_5_3_radius(depth: int) -> float:
     """The largest tau of sufficient descent, L^-11, without its logarithm of M."""
-    return float(depth) ** -11
+    return 1 / float(depth) ** 11
 
 
 def proof_depth(count: int, separation: float) -> float:
@@ -37,7 +37,7 @@ def proof_depth(count: int, separation: float) -> float:
 
     The theorem does not state it.
     """
-    return float(count) ** 1.5 / math.sqrt(separation)
+    return math.pow(count, 1.5) / math.sqrt(separation)
 
 
 def proof_time(count: int, width: float, separation: float, accuracy: float) -> float:
@@ -78,7 +78,12 @@ def remark_4_1_iterations(count: int, depth: int, separation: float) -> float:
 
 
 def allen_zhu_width(count: int, depth: int, separation: float) -> float:
-    """Width of Allen-Zhu, Li and Song as Remark 4.2 quotes it: n^24 L^12 phi^-8."""
+    """Width of Allen-Zhu, Li and Song as Remark 4.2 quotes it: n^24 L^12 phi^-8.
+
+    Their phi is the least distance of any two inputs; where two agree, no width is enough.
+    """
+    if separation == 0:
+        return math.inf
     return float(count) ** 24 * float(depth) ** 12 / separation**8
 
 
@@ -91,6 +96,9 @@ def du_deep_width(count: int, depth: int, lambda_0: float) -> float:
     """Width of Du et al. for deep networks as Remark 4.2 quotes it: 2^O(L) n^4 / lambda_0^4.
 
     The constant in the exponent is 1 here as all others are. Their theorem is of smooth
-    activations, and lambda_0 the least eigenvalue of their Gram matrix.
+    activations, and lambda_0 the least eigenvalue of their Gram matrix; where rounding leaves
+    nothing of it, no width is enough.
     """
+    if lambda_0 <= 0:
+        return math.inf
     return 2.0**depth * float(count) ** 4 / lambda_0**4

@@ -110,6 +110,7 @@ def test_log_2_over_n_costs_no_power_of_width_or_iterations():
 def test_ten_inputs_and_one_layer_ask_for_more_than_a_quadrillion():
     assert zou2020.remark_4_1_width(10, 1, 0.5) == pytest.approx(1.6e15)
     assert zou2020.du_deep_width(10, 3, 0.5) == pytest.approx(8 * 1e4 * 16)
+    assert zou2020.du_deep_width(10, 3, 0.0) == zou2020.allen_zhu_width(10, 3, 0.0) == math.inf
 
 
 @pytest.mark.parametrize("p", [Fraction(1, 4), HALF, Fraction(1)])

@@ -36,7 +36,7 @@ def polynomials(result: Result) -> Drawing:
     losses = {"squared hinge": "s", "cross-entropy": "o"}
     for place, (loss, mark) in enumerate(losses.items()):
         for name, key, color in (("gradient descent", "descent", BLUE), ("SGD", "sgd", RED)):
-            widths = a[f"row_{key}"][:, place]
+            widths = a[f"row_{key}"][:, place].tolist()
             left.by_row(f"{name}, {loss}", widths, [color] * len(rows), marker=mark, s=36)
     marks = [entry(loss, FAINT, marker=mark) for loss, mark in losses.items()]
     ways = [entry("gradient descent", BLUE, marker="D"), entry("SGD", RED, marker="D")]

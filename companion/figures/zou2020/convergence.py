@@ -22,7 +22,7 @@ STEP_SIZE = ("largest stable step size", r"step size $\eta$")
 def convergence(result: Result) -> Drawing:
     """The loss along the runs, width by width, and the steps to each loss against the width."""
     a, s, v = result.arrays, result.settings, result.values
-    widths, zero_error = s["widths"], v["zero_error_loss"]
+    widths, zero_error = s["widths"], float(v["zero_error_loss"])
     steps = np.arange(1, s["steps"] + 1)
     canvas = Canvas(2)
     left = canvas.panel("loss", STEP, LOSS, log="xy")
