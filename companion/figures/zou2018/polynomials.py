@@ -44,7 +44,6 @@ def polynomials(result: Result) -> Drawing:
     right = canvas.panel("slip", ACCURACY, SLIP, log="xy")
     for slip, n, color in zip(a["slip"], s["counts"], by_size(s["counts"]), strict=True):
         right.curve(f"n = {n}", a["accuracy"], slip, color, label=f"n = {n}")
-    right.level("no slip", 1, FAINT, ls=":")
     right.axes.invert_xaxis()
     right.legend("upper left")
     return canvas.drawing(

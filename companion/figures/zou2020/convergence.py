@@ -45,7 +45,9 @@ def convergence(result: Result) -> Drawing:
         reached = (a["loss"] <= share * zero_error).argmax(axis=-1)
         factor, name = "" if share == 1 else f"{share:g}", f"loss {share:g} log(2)/n"
         line = right.curve(name, widths, reached, BLUE, band=False, marker="o", ms=4)
-        right.note(rf"$\epsilon={factor}\,\log(2)/n$", (widths[0], line[0]), BLUE, (0, 9))
+        where = (widths[-1], line[-1])
+        right.note(rf"$\epsilon={factor}\,\log(2)/n$", where, BLUE, (0, -6), ha="right", va="top")
+    right.axes.set_ylim(0.7 * line[-1] * s["shares"][-1], None)
     right.sizes(widths)
     right.few_decades()
     return canvas.drawing(
