@@ -12,9 +12,12 @@ from companion.figures.panels import Drawing
 from companion.lab import catalog
 from companion.lab.reproduce import reproduce
 from tests import grouping
-from tests.figures.curves import CURVES
+from tests.figures.curves import CURVES as OTHERS
+from tests.figures.zou_rates import ZOU_RATES
 
 pytestmark = pytest.mark.slow
+
+CURVES = OTHERS | ZOU_RATES
 
 # A curve or set of points, a band's outline, a level, an upright line, or a strip.
 Mark = tuple[Any, ...]
@@ -114,4 +117,4 @@ def test_what_is_drawn_is_what_was_found(identifier: str) -> None:
 
 
 def test_every_figure_is_computed_once_more() -> None:
-    assert list(CURVES) == sorted(catalog.figures())
+    assert sorted(CURVES) == sorted(catalog.figures())

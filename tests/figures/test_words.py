@@ -56,6 +56,10 @@ RESTS_ON = {
     "engines-precision": {"engines-float32", "engines-bfloat16"},
     "engines-predictions": {"engines-predicted"},
     "engines-test-errors": {"engines-regression"},
+    "zou2018-polynomials": {"zou2018-thm4.1-poly"},
+    "zou2020-comparison": {"zou2020-rem4.2"},
+    "zou2020-convergence": {"zou2020-thm4.4", "zou2020-rem4.1"},
+    "zou2020-largest-step": set(),
 }
 
 
