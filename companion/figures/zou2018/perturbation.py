@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from companion.figures.panels import Canvas, Drawing
+from companion.figures.panels import Canvas, Drawing, entry
 from companion.figures.style import BLUE, FAINT, GREEN, INK, ORANGE, RED
 from companion.figures.words import over_seeds, said
 from companion.lab.results import Result
@@ -18,7 +18,7 @@ SHARE = ("largest share of switched units in a layer", "share switched, worst la
 DEPTH = ("layers L", "layers $L$")
 RATIO = (
     "move of an output over the moves of the layers below",
-    "move of an output / of the layers",
+    "output's move / layers' moves",
 )
 NORM = ("norm of the product of the layers", r"norm of $\prod_{r\geq2}\Sigma_rW_r^\top$")
 # Name -> array's prefix, the setting with its radii, colour, marker.
@@ -38,16 +38,15 @@ def perturbed_flips(result: Result) -> Drawing:
     right = canvas.panel("depth", DEPTH, SHARE, log="xy")
     for name, (key, radii, color, mark) in WHO.items():
         places, shares = np.array(s[radii]), a[f"{key}_flips"]  # seeds, depths, radii
-        left.curve(name, places, shares[:, -1], color, marker=mark, ms=5, label=name)
-        label = rf"$\tau$ = {places[-1]:g}"
+        left.curve(name, places, shares[:, -1], color, marker=mark, ms=5)
+        label = rf"{name} (against $L$: $\tau$ = {places[-1]:g})"
         right.curve(name, depths, shares[..., -1], color, marker=mark, ms=5, label=label)
     places = np.array(s["attack_radii"])
     start = 1.6 * a["attack_flips"][:, -1, 0].max()
-    left.guide("slope 2/3", places, start, 2 / 3, label=r"$\tau^{2/3}$")
+    left.guide("slope 2/3", places, start, 2 / 3, end=r"$\tau^{2/3}$")
     places = np.array(s["radii"])
-    left.guide("slope 1", places, 0.6 * a["random_flips"][:, -1, 0].min(), 1, INK, label=r"$\tau$")
-    left.legend("lower right")
-    right.legend("lower right")
+    left.guide("slope 1", places, 0.6 * a["random_flips"][:, -1, 0].min(), 1, end=r"$\tau$")
+    canvas.legend(2)
     right.sizes(depths)
     return canvas.drawing(
         f"Left, in networks of {depths[-1]} layers, the share of pairs of an input and a unit that "
@@ -80,9 +79,9 @@ def perturbed_outputs(result: Result) -> Drawing:
         ("gradient descent", "descent", GREEN, "^"),
     ):
         first = a[f"{key}_ratio"][..., 0]
-        left.curve(name, depths, first, color, marker=mark, ms=5, label=name)
-    left.guide("slope 1", depths, 1.3 * a["outputs_ratio"][..., 0].max(axis=0)[0], 1, label="$L$")
-    left.legend("upper left")
+        left.curve(name, depths, first, color, marker=mark, ms=5)
+    start = 1.3 * a["outputs_ratio"][:, 0, 0].max()
+    left.guide("slope 1", depths, start, 1, end="$L$")
     right = canvas.panel("norm", DEPTH, NORM, log="xy")
     for name, key, color, mark in (
         ("at initialisation", "start", INK, "v"),
@@ -90,18 +89,29 @@ def perturbed_outputs(result: Result) -> Drawing:
         ("random", "random", BLUE, "o"),
         ("gradient descent", "descent", GREEN, "^"),
     ):
-        right.curve(name, depths, a[f"{key}_norm"], color, marker=mark, ms=5, label=name)
+        right.curve(name, depths, a[f"{key}_norm"], color, marker=mark, ms=5)
     limit = a["limit_norm"][0]
-    right.curve("limit at initialisation", depths, limit, FAINT, ls=":", label="limit at init.")
-    right.legend("upper left")
+    right.curve("limit at initialisation", depths, limit, FAINT, ls=":")
+    canvas.legend(
+        3,
+        [
+            entry("adversary of outputs", ORANGE, marker="D"),
+            entry("adversary of patterns", RED, marker="s"),
+            entry("random", BLUE, marker="o"),
+            entry("gradient descent", GREEN, marker="^"),
+            entry("at initialisation", INK, marker="v"),
+            entry("its limit", FAINT, ls=":"),
+        ],
+    )
     for panel in (left, right):
         panel.sizes(depths)
         panel.few_decades()
     return canvas.drawing(
         "Left, the distance that an output $x_l$ moves over the sum of the moves of the layers up "
         "to $l$, in the layer and for the input where that is largest, "
-        f"{over_seeds(a['outputs_ratio'])}; the dashed line is proportional to $L$. Right, the norm of the product of all layers but "
-        "the first, with the pattern of one input: at initialisation, and after moves of up to "
+        f"{over_seeds(a['outputs_ratio'])}; the dashed line is proportional to $L$. Right, the "
+        "norm of the product of all layers but the first, with the pattern of one input: at "
+        "initialisation, and after moves of up to "
         rf"$\tau$ = {s['radii'][-1]:g}; dotted, its limit in wide networks at initialisation.",
         "Left, curves against the number of layers below a dashed line of slope one; the highest "
         f"has exponent {float(v['ratio_depth']):.2f}. "

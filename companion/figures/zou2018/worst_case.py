@@ -19,7 +19,7 @@ def one_layer_flips(result: Result) -> Drawing:
     radii, counts = np.array(s["radii"]), np.array(s["counts"])
     canvas = Canvas(2, sharey=True)
     left = canvas.panel("tau", RADIUS, SHARE, log="xy")
-    right = canvas.panel("inputs", ("number of inputs", "inputs, one of them"), SHARE, log="xy")
+    right = canvas.panel("inputs", ("number of inputs n", "number of inputs $n$"), SHARE, log="xy")
     for name, label, color, mark in (
         ("worst", r"worst; $(3\tau^2/\pi)^{1/3}$", RED, "s"),
         ("blind", r"random; $\frac{1}{\pi}\arctan(\tau/\sqrt{2})$", BLUE, "o"),
@@ -35,7 +35,7 @@ def one_layer_flips(result: Result) -> Drawing:
     return canvas.drawing(
         f"Left, the share of the {s['width']} units of one layer that switch for an input when the "
         rf"layer moves by $\tau$ in spectral norm: in the worst direction (squares) and in a "
-        f"random one (circles), {over_seeds(a['worst'])}; the lines are the derived shares. Right, the "
+        f"random one (circles), {over_seeds(a['worst'])}; the lines are derived. Right, the "
         rf"share that switches for one input or more of several, at $\tau$ = {radii[0]:g}, by one "
         "move of the layer; the dashed lines are proportional to the number of inputs.",
         "Left, two rising straight lines on logarithmic axes. "

@@ -70,6 +70,7 @@ def flips_near_start(result: Result) -> Drawing:
         line = panel.curve(name, radii, a[f"{key}_flips"][:, -1], color, marker=mark, label=name)
         panel.guide(f"slope of {name}", radii, 0.75 * line[0], power, INK, label=label)
     panel.legend("center right")
+    panel.sizes(s["descent_radii"])
     return canvas.drawing(
         f"Share of pairs of an input and a unit that switch in networks of {s['depth']} layers of "
         rf"width {s['widths'][-1]}, in the layer where it is largest, when no layer moved by more "
