@@ -132,7 +132,7 @@ def cost(settings: Settings) -> Cost:
     passes = 8 * (len(s.near) + s.steps + 1) + 30 * len(s.attack_radii) + 5 * (3 * s.steps + 25)
     weights = sum((s.depth - 1) * m**2 + m * s.dimension for m in s.widths)
     largest = (s.depth - 1) * max(s.widths) ** 2
-    return Cost(2.0 * s.seeds * passes * s.count * weights, 8 * 5 * largest)
+    return Cost(2.0 * s.seeds * passes * s.count * weights, 8 * 10 * largest)
 
 
 def summary(settings: Settings) -> str:
