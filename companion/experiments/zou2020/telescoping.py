@@ -110,7 +110,7 @@ class Settings(DeepSettings):
     near: Radii = (0.001, 0.03, 1.0)
     first: Positive = 0.05
     steps: Size = 3
-    attack_radii: Radii = (0.005, 0.01, 0.02)
+    attack_radii: Radii = (0.003, 0.006, 0.012)
     descent_radii: Radii = (0.004, 0.008, 0.016)
     longest: Size = 60
 
@@ -121,7 +121,7 @@ PAPER = Settings(
     near=(0.001, 0.01, 0.1, 1.0),
     steps=10,
     widths=(256, 512, 1024, 2048),
-    attack_radii=(0.002, 0.005, 0.01, 0.02),
+    attack_radii=(0.001, 0.003, 0.01),
     descent_radii=(0.002, 0.004, 0.008, 0.016),
 )
 

@@ -95,11 +95,11 @@ def perturbed_outputs(result: Result) -> Drawing:
     canvas.legend(
         3,
         [
-            entry("adversary of outputs", ORANGE, marker="D"),
-            entry("adversary of patterns", RED, marker="s"),
-            entry("random", BLUE, marker="o"),
-            entry("gradient descent", GREEN, marker="^"),
-            entry("at initialisation", INK, marker="v"),
+            entry("adversary of outputs", ORANGE, ls="-", marker="D", ms=5),
+            entry("adversary of patterns", RED, ls="-", marker="s", ms=5),
+            entry("random", BLUE, ls="-", marker="o", ms=5),
+            entry("gradient descent", GREEN, ls="-", marker="^", ms=5),
+            entry("at initialisation", INK, ls="-", marker="v", ms=5),
             entry("its limit", FAINT, ls=":"),
         ],
     )

@@ -20,15 +20,15 @@ def one_layer_flips(result: Result) -> Drawing:
     canvas = Canvas(2, sharey=True)
     left = canvas.panel("tau", RADIUS, SHARE, log="xy")
     right = canvas.panel("inputs", ("number of inputs n", "number of inputs $n$"), SHARE, log="xy")
-    for name, label, color, mark in (
-        ("worst", r"worst; $(3\tau^2/\pi)^{1/3}$", RED, "s"),
-        ("blind", r"random; $\frac{1}{\pi}\arctan(\tau/\sqrt{2})$", BLUE, "o"),
+    for name, called, label, color, mark, guide in (
+        ("worst", "worst", r"worst; $(3\tau^2/\pi)^{1/3}$", RED, "s", "$n$"),
+        ("blind", "random", r"random; $\frac{1}{\pi}\arctan(\tau/\sqrt{2})$", BLUE, "o", ""),
     ):
         left.curve(f"{name}, derived", radii, a[f"{name}_derived"][0], INK, lw=1)
         left.curve(name, radii, a[name], color, marker=mark, ms=5, ls="", label=label)
         union = a[f"{name}_union"]
-        right.curve(name, counts, union, color, marker=mark, ms=4)
-        right.guide(f"{name}, slope 1", counts, union[:, 0].mean(), 1, FAINT)
+        right.curve(name, counts, union, color, marker=mark, ms=4, end=called)
+        right.guide(f"{name}, slope 1", counts, union[:, 0].mean(), 1, FAINT, end=guide)
     left.legend("lower right")
     left.sizes(radii)
     right.sizes(counts)
