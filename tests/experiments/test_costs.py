@@ -30,6 +30,9 @@ SMALL: dict[str, dict[str, object]] = {
     "du2019/step_size": {"seeds": 1, "widths": [250, 500, 1000]},
     "engines/precision": {"seeds": 3, "steps": 10},
     "engines/predictions": {"seeds": 1, "steps": 30},
+    "zou2018/perturbation": {"seeds": 1},
+    "zou2018/worst_case": {"seeds": 2},
+    "zou2020/telescoping": {"seeds": 1},
 }
 
 
