@@ -286,7 +286,7 @@ def test_without_data_there_is_the_record_and_why(
         reproduce("zou2020/data")
     shown = reproduce_or_recorded("zou2020/data")
     assert shown.fingerprint == known.fingerprint
-    assert shown.left_out.startswith("of MNIST this machine has 500 images of each digit")
+    assert shown.left_out.startswith("MNIST's files are not on this machine, only 500")
     assert {v.outcome for v in shown.verdicts} == {"holds", "fails"}
     assert reproduce_or_recorded(NAME, **TINY).left_out == ""
     monkeypatch.setattr(reproducing, "record_of", lambda name: None)
