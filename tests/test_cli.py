@@ -227,7 +227,7 @@ def test_a_run_without_its_data_says_how_to_get_them(
     done = companion("run", "zou2020/data")
     assert done.returncode == 2
     assert "'companion data fetch mnist'" in done.stderr
-    assert done.stderr.count("\n") == 2  # what it costs, and the sentence
+    assert done.stderr.count("\n") == 1
 
 
 def test_version() -> None:

@@ -56,6 +56,7 @@ RESTS_ON = {
     "engines-precision": {"engines-float32", "engines-bfloat16"},
     "engines-predictions": {"engines-predicted"},
     "engines-test-errors": {"engines-regression"},
+    "zou2020-nearest": {"zou2020-ass4.2"},
 }
 
 
