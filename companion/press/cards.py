@@ -33,10 +33,11 @@ def marked(claim: Claim, outcome: Outcome) -> str:
 
 
 def run_line(result: Result) -> str:
-    """What is run, in the sentence that its settings give."""
-    return "\n".join(
-        ["{.what-is-run}", f"**What is run.** {result.summary} *({_profile_in_words(result)})*"]
-    )
+    """What is run, in the sentence that its settings give, or why a record is shown instead."""
+    told = f"**What is run.** {result.summary} *({_profile_in_words(result)})*"
+    if result.left_out:
+        told += f" **The run was left out, and the committed record is shown:** {result.left_out}"
+    return "\n".join(["{.what-is-run}", told])
 
 
 def figure_block(page: str, stem: str, result: Result, words: Mapping[str, str]) -> str:

@@ -35,12 +35,12 @@ from companion.lab.results import Result, read_result
 from companion.lab.store import Store
 
 # What a chapter calls to get a result.
-_CALLS = ("reproduce", "recorded")
+_CALLS = ("reproduce", "recorded", "reproduce_or_recorded")
 # Blocks in longer fences, which may show what a cell looks like.
 _EXAMPLES = re.compile(r"^(`{4,})(?!\{code-cell\}).*?^\1$", re.MULTILINE | re.DOTALL)
 RESULT_MARK = "application/vnd.companion.result+json"
 # Of the marks in the outputs; pages of another layout run anew.
-_LAYOUT = "3"
+_LAYOUT = "4"
 FIGURE_MARK = "application/vnd.companion.figure+json"
 
 
@@ -65,7 +65,7 @@ class Chapter:
 
     @property
     def experiments(self) -> list[str]:
-        """Names it passes to `reproduce` or `recorded`.
+        """Names it passes to one of these functions.
 
         Raises:
             InputError: a name that cannot be read off the page, so that the build would not know

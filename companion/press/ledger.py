@@ -142,7 +142,8 @@ def found(mark: Mapping[str, Any]) -> Result:
             f"the result {mark['fingerprint']} of {mark['experiment']} is gone; run again."
         )
     verdicts, summary = tuple(map(Verdict.of, mark["verdicts"])), mark["summary"]
-    return dataclasses.replace(result, summary=summary, values=mark["values"], verdicts=verdicts)
+    taken = {"values": mark["values"], "left_out": mark.get("left_out", "")}
+    return dataclasses.replace(result, summary=summary, verdicts=verdicts, **taken)
 
 
 def _is_custom(result: Result) -> bool:
