@@ -52,21 +52,24 @@ def drawn(
     """The same mean squares, over batches as SGD draws them.
 
     Args:
-        products: u_i . u_j of examples that sum to 0, shape (n, n), on the CPU.
+        products: u_i . u_j of examples that sum to 0, on the CPU, shape (k, n, n): of several
+            such sets, which are looked at through the same batches.
         sizes: B.
         draws: batches of every size and order.
         seed: of the draws, with order and size.
 
     Returns:
-        Means and their standard errors, both of shape (orders, sizes), over the mean of ||u_i||^2.
+        Means and their standard errors, of shape (k, orders, sizes), over the mean of ||u_i||^2.
     """
-    count, single = len(products), float(products.diagonal().mean())
-    means, errors = np.empty((2, len(ORDERS), len(sizes)))
+    count = products.shape[-1]
+    single = products.diagonal(dim1=1, dim2=2).mean(dim=1)
+    means, errors = np.empty((2, len(products), len(ORDERS), len(sizes)))
     for place, order in enumerate(ORDERS):
         for number, size in enumerate(sizes):
             batches = Batches(size, order, independent_seed(seed, place, size))
             rows = torch.stack([batches.rows(step, count) for step in range(draws)])
-            squares = products[rows[:, :, None], rows[:, None, :]].mean(dim=(1, 2)) / single
-            means[place, number] = float(squares.mean())
-            errors[place, number] = float(squares.std()) / math.sqrt(draws)
+            squares = products[:, rows[:, :, None], rows[:, None, :]].mean(dim=(2, 3))
+            squares /= single[:, None]
+            means[:, place, number] = squares.mean(dim=1)
+            errors[:, place, number] = squares.std(dim=1) / math.sqrt(draws)
     return means, errors

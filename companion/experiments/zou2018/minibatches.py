@@ -140,11 +140,11 @@ def _one_seed(settings: Settings, device: str, *, seed: int) -> Variables:
         "gradient_share": ("size", gradient_shares),
         "number_share": ("size", number_shares),
     }
-    for name, each in (("gradient", examples.double().cpu()), ("number", numbers)):
-        products = _centred(each) @ _centred(each).T
-        means, errors = drawn(products, s.batch_sizes, s.draws, seed)
-        measured[f"drawn_{name}"] = ("order", "batch"), means
-        measured[f"drawn_{name}_error"] = ("order", "batch"), errors
+    sets = [_centred(each) for each in (examples.double().cpu(), numbers)]
+    means, errors = drawn(torch.stack([u @ u.T for u in sets]), s.batch_sizes, s.draws, seed)
+    for name, mean, error in zip(("gradient", "number"), means, errors, strict=True):
+        measured[f"drawn_{name}"] = ("order", "batch"), mean
+        measured[f"drawn_{name}_error"] = ("order", "batch"), error
     return measured
 
 
