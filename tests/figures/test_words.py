@@ -56,6 +56,17 @@ RESTS_ON = {
     "engines-precision": {"engines-float32", "engines-bfloat16"},
     "engines-predictions": {"engines-predicted"},
     "engines-test-errors": {"engines-regression"},
+    "zou2018-gaussian-excess": {"zou2018-lemA.3-sharp"},
+    "zou2018-gradient-differences": {"zou2018-model"},
+    "zou2018-loss-derivatives": {"zou2018-ass3.3L", "zou2018-ass3.3S"},
+    "zou2018-losses": {"zou2018-ass3.2", "zou2018-ass4.4"},
+    "zou2018-minibatch-variance": {"zou2018-lemD.2-exact"},
+    "zou2018-separations": {"zou2018-ass3.5"},
+    "zou2018-small-steps": {"zou2018-algo-gd"},
+    "zou2018-tangent-of-a-power": {"zou2018-lemC.1"},
+    "zou2020-cross-entropy-floor": {"zou2020-ce-ineq-sharp"},
+    "zou2020-spectral-ball": {"zou2020-setting"},
+    "zou2020-unequal-widths": {"zou2020-ass4.3"},
 }
 
 
