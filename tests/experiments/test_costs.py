@@ -33,6 +33,9 @@ SMALL: dict[str, dict[str, object]] = {
     "zou2018/minibatches": {"seeds": 1, "width": 128, "draws": 100},
     "zou2018/setting": {"seeds": 1, "widths": [128, 256]},
     "zou2020/setting": {"seeds": 1},
+    "zou2018/perturbation": {"seeds": 1},
+    "zou2018/worst_case": {"seeds": 2},
+    "zou2020/telescoping": {"seeds": 1},
 }
 # One reads a file, the others multiply no matrices.
 UNCOUNTED = {"engines/speed", "zou2018/elementary", "zou2018/losses", "zou2018/separation"}

@@ -12,10 +12,11 @@ from companion.figures.panels import Drawing
 from companion.lab import catalog
 from companion.lab.reproduce import reproduce
 from tests import grouping
-from tests.figures import curves, curves_of_settings
+from tests.figures import curves, curves_of_settings, near_start, zou_rates
 
 pytestmark = pytest.mark.slow
-CURVES = curves.CURVES | curves_of_settings.CURVES
+
+CURVES = curves.CURVES | curves_of_settings.CURVES | near_start.CURVES | zou_rates.ZOU_RATES
 
 # A curve or set of points, a band's outline, a level, an upright line, or a strip.
 Mark = tuple[Any, ...]
@@ -105,10 +106,10 @@ def test_what_is_drawn_is_recorded_and_nothing_else(identifier: str) -> None:
 def test_what_is_drawn_is_what_was_found(identifier: str) -> None:
     result = reproduce(catalog.figures()[identifier])
     drawing = draw(identifier, result)
-    known_curves = CURVES[identifier](result)
+    computed = CURVES[identifier](result)
     drawn_curves = zip(drawing.table["panel"], drawing.table["curve"], strict=True)
-    assert set(drawn_curves) == set(known_curves)
-    for (panel, curve), columns in known_curves.items():
+    assert set(drawn_curves) == set(computed)
+    for (panel, curve), columns in computed.items():
         for found, right in zip(curve_of(drawing, panel, curve), columns, strict=False):
             known = [None if value is None or value != value else value for value in right]
             assert found == pytest.approx(known, rel=1e-9, abs=1e-15), (panel, curve)

@@ -67,6 +67,10 @@ RESTS_ON = {
     "zou2020-cross-entropy-floor": {"zou2020-ce-ineq-sharp"},
     "zou2020-spectral-ball": {"zou2020-setting"},
     "zou2020-unequal-widths": {"zou2020-ass4.3"},
+    "zou2018-polynomials": {"zou2018-thm4.1-poly"},
+    "zou2020-comparison": {"zou2020-rem4.2"},
+    "zou2020-convergence": {"zou2020-thm4.4", "zou2020-rem4.1"},
+    "zou2020-largest-step": set(),
 }
 
 
