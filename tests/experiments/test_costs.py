@@ -40,7 +40,7 @@ SMALL: dict[str, dict[str, object]] = {
     "zou2020/data": {},
 }
 # One reads a file, the others multiply no matrices.
-UNCOUNTED = {"engines/speed", "zou2018/elementary", "zou2018/losses", "zou2018/separation"}
+UNCOUNTED = {"engines/speed", "zou2018/elementary", "zou2018/losses", "zou2018/data_separation"}
 
 
 def test_every_experiment_that_computes_is_here() -> None:

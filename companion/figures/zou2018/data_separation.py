@@ -1,4 +1,4 @@
-"""Figures of the experiment zou2018/separation."""
+"""Figures of the experiment zou2018/data_separation."""
 
 from companion.figures.panels import Canvas, Drawing
 from companion.figures.style import BLUE, RED

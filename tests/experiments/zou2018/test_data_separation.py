@@ -1,4 +1,4 @@
-"""The experiment zou2018/separation against loops over pairs, and its own failure."""
+"""The experiment zou2018/data_separation against loops over pairs, and its own failure."""
 
 import math
 from functools import partial
@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from companion.experiments.zou2018 import separation
+from companion.experiments.zou2018 import data_separation
 from companion.lab.controls import with_controls
 from tests.doctoring import outcomes
 
-TINY = separation.QUICK.override({"counts": [12, 20], "dimension": 5, "seeds": 3, "first_seed": 7})
+TINY = data_separation.QUICK.override(
+    {"counts": [12, 20], "dimension": 5, "seeds": 3, "first_seed": 7}
+)
 judged = partial(outcomes, separation, TINY)
 
 
 @pytest.fixture(scope="module")
 def found():
-    return separation.run(TINY, "cpu")
+    return data_separation.run(TINY, "cpu")
 
 
 def least(x, pairs):
@@ -27,13 +29,13 @@ def least(x, pairs):
 
 
 def test_tiny_run_holds(found):
-    assert judged(found) == separation.EXPECTED
+    assert judged(found) == data_separation.EXPECTED
 
 
 def test_separations_are_those_of_loops(found):
-    sets = [*separation._training_sets(TINY, 12, 8)]
+    sets = [*data_separation._training_sets(TINY, 12, 8)]
     assert [len(x) for x, _ in sets] == [12, 12, 12, 24, 24]
-    for kind, (x, y) in zip(separation.KINDS, sets, strict=True):
+    for kind, (x, y) in zip(data_separation.KINDS, sets, strict=True):
         torch.testing.assert_close(x.norm(dim=1), torch.ones(len(x), dtype=torch.float64))
         torch.testing.assert_close(x[:, -1], torch.full_like(x[:, -1], TINY.mu))
         every = [*combinations(range(len(x)), 2)]
@@ -44,7 +46,7 @@ def test_separations_are_those_of_loops(found):
 
 
 def test_training_sets_are_what_they_say():
-    _, copies, twins, repeated, contradictory = separation._training_sets(TINY, 12, 8)
+    _, copies, twins, repeated, contradictory = data_separation._training_sets(TINY, 12, 8)
     for (x, y), distance, same in ((copies, 0.01, True), (twins, 0.1, False)):
         gaps = (x[::2] - x[1::2]).norm(dim=1)
         torch.testing.assert_close(gaps, torch.full_like(gaps, distance))
@@ -58,8 +60,8 @@ def test_close_pairs_keep_their_digits():
     """Where an inner product would leave none."""
     x = torch.tensor([[1.0, 0.0], [1.0, 1e-9], [0.0, 1.0]], dtype=torch.float64)
     y = torch.tensor([1.0, -1.0, 1.0])
-    assert separation.of_different_labels(x, y) == pytest.approx(1e-9, rel=1e-6)
-    assert separation.of_all_pairs(x) == pytest.approx(1e-9, rel=1e-6)
+    assert data_separation.of_different_labels(x, y) == pytest.approx(1e-9, rel=1e-6)
+    assert data_separation.of_all_pairs(x) == pytest.approx(1e-9, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,6 @@ def test_what_is_no_number_decides_nothing(found):
 
 
 def test_the_judge_sees_the_lie_that_its_card_tells(found):
-    verdicts = separation.judge(TINY, found)
-    (told,) = with_controls(verdicts, separation.CONTROLS, TINY, found, separation.judge)
+    verdicts = data_separation.judge(TINY, found)
+    (told,) = with_controls(verdicts, data_separation.CONTROLS, TINY, found, data_separation.judge)
     assert told.control.outcome == "fails"
