@@ -28,6 +28,11 @@ SMALL: dict[str, dict[str, object]] = {
     "du2019/real_digits": {"seeds": 1, "per_class": 50, "widths": [250, 500, 1000], "steps": 20},
     "du2019/sliding_units": {"seeds": 1, "widths": [100, 200, 400], "windows": [3, 6, 12]},
     "du2019/step_size": {"seeds": 1, "widths": [250, 500, 1000]},
+    "zou2018/gradient_nodes": {"seeds": 2},
+    "zou2018/initialization": {"seeds": 4, "matrices": 1},
+    "zou2018/products": {"seeds": 1},
+    "zou2018/separation": {"seeds": 2},
+    "zou2020/initialization": {"seeds": 2},
     "engines/precision": {"seeds": 3, "steps": 10},
     "engines/predictions": {"seeds": 1, "steps": 30},
 }
