@@ -320,7 +320,7 @@ def _opposites(settings: Settings, found: xr.Dataset) -> Verdict:
             r"inner product after one layer, against $\kappa_1(2\mu^2-1)$",
             mean, error, found.opposite_limit.isel(seed=0), 0.3,
         ),
-        at_most(r"its mean over $\mu^2/2$", mean / floor, 1.0),
+        at_most(r"the closed form over $\mu^2/2$", found.opposite_limit.isel(seed=0) / floor),
         holds=rf"For inputs that are opposite but for their last coordinate it is {shares} of "
         r"$\mu^2/2$: the lemma needs more than that coordinate, such as $x_i^\top x_{i'}\ge\mu^2$, "
         "with which its induction starts.",

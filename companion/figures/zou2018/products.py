@@ -50,7 +50,7 @@ def masked_products(result: Result) -> Drawing:
         "two rising lines. "
         + said(
             result,
-            "One keeps close to the dashed line of slope one half, the other stays below it.",
+            "One rises about as the dashed line of slope one half does, the other stays below it.",
             "zou2018-thm5.1vi-vii",
         ),
     )

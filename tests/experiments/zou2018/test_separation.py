@@ -19,7 +19,7 @@ from tests.doctoring import doctored, outcomes
 from tests.oracles import pair_expectation
 
 TINY = separation.Settings(
-    seeds=14, count=4, dimension=6, mu=0.9, depth=1, separation=0.9, deep=20, deep_width=16,
+    seeds=14, count=4, dimension=6, mu=0.8, depth=1, separation=0.8, deep=20, deep_width=16,
     separations=(0.8, 1.0), opposites_width=64, delta=0.2,
 )  # fmt: skip
 judged = partial(outcomes, separation, TINY)
