@@ -22,7 +22,7 @@ from companion.lab.results import Outcome, Verdict
 from companion.lab.settings import Dimension, Share, Size, Sizes
 from companion.lab.sweep import Variables, sweep
 from companion.lab.words import listed, number
-from companion.monitors import least_distance
+from companion.nearest import separation
 
 EXPECTED: dict[str, Outcome] = {"zou2018-ass3.5": "holds"}
 CONTROLS = {
@@ -85,10 +85,11 @@ def run(settings: Settings, device: str) -> xr.Dataset:
 
 
 def _separations(settings: Settings, *, seed: int, count: int) -> Variables:
-    sets = [*_training_sets(settings, count, seed)]
+    """Phi of Assumption 3.5 in version 3, and of Assumption 3.6 in version 1."""
+    found = [separation(x, y) for x, y in _training_sets(settings, count, seed)]
     return {
-        "different": ("kind", [of_different_labels(x, y) for x, y in sets]),
-        "all_pairs": ("kind", [of_all_pairs(x) for x, _ in sets]),
+        "different": ("kind", [each.cross_class for each in found]),
+        "all_pairs": ("kind", [each.all_pairs for each in found]),
     }
 
 
@@ -106,16 +107,6 @@ def _training_sets(settings: Settings, count: int, seed: int) -> Iterator[tuple[
     yield with_bias(pairs.x, s.mu), pairs.y
     yield torch.cat([x, x]), torch.cat([uniform.y, uniform.y])
     yield torch.cat([x, x]), torch.cat([uniform.y, -uniform.y])
-
-
-def of_different_labels(x: Tensor, y: Tensor) -> float:
-    """Phi of Assumption 3.5, version 3: least distance of two inputs with different labels."""
-    return float(least_distance(x[y > 0], x[y < 0]))
-
-
-def of_all_pairs(x: Tensor) -> float:
-    """Phi of Assumption 3.6, version 1: least distance of any two inputs, shape (n, d)."""
-    return float(torch.pdist(x).min())
 
 
 def values(settings: Settings, found: xr.Dataset) -> Values:

@@ -15,7 +15,7 @@ from tests.doctoring import outcomes
 TINY = data_separation.QUICK.override(
     {"counts": [12, 20], "dimension": 5, "seeds": 3, "first_seed": 7}
 )
-judged = partial(outcomes, separation, TINY)
+judged = partial(outcomes, data_separation, TINY)
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +54,6 @@ def test_training_sets_are_what_they_say():
     for (x, y), sign in ((repeated, 1), (contradictory, -1)):
         assert torch.equal(x[:12], x[12:])
         assert torch.equal(y[:12], sign * y[12:])
-
-
-def test_close_pairs_keep_their_digits():
-    """Where an inner product would leave none."""
-    x = torch.tensor([[1.0, 0.0], [1.0, 1e-9], [0.0, 1.0]], dtype=torch.float64)
-    y = torch.tensor([1.0, -1.0, 1.0])
-    assert data_separation.of_different_labels(x, y) == pytest.approx(1e-9, rel=1e-6)
-    assert data_separation.of_all_pairs(x) == pytest.approx(1e-9, rel=1e-6)
 
 
 @pytest.mark.parametrize(
