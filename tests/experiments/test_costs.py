@@ -30,6 +30,8 @@ SMALL: dict[str, dict[str, object]] = {
     "du2019/step_size": {"seeds": 1, "widths": [250, 500, 1000]},
     "engines/precision": {"seeds": 3, "steps": 10},
     "engines/predictions": {"seeds": 1, "steps": 30},
+    "zou2018/loss_decay": {"seeds": 1},
+    "zou2018/sgd": {"seeds": 1, "runs": 1},
 }
 
 

@@ -12,9 +12,12 @@ from companion.figures.panels import Drawing
 from companion.lab import catalog
 from companion.lab.reproduce import reproduce
 from tests import grouping
-from tests.figures.curves import CURVES
+from tests.figures import curves
+from tests.figures.descents import DESCENTS
 
 pytestmark = pytest.mark.slow
+
+CURVES = {**curves.CURVES, **DESCENTS}
 
 # A curve or set of points, a band's outline, a level, an upright line, or a strip.
 Mark = tuple[Any, ...]
@@ -104,14 +107,14 @@ def test_what_is_drawn_is_recorded_and_nothing_else(identifier: str) -> None:
 def test_what_is_drawn_is_what_was_found(identifier: str) -> None:
     result = reproduce(catalog.figures()[identifier])
     drawing = draw(identifier, result)
-    curves = CURVES[identifier](result)
+    known_curves = CURVES[identifier](result)
     drawn_curves = zip(drawing.table["panel"], drawing.table["curve"], strict=True)
-    assert set(drawn_curves) == set(curves)
-    for (panel, curve), columns in curves.items():
+    assert set(drawn_curves) == set(known_curves)
+    for (panel, curve), columns in known_curves.items():
         for found, right in zip(curve_of(drawing, panel, curve), columns, strict=False):
             known = [None if value is None or value != value else value for value in right]
             assert found == pytest.approx(known, rel=1e-9, abs=1e-15), (panel, curve)
 
 
 def test_every_figure_is_computed_once_more() -> None:
-    assert list(CURVES) == sorted(catalog.figures())
+    assert sorted(CURVES) == sorted(catalog.figures())

@@ -73,7 +73,7 @@ def united(problems: Sequence[Problem]) -> tuple[Tensor, Tensor, list[Tensor]]:
         Inputs, shape (problems n, d), labels, shape (problems n,), and the rows of each problem.
     """
     x, y = (torch.cat([getattr(p, name) for p in problems]) for name in ("x", "y"))
-    return x, y, list(torch.arange(len(x)).split([len(p.x) for p in problems]))
+    return x, y, list(torch.split(torch.arange(len(x)), [len(p.x) for p in problems]))
 
 
 def first(flags: np.ndarray) -> float:
@@ -151,7 +151,8 @@ def late_iterations(settings: DescentSettings, found: xr.Dataset, loss: str) -> 
     inverse = 2.0**late.halving
     size = np.log(inverse) if p == 0.5 else inverse
     law = size ** (1 if p == 0.5 else max(0, 2 * p - 1))
-    return (late / law).assign_coords(halving=size.values).rename(halving="size")
+    over: xr.DataArray = (late / law).assign_coords(halving=size.values)
+    return over.rename(halving="size")
 
 
 def keeps_to_its_law(settings: DescentSettings, found: xr.Dataset, loss: str) -> Check:
@@ -172,8 +173,8 @@ def keeps_to_its_law(settings: DescentSettings, found: xr.Dataset, loss: str) ->
 
 def asked_for(settings: DescentSettings, found: xr.Dataset, loss: str) -> xr.DataArray:
     """Whether the run of a loss came to each of its targets."""
-    reached = found.iterations.sel(loss=loss).isel(halving=slice(settings.halvings(loss)))
-    return reached.notnull()
+    asked: xr.DataArray = found.iterations.sel(loss=loss)
+    return asked.isel(halving=slice(settings.halvings(loss))).notnull()
 
 
 def implication(found: xr.Dataset) -> Check:

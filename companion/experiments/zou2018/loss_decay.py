@@ -171,12 +171,14 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
 
 
 def _last_iteration(settings: Settings, found: xr.Dataset, loss: str) -> xr.DataArray:
-    return found.iterations.sel(loss=loss).isel(halving=settings.halvings(loss) - 1)
+    own: xr.DataArray = found.iterations.sel(loss=loss)
+    return own.isel(halving=settings.halvings(loss) - 1)
 
 
 def _tail(settings: Settings, found: xr.Dataset) -> xr.DataArray:
     """L_S over the last decade of steps."""
-    return found.mean_loss.where(found.look >= settings.steps / 10, drop=True)
+    losses: xr.DataArray = found.mean_loss
+    return losses.where(found.look >= settings.steps / 10, drop=True)
 
 
 def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:

@@ -137,15 +137,15 @@ def _train(settings: Settings, device: str, *, loss: str) -> Variables:
         stop=Stop(loss_below=float(s.targets(loss)[-1]), every=1),
     )
     each = [_one(s, loss, history.stable()) for history in histories]
-    # Gradient descent, the last way of a seed, draws nothing: it stands for all its runs.
+    # Gradient descent, the last way of a seed, leaves nothing to chance: it stands for all runs.
     many = len(ways[0])
     order = [*range(many - 1), *[many - 1] * s.runs]
     whole = [each[many * place + way] for place in range(s.seeds) for way in order]
     return stacked(whole, seed=s.seeds, batch=len(s.batch_sizes) + 1, run=s.runs)
 
 
-def _ways(settings: Settings, seed: int) -> list[Batches | None]:
-    """Batches of every size in every run, and None for gradient descent."""
+def _ways(settings: Settings, seed: int) -> list[Batches]:
+    """Batches of every size in every run, and last all examples, which is gradient descent."""
     s = settings
     return [
         *(
@@ -153,7 +153,7 @@ def _ways(settings: Settings, seed: int) -> list[Batches | None]:
             for size in s.batch_sizes
             for run in range(s.runs)
         ),
-        None,
+        Batches(s.count, "subsets"),
     ]
 
 
@@ -188,7 +188,7 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
 
 def _over_descent(quantity: xr.DataArray) -> xr.DataArray:
     """A quantity, averaged over runs, over that of gradient descent, for smaller batches."""
-    mean = quantity.mean("run", skipna=False)
+    mean: xr.DataArray = quantity.mean("run", skipna=False)
     return mean.isel(batch=slice(0, -1)) / mean.isel(batch=-1)
 
 
@@ -196,7 +196,8 @@ def _longest(settings: Settings, found: xr.Dataset) -> xr.DataArray:
     """K(epsilon) of each loss at its last target."""
     s = settings
     own = [found.iterations.sel(loss=name).isel(halving=s.halvings(name) - 1) for name in NAMES]
-    return xr.concat(own, "loss", coords="minimal", compat="override")
+    both: xr.DataArray = xr.concat(own, "loss", coords="minimal", compat="override")
+    return both
 
 
 def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:

@@ -40,15 +40,15 @@ def loss_decay(result: Result) -> Drawing:
         late = steps[steps >= steps[-1] / 10]
         start = 2 * losses[2:, :, place, steps == late[0]].max()
         panel.guide("slope -1", late, start, -1, label="$1/k$")
-        panel.axes.set_ylim(bottom=result.values["least_slow"] ** 2 / 4)
+        panel.axes.set_ylim(bottom=0.25 ** (result.settings["slow_halvings"] + 1))
         if place == 0:
             panel.legend("lower left")
     return canvas.drawing(
         "The mean loss along gradient descent at one step size, with the hinge ($p\\to0$), the "
         "squared hinge ($p=\\frac12$), the cross-entropy and the exponential loss ($p=1$), "
         f"{over_seeds(losses[0])}. Left on the sphere, right on pairs of close inputs with "
-        "different labels. The dashed line falls like $1/k$; a curve ends where a run is at 0 or at "
-        "its last target.",
+        "different labels. The dashed line falls like $1/k$; a curve ends where a run is at 0 or "
+        "at its last target.",
         "Two panels on logarithmic axes with four curves each and a dashed line of slope minus "
         "one. "
         + said(
@@ -69,9 +69,8 @@ def iterations(result: Result) -> Drawing:
         for kind, color in zip(range(len(NAMES)), CYCLE, strict=False):
             runs = reached[kind, :, place]
             shown = (runs > 0).all(axis=0)
-            label = NAMES[kind]
-            x = 2.0 ** halvings[shown]
-            panel.curve(label, x, runs[:, shown], color, label=label, marker=MARKERS[kind], ms=4)
+            x, name = 2.0 ** halvings[shown], NAMES[kind]
+            panel.curve(name, x, runs[:, shown], color, label=name, marker=MARKERS[kind], ms=4)
         slow = 2.0 ** halvings[: result.settings["slow_halvings"]]
         start = reached[2:, :, place, 0].max()
         panel.guide("slope 1", slow, 2 * start, 1, label=r"$1/\epsilon$")

@@ -21,6 +21,7 @@ RATIO = ("over that of gradient descent", "over gradient descent's")
 SMALL = ("first step with L_S at most l(0)/n", r"first $k$ with $L_S\leq\ell(0)/n$")
 RIGHT = ("first step without training error", "first $k$ without training error")
 NAMES = ("squared hinge", "cross-entropy")
+COLORS, MARKS = CYCLE[1:3], MARKERS[1:3]  # as in the figures of gradient descent
 
 
 def sgd(result: Result) -> Drawing:
@@ -30,7 +31,7 @@ def sgd(result: Result) -> Drawing:
     canvas = Canvas(2)
     for place, name in enumerate(NAMES):  # losses: loss, seed, batch, run, look
         panel = canvas.panel(name, STEP, BEST, log="xy", title=name)
-        for index, (size, color) in enumerate(zip(sizes, by_size(sizes), strict=True)):
+        for index, (size, color) in enumerate(zip(sizes, by_size(sizes.tolist()), strict=True)):
             runs = losses[place, :, index].reshape(-1, len(steps))
             shown = (runs > 0).all(axis=0)
             last = index == len(sizes) - 1
@@ -39,6 +40,8 @@ def sgd(result: Result) -> Drawing:
             panel.curve(f"B = {size}", steps[shown], runs[:, shown], color, label=label, ls=dashes)
         if place == 0:
             panel.legend("lower left")
+        else:
+            panel.few_decades()
     return canvas.drawing(
         "The mean loss of the best iterate so far, for SGD with batches of different sizes and for "
         f"gradient descent (dashed), at one step size; mean and range over {len(runs)} runs. A "
@@ -60,12 +63,12 @@ def sgd_and_descent(result: Result) -> Drawing:
         taken = a["iterations"][place, ..., halvings[place] - 1].mean(axis=-1)  # seed, batch
         far = a["distance"][place].mean(axis=-1)
         for kind, of, dashes in (("iterations", taken, ":"), ("distance", far, "-")):
-            curve, color = f"{kind}, {name}", CYCLE[place]
+            curve, color = f"{kind}, {name}", COLORS[place]
             ratio = of[:, :-1] / of[:, -1:]
             band = kind == "distance"
             left.curve(
                 curve, sizes, ratio, color, band=band, label=curve, ls=dashes,
-                marker=MARKERS[place], ms=5,
+                marker=MARKS[place], ms=5,
             )  # fmt: skip
     left.sizes(sizes)
     left.legend()
@@ -73,7 +76,7 @@ def sgd_and_descent(result: Result) -> Drawing:
     for place, name in enumerate(NAMES):
         small, clean = a["first_small"][place].ravel(), np.maximum(a["first_right"][place], 1)
         right.points(
-            name, small, clean.ravel(), CYCLE[place], marker=MARKERS[place], ms=5, label=name
+            name, small, clean.ravel(), COLORS[place], marker=MARKS[place], ms=5, label=name
         )
     far_end = np.array([1.0, np.nanmax(a["first_small"])])
     right.curve("equal", far_end, far_end, INK, ls="--", lw=1)
