@@ -70,7 +70,7 @@ class Settings(DescentSettings):
 
 
 QUICK = Settings()
-PAPER = Settings(width=512, steps=20_000, slow_halvings=9, seeds=4)
+PAPER = Settings(width=512, steps=20_000, slow_halvings=8, seeds=4)
 
 
 def summary(settings: Settings) -> str:
@@ -165,6 +165,7 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
         "largest_slope": largest.sel(loss=list(WITHOUT_LIPSCHITZ)).max(),
         "first_right": found.first_right.max(),
         "first_small": found.first_small.max(),
+        "step_size": s.step_size,
         "width": s.width,
         "depth": s.depth,
     }

@@ -106,7 +106,7 @@ def slopes_and_errors(result: Result) -> Drawing:
         small, clean = a["first_small"][kind].ravel(), np.maximum(a["first_right"][kind].ravel(), 1)
         right.points(name, small, clean, CYCLE[kind], marker=MARKERS[kind], ms=5, label=name)
     ends = np.array([1.0, np.nanmax(a["first_small"])])
-    right.curve("equal", ends, ends, INK, ls="--", lw=1)
+    right.curve("equal", ends, ends, INK, ls="--", lw=1, label="equal")
     right.legend("upper left")
     return canvas.drawing(
         "Left, the largest $\\lvert\\ell'\\rvert$ of any example along the run, for the two losses "

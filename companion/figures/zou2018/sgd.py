@@ -58,7 +58,7 @@ def sgd_and_descent(result: Result) -> Drawing:
     sizes, halvings = result.found["batch"].values[:-1], (s["fast_halvings"], s["slow_halvings"])
     canvas = Canvas(2)
     left = canvas.panel("costs", SIZE, RATIO, log="x")
-    left.level("gradient descent", 1, FAINT, ls="--")
+    left.level("gradient descent", 1, FAINT, ls="--", label="gradient descent")
     for place, name in enumerate(NAMES):
         taken = a["iterations"][place, ..., halvings[place] - 1].mean(axis=-1)  # seed, batch
         far = a["distance"][place].mean(axis=-1)
@@ -79,7 +79,7 @@ def sgd_and_descent(result: Result) -> Drawing:
             name, small, clean.ravel(), COLORS[place], marker=MARKS[place], ms=5, label=name
         )
     far_end = np.array([1.0, np.nanmax(a["first_small"])])
-    right.curve("equal", far_end, far_end, INK, ls="--", lw=1)
+    right.curve("equal", far_end, far_end, INK, ls="--", lw=1, label="equal")
     right.legend("upper left")
     distances = a["distance"].mean(axis=-1)  # loss, seed, batch
     fast, slow = ((d[:, :-1] / d[:, -1:]).mean(axis=0) for d in distances)
