@@ -44,6 +44,8 @@ SMALL: dict[str, dict[str, object]] = {
     "zou2020/telescoping": {"seeds": 1},
     "engines/precision": {"seeds": 3, "steps": 10},
     "engines/predictions": {"seeds": 1, "steps": 30},
+    "zou2018/loss_decay": {"seeds": 1},
+    "zou2018/sgd": {"seeds": 1, "runs": 1},
 }
 # One reads a file, the others multiply hardly any matrices.
 UNCOUNTED = {
