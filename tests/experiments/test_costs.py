@@ -30,6 +30,9 @@ SMALL: dict[str, dict[str, object]] = {
     "du2019/step_size": {"seeds": 1, "widths": [250, 500, 1000]},
     "engines/precision": {"seeds": 3, "steps": 10},
     "engines/predictions": {"seeds": 1, "steps": 30},
+    "zou2018/gradient_bounds": {"seeds": 1},
+    "zou2018/trajectories": {"seeds": 1, "widths": [96, 192, 384]},
+    "zou2020/proof": {"seeds": 1, "draws": 8, "widths": [96, 192, 384]},
 }
 
 

@@ -1,9 +1,9 @@
 """The constants of the gradient bounds of Zou et al. (2018, 2020), as quotients of Gram matrices.
 
-With c_i = y_i l'(y_i f_i), the gradient in W_l has n^2 ||.||_F^2 = c^T K^(l) c, and a loss that falls
-has c in the cone of vectors whose signs are those of -y. So the best constants of Theorem 5.3 (vii),
-(viii) of 2018 and of Lemma 5.2 of 2020 are the least and the largest c^T K^(l) c / (sum_i |c_i|)^2
-over that cone, whatever the loss and the predictions are.
+With c_i = y_i l'(y_i f_i), the gradient in W_l has n^2 ||.||_F^2 = c^T K^(l) c, and as the loss
+falls with the margin, c has the signs of -y. So the best constants of Theorem 5.3 (vii), (viii) of
+2018 and of Lemma 5.2 of 2020 are the least and the largest c^T K^(l) c / (sum_i |c_i|)^2 over the
+cone of such c, whatever the loss and the predictions are.
 """
 
 import math

@@ -135,21 +135,15 @@ def summary(settings: Settings) -> str:
 
 
 def run(settings: Settings, device: str) -> xr.Dataset:
-    """Extreme quotients over widths and depths along runs, over counts and separations at starts."""
+    """Extreme quotients along runs over widths and depths, at starts over counts and distances."""
     s, draws = settings, settings.each_seed
     found = sweep("widths", partial(_wide, s, device), seed=draws, width=s.widths)
     counted = sweep("counts", partial(_many, s, device), seed=draws, count=s.counts)
     apart = sweep("separations", partial(_near, s, device), seed=draws, separation=s.separations)
     small = sweep("limits", partial(_limit, s), seed=draws, small=s.small)
     deep = sweep("depths", partial(_deep, s, device), seed=draws, depth=s.depths)
-    parts = [
-        found,
-        counted,
-        apart,
-        small,
-        deep.rename({name: f"deep_{name}" for name in deep.data_vars}),
-    ]
-    return xr.merge(parts).assign_attrs(data=s.data)
+    deep = deep.rename({name: f"deep_{name}" for name in deep.data_vars})
+    return xr.merge([found, counted, apart, small, deep]).assign_attrs(data=s.data)
 
 
 def _wide(settings: Settings, device: str, *, seed: int, width: int) -> Variables:
@@ -324,11 +318,11 @@ def _upper(settings: Settings, found: xr.Dataset, outside: str) -> Verdict:
     )
     return claim(
         "zou2018-thm5.3viii",
-        r"$\lVert\nabla_{W_l}L_S(\tilde W)\rVert_2\le-\frac{CL^2M^{1/2}}n\sum_i\ell'(y_i\tilde y_i)$"
-        r" within $\tau$ of the start, for every layer and loss, and the same of stochastic "
-        "gradients",
+        r"$\lVert\nabla_{W_l}L_S(\tilde W)\rVert_2\le"
+        r"-\frac{CL^2M^{1/2}}n\sum_i\ell'(y_i\tilde y_i)$ within $\tau$ of the start, for every "
+        "layer and loss, and the same of stochastic gradients",
         exponent_at_most(
-            r"the root of the largest quotient of a run, over $\sqrt M$, in $m$",
+            r"the root of a run's largest quotient, over $\sqrt M$, in $m$",
             root,
             0,
             NEXT_ORDER,
