@@ -12,9 +12,10 @@ from companion.figures.panels import Drawing
 from companion.lab import catalog
 from companion.lab.reproduce import reproduce
 from tests import grouping
-from tests.figures.curves import CURVES
+from tests.figures import curves, lemmas
 
 pytestmark = pytest.mark.slow
+CURVES = dict(sorted({**curves.CURVES, **lemmas.CURVES}.items()))
 
 # A curve or set of points, a band's outline, a level, an upright line, or a strip.
 Mark = tuple[Any, ...]
@@ -104,10 +105,10 @@ def test_what_is_drawn_is_recorded_and_nothing_else(identifier: str) -> None:
 def test_what_is_drawn_is_what_was_found(identifier: str) -> None:
     result = reproduce(catalog.figures()[identifier])
     drawing = draw(identifier, result)
-    curves = CURVES[identifier](result)
+    computed = CURVES[identifier](result)
     drawn_curves = zip(drawing.table["panel"], drawing.table["curve"], strict=True)
-    assert set(drawn_curves) == set(curves)
-    for (panel, curve), columns in curves.items():
+    assert set(drawn_curves) == set(computed)
+    for (panel, curve), columns in computed.items():
         for found, right in zip(curve_of(drawing, panel, curve), columns, strict=False):
             known = [None if value is None or value != value else value for value in right]
             assert found == pytest.approx(known, rel=1e-9, abs=1e-15), (panel, curve)

@@ -103,12 +103,12 @@ def gradient_radius(count: int, depth: int, separation: float) -> float:
 
     Theorem 5.3 (vii) of 2018 has it, too. The papers leave the constant open.
     """
-    return separation**1.5 / (count**3 * depth**2)
+    return math.pow(separation, 1.5) / (count**3 * depth**2)
 
 
 def product_radius(depth: int, width: int) -> float:
     """L^-11 (log M)^(-3/2): tau of Lemma 5.3 of 2020 with the constant 1, and of Theorem 5.3."""
-    return depth**-11 * math.log(width) ** -1.5
+    return math.pow(depth, -11) * math.pow(math.log(width), -1.5)
 
 
 def beyond(distance: float, radius: float) -> str:

@@ -4,11 +4,9 @@ If every step takes eta/2 ||gradient||^2 or more off the loss, then by the trian
 Cauchy-Schwarz ||W(k) - W(0)||_F <= sqrt(2 k eta (L(0) - L(k))), with no constant left open.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
+from companion.lab.sweep import Variables
 from companion.monitors import (
     Distances,
     Every,
@@ -33,7 +31,7 @@ def path_record(every: int) -> Record:
     }
 
 
-def path_of(history: History, step_size: float) -> Mapping[str, Any]:
+def path_of(history: History, step_size: float) -> Variables:
     """What every step earns, and distances over the bound that follows from `HALF`.
 
     Args:
@@ -55,15 +53,25 @@ def path_of(history: History, step_size: float) -> Mapping[str, Any]:
     looks = history.at["spectral"][1:].astype(int)
     return {
         "descent": ("step", times_of(earned, squares[:-1])),
-        "path": ("after", together / bounds),
-        "spectral_path": ("looked", spectral / bounds[looks - 1]),
+        "path": ("after", share_of(together, bounds)),
+        "spectral_path": ("looked", share_of(spectral, bounds[looks - 1])),
         "far": spectral.max(),
     }
 
 
+def share_of(distances: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Distances over bounds: 0 where nothing moves, infinite where something does and none may."""
+    with np.errstate(divide="ignore"):
+        shares: np.ndarray = np.divide(
+            distances, bounds, out=np.zeros_like(distances), where=distances > 0
+        )
+    return shares
+
+
 def times_of(earned: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """The largest c with earned >= c asked: any, where a loss that is 0 leaves nothing to earn."""
-    return np.divide(earned, asked, out=np.full_like(earned, np.inf), where=asked > 0)
+    times: np.ndarray = np.divide(earned, asked, out=np.full_like(earned, np.inf), where=asked > 0)
+    return times
 
 
 def _bounds(losses: np.ndarray, step_size: float) -> np.ndarray:

@@ -216,7 +216,6 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
     s, least = settings, _least_of_runs(found)
     scale = s.separation / s.count**3
     return {
-        "depth": s.depth,
         "width_exponent": exponent(least * found.width),
         "count_exponent": exponent(found.least_by_count, "count"),
         "separation_exponent": exponent(found.limit_by_separation, "small"),
@@ -224,13 +223,11 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
         "smallest": s.small[0],
         "constant": (least / scale).min(),
         "kept": (least / found.least.isel(look=0).min("way")).min(),
-        "own_over_least": (found.last / found.least).min(),
         "own_over_least_mean": (found.last / found.least).mean(),
         "root": np.sqrt(found.largest.max()),
         "root_deepest": np.sqrt(found.deep_largest.isel(depth=-1)).max(("way", "look")).mean(),
         "deepest": s.depths[-1],
         "depth_exponent": exponent(np.sqrt(found.deep_largest.max(("way", "look"))), "depth"),
-        "reached": np.sqrt((found.reached / found.largest).max()),
         "distance": found.distance.max(),
         "radius": _radius(s),
     }

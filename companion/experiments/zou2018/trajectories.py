@@ -20,7 +20,7 @@ from companion.experiments.zou2018._gradients import (
     least_quotient,
     separation_of,
 )
-from companion.experiments.zou2018._paths import HALF, path_of, path_record, times_of
+from companion.experiments.zou2018._paths import HALF, path_of, path_record, share_of, times_of
 from companion.experiments.zou2018._problem import DeepSettings, draw
 from companion.kernels import layer_grams
 from companion.lab.checks import (
@@ -43,6 +43,7 @@ from companion.monitors import (
     Distances,
     Every,
     Moment,
+    Record,
     frobenius_distances,
     mean_loss,
 )
@@ -207,7 +208,7 @@ def _by_batches(
     problem = draw(s, device, seed=seed, width=width, depth=s.depth, loss=LOSSES[rule])
     eta = STOCHASTIC[rule] / width
     order = Batches(size, "subsets", seed)
-    record = {
+    record: Record = {
         "loss": mean_loss,
         "slope": MeanSlope(),
         "batch_slope": MeanSlope(order),
@@ -224,8 +225,11 @@ def _by_batches(
     return {
         "sgd_far": ("sgd_looked", far),
         "sgd_per_time": ("sgd_looked", far / (eta * width**0.5 * looks)),
-        "sgd_rate": ("sgd_looked", far / led[looks - 1]),
-        "sgd_share": ("sgd_after", history["frobenius"][1:].max(axis=1) / allowed),
+        "sgd_rate": ("sgd_looked", share_of(far, led[looks - 1])),
+        "sgd_share": (
+            "sgd_after",
+            share_of(history["frobenius"][1:].max(axis=1), allowed),
+        ),
         "sgd_constant": (history["loss"][0] - history["loss"][-1]) / (eta * width * squares),
     }
 
@@ -235,24 +239,18 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
     s, smooth, hinge = settings, found.sel(loss=list(SMOOTH)), found.sel(loss="hinge")
     ball = gradient_radius(s.count, s.depth, float(found.separation.min()))
     return {
-        "depth": s.depth,
         "constant": smooth.constant.min(),
         "constant_exponent": exponent(smooth.constant.min("step")),
         "descent": smooth.descent.min(),
         "descent_over_least": (2 * smooth.constant / _least_along(smooth)).min(),
         "path": smooth.path.max(),
-        "spectral_slack": 1 / smooth.spectral_path.max(),
         "spectral_slack_mean": (1 / smooth.spectral_path.max("looked")).mean(),
         "hinge_descent": hinge.descent.min(),
         "hinge_failures": float((hinge.descent < HALF).mean()),
-        "hinge_path": hinge.path.max(),
         "sgd_exponent": exponent(found.sgd_rate.max("sgd_looked")),
         "sgd_share": found.sgd_share.max(),
-        "sgd_rate": found.sgd_rate.max(),
-        "sgd_constant": found.sgd_constant.min(),
         "sgd_constant_exponent": exponent(found.sgd_constant),
         "batch_exponent": _of_batches(found, "squared-hinge"),
-        "batch_exponent_cross_entropy": _of_batches(found, "cross-entropy"),
         "far": max(float(found.far.max()), float(found.sgd_far.max())),
         "radius": ball,
     }

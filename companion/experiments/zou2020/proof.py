@@ -164,8 +164,10 @@ def _step(settings: Settings, device: str, depth: int, draw: int, width: int) ->
     problem = drawn(s, device, seed=draw, width=width, depth=depth)
     moment = next(islice(problem.moments(s.step_size * unit), s.at, None))
     parts = anatomy(problem, moment, [multiple * unit for multiple in s.multiples])
-    told = {name: ("multiple", part) for name, part in parts.items()}
-    return {"multiple": ("multiple", list(s.multiples)), **told}
+    return {
+        "multiple": ("multiple", list(s.multiples)),
+        **{name: ("multiple", parts[name]) for name in parts},
+    }
 
 
 def _edge(settings: Settings, device: str, depth: int, trial: int, width: int) -> Variables:
@@ -188,21 +190,18 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
     return {
         "depth": s.depth,
         "deepest": s.depths[-1],
-        "steps": s.steps,
         "least_exponent": exponent(least * found.width),
         "constant": (least / scale).min(),
         "own_over_least": (found.last / found.least).min(),
         "own_over_least_mean": (found.last / found.least).mean(),
         "largest_form": (found.least_of_largest / least).mean(),
         "root": root.max(),
-        "root_exponent": exponent(root),
         "root_depth_exponent": exponent(deep_root, "depth"),
-        "root_deepest": deep_root.isel(depth=-1).mean(),
-        "smooth": found.smooth.mean(),
         "smooth_exponent": exponent(found.smooth.mean("multiple")),
         "smooth_depth_exponent": exponent(found.deep_smooth.mean("multiple"), "depth"),
         "flips_narrow": flips.isel(width=0) / smooth.isel(width=0),
         "flips_wide": flips.isel(width=-1) / smooth.isel(width=-1),
+        "flips_power": 2 + exponent(found.flips.mean("draw"), "multiple"),
         "flips_exponent": exponent(_worst_of_blocks(found)),
         "flips_of_bound": found.flips_of_bound.max(),
         "descent": found.descent.min(),
@@ -210,9 +209,7 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
         "edge_depth_exponent": exponent(found.deep_edge, "depth"),
         "edge_over_curvature": found.edge_over_curvature.mean(),
         "edge_over_curvature_deepest": found.deep_edge_over_curvature.isel(depth=-1).mean(),
-        "edge": found.edge.mean(),
         "path": found.path.max(),
-        "path_slack": (1 / found.path.max("after")).mean(),
         "spectral_slack": (1 / found.spectral_path.max("looked")).mean(),
         "spectral_slack_least": 1 / found.spectral_path.max(),
         "far": found.far.max(),

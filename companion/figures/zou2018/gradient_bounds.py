@@ -45,8 +45,8 @@ def least_gradient(result: Result) -> Drawing:
     right.sizes(counts)
     right.legend()
     return canvas.drawing(
-        "The least that $n^2\\lVert\\nabla_{W_L}L_S\\rVert_F^2/(m(\\sum_i\\ell'_i)^2)$ can be for any "
-        "loss that falls with the margin, at initialisation, on pairs of inputs with different "
+        "The least that $n^2\\lVert\\nabla_{W_L}L_S\\rVert_F^2/(m(\\sum_i\\ell'_i)^2)$ can be for "
+        "any loss that falls with the margin, at initialisation, on pairs of inputs with different "
         f"labels; {over_seeds(least)}. Left, against the distance $\\phi$ of a pair, in the limit "
         "of infinite width and at a finite one. Right, against the number of inputs, with the "
         "slope that the theorem allows.",
@@ -78,7 +78,8 @@ def gradient_range(result: Result) -> Drawing:
         left.curve(name, widths, samples, color, marker=mark, ms=5, label=name)
     left.guide("slope 1", widths, 0.6 * least[:, 0].mean(), 1, label="slope 1")
     left.sizes(widths)
-    left.legend("center left")
+    left.axes.set_ylim(bottom=least.min() / 20)
+    left.legend("lower right")
     depths = np.array(s["depths"])
     root = np.sqrt(a["deep_largest"].max(axis=(-2, -1)))
     deep = ("hidden layers L", f"hidden layers L, at m = {s['narrow']}")

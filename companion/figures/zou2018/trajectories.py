@@ -1,5 +1,7 @@
 """Figures of the experiment zou2018/trajectories."""
 
+from typing import Any
+
 import numpy as np
 
 from companion.figures.panels import Canvas, Drawing
@@ -42,7 +44,12 @@ def descent(result: Result) -> Drawing:
     right = canvas.panel("path", STEP, PATH)
     for place, loss in enumerate(LOSSES):
         color, mark = CYCLE[place], MARKERS[place]
-        style = {"marker": mark, "ms": 4, "markevery": max(1, len(steps) // 6), "label": loss}
+        style: dict[str, Any] = {
+            "marker": mark,
+            "ms": 4,
+            "markevery": max(1, len(steps) // 6),
+            "label": loss,
+        }
         share = np.where(np.isfinite(a["descent"]), a["descent"], np.nan)
         left.curve(loss, steps, share[:, place, -1], color, **style)
         right.curve(loss, steps + 1, a["path"][:, place, -1], color, **style)
@@ -54,8 +61,9 @@ def descent(result: Result) -> Drawing:
     return canvas.drawing(
         "Gradient descent with four losses at $m=$ "
         f"{s['widths'][-1]}, {over_seeds(path)}. Left, what a step takes off the loss, as a share "
-        "of $\\eta\\lVert\\nabla L_S\\rVert_F^2$; the lemmas need one half (dashed). Right, how far "
-        "all layers together have come, as a share of what follows from one half at every step.",
+        "of $\\eta\\lVert\\nabla L_S\\rVert_F^2$; the lemmas need one half (dashed). Right, how "
+        "far all layers together have come, as a share of what follows from one half at every "
+        "step.",
         "Left, a curve for each loss against the step, and a dashed line at one half. Right, the "
         f"distances as shares of a bound, at most {path.max():.2f} for the smooth losses. "
         + said(
@@ -87,8 +95,8 @@ def sgd_distance(result: Result) -> Drawing:
         panel.legend()
     return canvas.drawing(
         "How far SGD goes from initialisation, the largest spectral distance of a layer at any "
-        f"look, {over_seeds(rate)}. Left, in units of $\\eta\\sqrt m$ times the sum of the batches' "
-        f"mean slopes, against the width, with $B$ = {s['batch']}. Right, in units of "
+        f"look, {over_seeds(rate)}. Left, in units of $\\eta\\sqrt m$ times the sum of the "
+        f"batches' mean slopes, against the width, with $B$ = {s['batch']}. Right, in units of "
         "$k\\eta\\sqrt m$, against the batch size, with the growth that the lemma allows where "
         "$\\alpha_0=\\infty$ (dashed).",
         f"Left, two lines: cross-entropy goes {ends(rate[:, 0].mean(axis=0))}, squared hinge "

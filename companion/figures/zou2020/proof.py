@@ -89,11 +89,11 @@ def sufficient_descent(result: Result) -> Drawing:
     right.legend()
     return canvas.drawing(
         "What a step is short of $\\eta\\lVert\\nabla L_S\\rVert_F^2$, as a multiple of "
-        "$M\\eta^2\\lVert\\nabla L_S\\rVert_F^2$ and in two parts: with the activation patterns held "
-        f"(smooth), and what flips add; means over {len(smooth)} draws. Left, against the step "
-        "size; right, against the width, at the largest step size.",
-        "Left, for two widths a level line for the smooth part and one for the flips. Right, the "
-        f"smooth part goes {ends(smooth[..., -1].mean(axis=0))} and that of the flips "
+        "$M\\eta^2\\lVert\\nabla L_S\\rVert_F^2$ and in two parts: with the activation patterns "
+        f"held (smooth), and what flips add; means over {len(smooth)} draws. Left, against the "
+        "step size; right, against the width, at the largest step size.",
+        "Left, for two widths a line for the smooth part and, dashed, one for the flips. Right, "
+        f"the smooth part goes {ends(smooth[..., -1].mean(axis=0))} and that of the flips "
         f"{ends(flips[..., -1].mean(axis=0))} as the width grows. "
         + said(result, "The flips fade as the width grows.", "zou2020-lem5.3"),
     )
@@ -119,9 +119,9 @@ def largest_step(result: Result) -> Drawing:
         panel.legend()
     return canvas.drawing(
         "The largest step size at which each of the first "
-        f"{s['edge_steps']} steps takes $\\frac\\eta2\\lVert\\nabla L_S\\rVert_F^2$ or more off the "
-        f"loss, mean and range over {len(edges[0])} draws. Left, against the width; right, against "
-        "the depth, where the paper's step size has slope $-3$.",
+        f"{s['edge_steps']} steps takes $\\frac\\eta2\\lVert\\nabla L_S\\rVert_F^2$ or more off "
+        f"the loss, mean and range over {len(edges[0])} draws. Left, against the width; right, "
+        "against the depth, where the paper's step size has slope $-3$.",
         f"Left, a line that falls {ends(edges[0].mean(axis=0))} along a guide of slope minus one. "
         f"Right, one that falls {ends(edges[1].mean(axis=0))}, beside guides of slope minus one "
         "and minus three. "
