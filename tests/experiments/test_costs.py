@@ -46,6 +46,9 @@ SMALL: dict[str, dict[str, object]] = {
     "engines/predictions": {"seeds": 1, "steps": 30},
     "zou2018/loss_decay": {"seeds": 1},
     "zou2018/sgd": {"seeds": 1, "runs": 1},
+    "zou2018/gradient_bounds": {"seeds": 1},
+    "zou2018/trajectories": {"seeds": 1, "widths": [96, 192, 384]},
+    "zou2020/proof": {"seeds": 1, "draws": 8, "widths": [96, 192, 384]},
 }
 # One reads a file, the others multiply hardly any matrices.
 UNCOUNTED = {

@@ -95,7 +95,7 @@ def sgd_and_descent(result: Result) -> Curves:
     return curves
 
 
-DESCENTS = {
+CURVES = {
     "zou2018-iterations": iterations,
     "zou2018-loss-decay": loss_decay,
     "zou2018-sgd": sgd,

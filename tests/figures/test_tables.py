@@ -12,14 +12,15 @@ from companion.figures.panels import Drawing
 from companion.lab import catalog
 from companion.lab.reproduce import reproduce_or_recorded
 from tests import grouping
-from tests.figures import curves, curves_of_settings, descents, near_start, zou_rates
+from tests.figures import curves, curves_of_settings, descents, lemmas, near_start, zou_rates
 
 pytestmark = pytest.mark.slow
 
-CURVES = (
-    curves.CURVES | curves_of_settings.CURVES | descents.DESCENTS | near_start.CURVES
-    | zou_rates.ZOU_RATES
-)  # fmt: skip
+CURVES = {
+    identifier: computed
+    for module in (curves, curves_of_settings, descents, lemmas, near_start, zou_rates)
+    for identifier, computed in module.CURVES.items()
+}
 
 # A curve or set of points, a band's outline, a level, an upright line, or a strip.
 Mark = tuple[Any, ...]

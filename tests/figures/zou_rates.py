@@ -80,7 +80,7 @@ def largest_step(result: Result) -> Curves:
     return curves
 
 
-ZOU_RATES = {
+CURVES = {
     "zou2018-polynomials": polynomials,
     "zou2020-comparison": comparison,
     "zou2020-convergence": convergence,
