@@ -34,6 +34,8 @@ SMALL: dict[str, dict[str, object]] = {
     "zou2018/minibatches": {"seeds": 1, "width": 128, "draws": 100},
     "zou2018/perturbation": {"seeds": 1},
     "zou2018/products": {"seeds": 1},
+    "zou2018/initialization": {"seeds": 10, "matrices": 2},
+    "zou2018/products": {"seeds": 2},
     "zou2018/separation": {"seeds": 2},
     "zou2018/setting": {"seeds": 1, "widths": [128, 256]},
     "zou2018/worst_case": {"seeds": 2},

@@ -4,14 +4,12 @@ Refuted by nonnegative weights for which the number of such units falls faster t
 or for which a Gaussian unit has a large gradient less often than Lemma A.14's explicit bound.
 """
 
-import math
 from functools import partial
 
 import xarray as xr
 
 from companion.experiments.zou2018._layers import asked_width
 from companion.experiments.zou2018._nodes import (
-    LARGE,
     counted,
     lemma_shares,
     node_checks,
@@ -153,18 +151,14 @@ def _lemma(settings: Settings, device: str, *, seed: int, vectors: int, apart: f
 
 def values(settings: Settings, found: xr.Dataset) -> Values:
     """Exponents of the count, and by how much count and probability exceed their bounds."""
-    ratio = found.share / found.bound
     return {
         "width_slope": exponent(found.by_width),
         "count_slope": exponent(found.by_count, "count"),
         "separation_slope": exponent(found.by_separation, "separation"),
         "node_slack": found.by_width_over_bound.min(),
-        "lemma_slack": ratio.min(),
-        "lemma_slack_few": ratio.isel(vectors=0).min(),
-        "share_over_separation": (found.share / found.apart).mean() * math.pi,
+        "lemma_slack": (found.share / found.bound).min(),
         "widest": settings.widths[-1],
         "asked": _asked(settings),
-        "threshold": LARGE / 2,
     }
 
 

@@ -182,14 +182,10 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
     return {
         "width_slope": exponent(deviation),
         "depth_slope": exponent(found.deep_deviation, "depth"),
-        "widest_deviation": deviation.isel(width=-1).mean(),
         "norm": found.norm.isel(width=-1).mean(),
         "growth_variance": (found.growth * found.width).mean(),
-        "output_variance": _square(found.output).mean(),
         "limit_variance": OUTPUT_VARIANCE,
-        "small": found.share.isel(factor=0).mean(),
         "most_small": found.crowding.max(),
-        "least_factor": settings.factors[0],
         "asked": settings.asked,
     }
 

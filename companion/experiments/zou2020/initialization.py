@@ -259,7 +259,6 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
     return {
         "loss": found.loss.mean(),
         "limit_loss": limit_loss(),
-        "most_loss": found.loss.max(),
         "masked_slope": exponent(found.masked, "layers"),
         "perturbed_slope": exponent(found.perturbed, "layers"),
         "length_slope": exponent(found.deviation),

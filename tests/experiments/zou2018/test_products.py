@@ -143,7 +143,15 @@ def test_a_perturbation_of_nothing_changes_nothing():
     ],
 )
 def test_the_judge_sees(settled, claim, change):
-    assert judged(settled, **change)[claim] == "fails"
+    regime = claim == "zou2018-thm5.1v-limit"  # it has no hypothesis; the others' is not met
+    assert judged(settled, **change)[claim] == ("fails" if regime else "inconclusive")
+
+
+def test_within_the_regime_the_same_would_refute(settled, monkeypatch):
+    monkeypatch.setattr(products, "_outside", lambda settings: "")
+    assert set(judged(settled).values()) == {"holds"}
+    told = judged(settled, unmasked=lambda a: a**3, bilinear=lambda a: a**2)
+    assert told["zou2018-thm5.1v"] == told["zou2018-thm5.1vi-vii"] == "fails"
 
 
 def test_noise_decides_nothing(settled):

@@ -4,7 +4,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 
 from companion.experiments.zou2018 import separation
 from companion.experiments.zou2018._layers import (
@@ -87,7 +86,6 @@ def test_opposite_inputs_break_the_product_in_the_first_layer_only():
 
 
 def test_opposite_inputs_are_as_the_assumption_wants_them(found):
-    """One layer of 4096 units by hand, from the same seed's vector u."""
     gaps = found.opposite.mean("seed") / found.opposite_limit.isel(seed=0)
     assert np.allclose(gaps, 1, atol=0.5)
 
@@ -127,8 +125,3 @@ def test_controls_are_seen(settled):
     for claim, lie in separation.CONTROLS.items():
         lied = separation.judge(TINY, lie.told(TINY, settled))
         assert {v.claim: v.outcome for v in lied}[claim] != before[claim]
-
-
-def test_torch_is_in_double_precision():
-    problem = draw_twins(TINY, "cpu", seed=0, width=8, depth=1, separation=0.5)
-    assert problem.x.dtype == torch.float64
