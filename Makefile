@@ -15,8 +15,9 @@ help:  ## Show this list.
 book: .venv/installed  ## Execute every chapter and build _build/html (PROFILE=quick|paper DEVICE=cpu|cuda JOBS=n).
 	$(BIN)/companion book --profile $(PROFILE) --device $(DEVICE) --jobs $(JOBS)
 
+# In the order of the folders: when the book is built, its experiments have been run by their tests.
 test: .venv/installed  ## Run the whole test suite.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 bench: .venv/installed .venv-peers/installed  ## Measure every promised ratio beside its peer, in minutes (DEVICE=cpu|cuda).
 	$(BIN)/companion bench --device $(DEVICE)

@@ -41,8 +41,8 @@ def mnist(
         return digits(source, classes, asked, split=part, first=first)  # type: ignore[arg-type]
     if part == "test" or asked is None or asked > _EMBEDDED:
         raise MissingDataError(
-            f"of MNIST this machine has {_EMBEDDED} images of each digit, of the training set; run "
-            "'companion data fetch mnist', or name a folder with its files in COMPANION_DATA."
+            f"MNIST's files are not on this machine, only {_EMBEDDED} training images of each "
+            "digit; run 'companion data fetch mnist', or name a folder with them in COMPANION_DATA."
         )
     return digits(source, classes, asked)
 

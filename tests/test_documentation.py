@@ -16,11 +16,12 @@ import typer
 from benchmarks.harness import targets, turns
 from companion import __main__
 from companion.base.paths import BOOK, PROJECT
+from companion.datafolders import fetched_to
 from companion.lab.experiment import load
 from companion.lab.fingerprint import basis, fingerprint_of
 from companion.lab.reproduce import record_of
 from companion.lab.store import Store
-from companion.press import book
+from companion.press import book, data
 from tests.test_bench import TOYS
 
 PAGES = {
@@ -125,7 +126,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """Where much work is asked for, little is done: of books, of the benchmark, of a GPU."""
+    """Where much work is asked for, little is done: of books, of the benchmark, of a GPU, data."""
     made = Desk(tmp_path / "desk")
     made.folder.mkdir()
     (made.folder / "book").symlink_to(BOOK)
@@ -142,6 +143,7 @@ def desk(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr(turns, "TURN_SECONDS", 0)
     monkeypatch.setattr(turns, "PAUSE_SECONDS", 0)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(data, "fetch_data", lambda name: fetched_to(name))
     return made
 
 

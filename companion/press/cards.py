@@ -36,7 +36,7 @@ def run_line(result: Result) -> str:
     """What is run, in the sentence that its settings give, or why a record is shown instead."""
     told = f"**What is run.** {result.summary} *({_profile_in_words(result)})*"
     if result.left_out:
-        told += f" **Left out of this build.** Shown is the committed record: {result.left_out}"
+        told += f" **The run was left out, and the committed record is shown:** {result.left_out}"
     return "\n".join(["{.what-is-run}", told])
 
 

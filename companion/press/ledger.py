@@ -142,7 +142,7 @@ def found(mark: Mapping[str, Any]) -> Result:
             f"the result {mark['fingerprint']} of {mark['experiment']} is gone; run again."
         )
     verdicts, summary = tuple(map(Verdict.of, mark["verdicts"])), mark["summary"]
-    taken = {"values": mark["values"], "left_out": mark["left_out"]}
+    taken = {"values": mark["values"], "left_out": mark.get("left_out", "")}
     return dataclasses.replace(result, summary=summary, verdicts=verdicts, **taken)
 
 

@@ -3,6 +3,7 @@
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
+from companion.errors import MissingDataError
 from companion.lab import catalog
 from companion.lab.experiment import load
 from companion.matmul import using
@@ -28,13 +29,36 @@ SMALL: dict[str, dict[str, object]] = {
     "du2019/real_digits": {"seeds": 1, "per_class": 50, "widths": [250, 500, 1000], "steps": 20},
     "du2019/sliding_units": {"seeds": 1, "widths": [100, 200, 400], "windows": [3, 6, 12]},
     "du2019/step_size": {"seeds": 1, "widths": [250, 500, 1000]},
+    "zou2018/gradient_bounds": {"seeds": 1},
+    "zou2018/gradient_nodes": {"seeds": 2},
+    "zou2018/initialization": {"seeds": 10, "matrices": 2},
+    "zou2018/loss_decay": {"seeds": 1},
+    "zou2018/minibatches": {"seeds": 1, "width": 128, "draws": 100},
+    "zou2018/perturbation": {"seeds": 1},
+    "zou2018/products": {"seeds": 2},
+    "zou2018/separation": {"seeds": 2},
+    "zou2018/setting": {"seeds": 1, "widths": [128, 256]},
+    "zou2018/sgd": {"seeds": 1, "runs": 1},
+    "zou2018/trajectories": {"seeds": 1, "widths": [96, 192, 384]},
+    "zou2018/worst_case": {"seeds": 2},
+    "zou2020/convergence": {"seeds": 1},
+    "zou2020/data": {},
+    "zou2020/initialization": {"seeds": 2},
+    "zou2020/proof": {"seeds": 1, "draws": 8, "widths": [96, 192, 384]},
+    "zou2020/setting": {"seeds": 1},
+    "zou2020/telescoping": {"seeds": 1},
     "engines/precision": {"seeds": 3, "steps": 10},
     "engines/predictions": {"seeds": 1, "steps": 30},
 }
+# One reads a file, the others multiply hardly any matrices.
+UNCOUNTED = {
+    "engines/speed", "zou2018/data_separation", "zou2018/elementary", "zou2018/losses",
+    "zou2018/polynomials", "zou2020/comparison",
+}  # fmt: skip
 
 
 def test_every_experiment_that_computes_is_here() -> None:
-    assert set(catalog.experiments()) - set(SMALL) == {"engines/speed"}  # it reads a file
+    assert set(catalog.experiments()) - set(SMALL) == UNCOUNTED
 
 
 @pytest.mark.slow
@@ -43,7 +67,10 @@ def test_the_cost_is_about_what_torch_counts(name: str) -> None:
     experiment = load(name)
     settings = experiment.QUICK.override(SMALL[name])
     with using("torch"), FlopCounterMode(display=False) as counter, PeakMemory() as memory:
-        experiment.run(settings, "cpu")
+        try:
+            experiment.run(settings, "cpu")
+        except MissingDataError as missing:
+            pytest.skip(str(missing))
     told = experiment.cost(settings)
     assert 1 / FACTOR < told.flops / counter.get_total_flops() < FACTOR
     assert 1 / FACTOR < told.bytes / memory.peak < FACTOR

@@ -584,6 +584,17 @@ def test_errors(result: Result) -> Curves:
     }
 
 
+def nearest(result: Result) -> Curves:
+    curves: Curves = {}
+    for row, name in enumerate(("mnist", "cifar10")):
+        for key, label in (("within", "of the same label"), ("across", "of the other label")):
+            distances = [float(d) for d in result.arrays[key][row]]
+            shares = [k / (len(distances) - 1) for k in range(len(distances))]
+            curves[name, label] = distances, shares
+        curves[name, "phi"] = upright(float(result.arrays["across"][row].min()))
+    return curves
+
+
 CURVES = {
     "du2019-closed-form-by-sampling": closed_form_by_sampling,
     "du2019-deep-gram": deep_gram,
@@ -619,4 +630,5 @@ CURVES = {
     "engines-precision": precision,
     "engines-predictions": predictions,
     "engines-test-errors": test_errors,
+    "zou2020-nearest": nearest,
 }

@@ -31,7 +31,7 @@ from companion.figures.style import (
     legible,
 )
 from companion.lab import catalog
-from companion.lab.reproduce import reproduce
+from companion.lab.reproduce import reproduce_or_recorded
 from tests import grouping
 
 slow = pytest.mark.slow
@@ -56,7 +56,7 @@ def on_dark(color: Any) -> tuple[float, ...]:
 @cache
 def drawing(identifier: str, phone: bool = False) -> Drawing:
     """Drawn once for all tests, which only look at it."""
-    made = draw(identifier, reproduce(catalog.figures()[identifier]), phone=phone)
+    made = draw(identifier, reproduce_or_recorded(catalog.figures()[identifier]), phone=phone)
     with house_style():
         made.figure.draw_without_rendering()
     return made

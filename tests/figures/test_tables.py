@@ -10,11 +10,17 @@ from matplotlib.axes import Axes
 from companion.figures import draw
 from companion.figures.panels import Drawing
 from companion.lab import catalog
-from companion.lab.reproduce import reproduce
+from companion.lab.reproduce import reproduce_or_recorded
 from tests import grouping
-from tests.figures.curves import CURVES
+from tests.figures import curves, curves_of_settings, descents, lemmas, near_start, zou_rates
 
 pytestmark = pytest.mark.slow
+
+CURVES = {
+    identifier: computed
+    for module in (curves, curves_of_settings, descents, lemmas, near_start, zou_rates)
+    for identifier, computed in module.CURVES.items()
+}
 
 # A curve or set of points, a band's outline, a level, an upright line, or a strip.
 Mark = tuple[Any, ...]
@@ -86,7 +92,7 @@ def rows_of(drawing: Drawing) -> list[str]:
 
 @pytest.mark.parametrize("identifier", grouping.figures())
 def test_what_is_drawn_is_recorded_and_nothing_else(identifier: str) -> None:
-    drawing = draw(identifier, reproduce(catalog.figures()[identifier]))
+    drawing = draw(identifier, reproduce_or_recorded(catalog.figures()[identifier]))
     assert len(drawing.panels) == len(drawing.figure.axes)
     for panel, axes in zip(drawing.panels, drawing.figure.axes, strict=True):
         shown, told = drawn(axes), recorded(drawing, panel)
@@ -102,16 +108,16 @@ def test_what_is_drawn_is_recorded_and_nothing_else(identifier: str) -> None:
 
 @pytest.mark.parametrize("identifier", grouping.figures())
 def test_what_is_drawn_is_what_was_found(identifier: str) -> None:
-    result = reproduce(catalog.figures()[identifier])
+    result = reproduce_or_recorded(catalog.figures()[identifier])
     drawing = draw(identifier, result)
-    curves = CURVES[identifier](result)
+    computed = CURVES[identifier](result)
     drawn_curves = zip(drawing.table["panel"], drawing.table["curve"], strict=True)
-    assert set(drawn_curves) == set(curves)
-    for (panel, curve), columns in curves.items():
+    assert set(drawn_curves) == set(computed)
+    for (panel, curve), columns in computed.items():
         for found, right in zip(curve_of(drawing, panel, curve), columns, strict=False):
             known = [None if value is None or value != value else value for value in right]
             assert found == pytest.approx(known, rel=1e-9, abs=1e-15), (panel, curve)
 
 
 def test_every_figure_is_computed_once_more() -> None:
-    assert list(CURVES) == sorted(catalog.figures())
+    assert sorted(CURVES) == sorted(catalog.figures())

@@ -1,5 +1,6 @@
 """Running experiments: what decides a result, what is run again, what is refused."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -13,21 +14,25 @@ from companion.base.files import read_checked
 from companion.base.inputs import book_file
 from companion.base.paths import BOOK
 from companion.datafiles import Source, digits_source, read_digits
-from companion.errors import ContractError, InputError
+from companion.errors import ContractError, InputError, MissingDataError
 from companion.lab import catalog, results
 from companion.lab.experiment import load
 from companion.lab.fingerprint import fingerprint
 from companion.lab.reproduce import (
     largest_difference,
+    record_of,
     reproduce,
+    reproduce_or_recorded,
     unexpected,
     unlike_expected,
 )
 from companion.lab.results import Result
+from companion.lab.settings import Settings
 from companion.lab.store import Store
 from tests.lab.tiny_run import NAME, TINY
 
 fingerprints = sys.modules[fingerprint.__module__]
+reproducing = sys.modules[reproduce.__module__]
 
 
 def test_the_second_time_nothing_runs(store: Path, counted: list[str]) -> None:
@@ -242,6 +247,59 @@ def test_a_user_s_file_is_an_input_and_stands_in_the_place_of_data(tmp_path: Pat
         assert fingerprints.inputs("du2019/real_digits", named) == [tmp_path / "mine.npz"]
         keys.append(fingerprint("du2019/real_digits", named, "cpu"))
     assert keys[0] != keys[1]
+
+
+def test_a_setting_that_names_data_says_that_a_run_reads_them_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Choice(Settings):
+        dataset: str = "digits"
+
+    monkeypatch.setattr(fingerprints, "constant", lambda *_: ("digits", "cifar10"))
+    assert fingerprints.inputs(NAME) == ["digits", "cifar10"]
+    assert fingerprints.inputs(NAME, Settings()) == ["digits", "cifar10"]
+    for name in ("digits", "cifar10"):
+        assert fingerprints.inputs(NAME, Choice(dataset=name)) == [name]
+
+
+def test_cifar_10_is_one_wherever_it_lies_and_a_page_asks_whether_it_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprints, "constant", lambda *_: "cifar10")
+    monkeypatch.setenv("COMPANION_DATA", str(tmp_path))
+    settings = load(NAME).QUICK
+    known, told = fingerprint(NAME, settings, "cpu"), fingerprints.data_identity(NAME, settings)
+    assert fingerprints.data_identity(NAME) == f"{told}, which is not on this machine"
+    for number in range(1, 6):
+        (tmp_path / f"data_batch_{number}.bin").write_bytes(b"")
+    assert fingerprints.data_identity(NAME) == told
+    assert fingerprint(NAME, settings, "cpu") == known
+
+
+def test_without_data_there_is_the_record_and_why(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = record_of("zou2020/data")
+    assert known is not None
+    monkeypatch.setenv("COMPANION_DATA", str(tmp_path))
+    with pytest.raises(MissingDataError, match="'companion data fetch mnist'"):
+        reproduce("zou2020/data")
+    shown = reproduce_or_recorded("zou2020/data")
+    assert shown.fingerprint == known.fingerprint
+    assert shown.left_out.startswith("MNIST's files are not on this machine, only 500")
+    assert {v.outcome for v in shown.verdicts} == {"holds", "fails"}
+    assert reproduce_or_recorded(NAME, **TINY).left_out == ""
+    monkeypatch.setattr(reproducing, "record_of", lambda name: None)
+    with pytest.raises(MissingDataError):
+        reproduce_or_recorded("zou2020/data")
+
+
+def test_why_a_run_was_left_out_is_not_kept(store: Path) -> None:
+    result = reproduce(NAME, **TINY)
+    left_out = dataclasses.replace(result, left_out="it rained")
+    assert left_out._repr_mimebundle_()["application/vnd.companion.result+json"]["left_out"]  # type: ignore[index]
+    Store().save(left_out)
+    assert Store().find(NAME, result.fingerprint).left_out == ""
 
 
 def test_a_judge_reads_only_what_keys_cover(

@@ -7,8 +7,10 @@ import xarray as xr
 
 from companion.errors import BuildError
 from companion.lab import catalog
+from companion.lab.reproduce import recorded
 from companion.lab.results import Check, Control, Outcome, Result, Verdict
-from companion.press.ledger import Findings
+from companion.press.chapters import RESULT_MARK
+from companion.press.ledger import Findings, found
 
 NAME, PAGE = "du2019/linear_rate", "book/du2019/4_discrete_time"
 OUTCOMES: list[Outcome] = ["holds", "outside-regime", "fails", "inconclusive"]
@@ -116,3 +118,11 @@ def test_a_record_s_figure_has_the_id_and_the_run_s_its_profile() -> None:
     found = findings((paper, []), (quick, []), figures=(("du2019-a", paper), ("du2019-a", quick)))
     assert found.stem(PAGE, "du2019-a", paper) == "du2019-a"
     assert found.stem(PAGE, "du2019-a", quick) == "du2019-a-quick"
+
+
+def test_why_a_run_was_left_out_reaches_its_page() -> None:
+    shown = replace(recorded("zou2020/data"), left_out="CIFAR-10 is not here.")
+    mark = shown._repr_mimebundle_()[RESULT_MARK]
+    assert isinstance(mark, dict)
+    assert found(mark).left_out == "CIFAR-10 is not here."
+    assert found(mark).fingerprint == shown.fingerprint

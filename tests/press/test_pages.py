@@ -240,6 +240,11 @@ def test_a_second_result_of_a_page_that_says_nothing_new_is_one_card(
 def test_the_line_of_what_is_run_names_the_profile(profile: str, words: str) -> None:
     shown = dataclasses.replace(result("du2019/linear_rate", profile), summary="All is run.")
     assert f"**What is run.** All is run. *({words}, cpu)*" in run_line(shown)
+    assert "left out" not in run_line(shown)
+    told = run_line(dataclasses.replace(shown, left_out="CIFAR-10 is not here."))
+    assert told.endswith(
+        "**The run was left out, and the committed record is shown:** CIFAR-10 is not here."
+    )
 
 
 @pytest.mark.parametrize(("page", "claim", "outcome"), MARKS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from companion import datafiles
+from companion import datafiles, datafolders
 from companion.datafiles import digits_source, read_digits
 from companion.datasets import sphere
 from companion.draws import independent_seed
@@ -108,8 +108,8 @@ def test_the_result_says_which_images_it_used(found):
 
 def test_embedded_digits_are_named_when_they_are_all_there_is(tmp_path, monkeypatch):
     monkeypatch.delenv("COMPANION_DATA", raising=False)
-    monkeypatch.setattr(datafiles, "PROJECT", tmp_path / "apart" / "project")
-    monkeypatch.setattr(datafiles, "_cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(datafolders, "PROJECT", tmp_path / "apart" / "project")
+    monkeypatch.setattr(datafolders, "cache_folder", lambda: tmp_path / "cache")
     images = np.random.default_rng(0).integers(0, 256, (20, 784), dtype=np.uint8)
     monkeypatch.setattr(datafiles, "_read_embedded", lambda: (images, np.tile([3, 8], 10)))
     one = run(Settings(per_class=5, widths=(10,), seeds=1, steps=1), "cpu")
