@@ -72,6 +72,14 @@ RESTS_ON = {
     "zou2020-convergence": {"zou2020-thm4.4", "zou2020-rem4.1"},
     "zou2020-largest-step": set(),
     "zou2020-nearest": {"zou2020-ass4.2"},
+    "zou2020-fig1": {"zou2020-fig1"},
+    "zou2020-fig2": {"zou2020-fig2", "zou2020-fig2-iteration"},
+    "zou2020-fig3": {"zou2020-fig3", "zou2020-fig3-iteration"},
+    "zou2020-fig23-layers": set(),
+    "zou2020-fig1-cifar10": {"zou2020-fig1-cifar10"},
+    "zou2020-fig2-cifar10": {"zou2020-fig2-cifar10", "zou2020-fig2-iteration-cifar10"},
+    "zou2020-fig3-cifar10": {"zou2020-fig3-cifar10", "zou2020-fig3-iteration-cifar10"},
+    "zou2020-fig23-layers-cifar10": set(),
 }
 
 
