@@ -12,7 +12,7 @@ SHOWS = {
     "zou2020-lem5.2a": "zou2020-gradient-quotients",
     "zou2020-lem5.2b": "zou2020-gradient-quotients",
     "zou2020-lem5.3": "zou2020-sufficient-descent",
-    "zou2020-eq5.1": "zou2020-largest-step",
+    "zou2020-eq5.1": "zou2020-half-descent",
     "zou2020-traj": "zou2020-path-bound",
 }
 QUOTIENT = ("quotient of a Gram matrix over m", r"$n^2\|\nabla\|^2/(m(\sum|\ell'|)^2)$")
@@ -99,7 +99,7 @@ def sufficient_descent(result: Result) -> Drawing:
     )
 
 
-def largest_step(result: Result) -> Drawing:
+def half_descent(result: Result) -> Drawing:
     """The largest step size at which each step descends by half, against width and depth."""
     a, s = result.arrays, result.settings
     widths, depths = np.array(s["widths"]), np.array(s["depths"])
