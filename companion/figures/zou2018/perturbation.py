@@ -20,7 +20,7 @@ RATIO = (
     "move of an output over the moves of the layers below",
     "output's move / layers' moves",
 )
-NORM = ("norm of the product of the layers", r"norm of $\prod_{r\geq2}\Sigma_rW_r^\top$")
+NORM = ("norm of the product of the layers", r"$\|\Sigma_LW_L^\top\cdots\Sigma_2W_2^\top\|_2$")
 # Name -> array's prefix, the setting with its radii, colour, marker.
 WHO = {
     "adversary": ("attack", "attack_radii", RED, "s"),

@@ -12,7 +12,7 @@ SHOWS = {
     "zou2018-thm5.1v-limit": "zou2018-masked-products",
     "zou2018-thm5.1vi-vii": "zou2018-masked-products",
 }
-NORM = ("norm of the product", r"$\|\prod_r\Sigma_rW_r^\top\|_2$")
+NORM = "norm of the product"
 FORM = ("form over its value at the least sparsity", "form over its first value")
 
 

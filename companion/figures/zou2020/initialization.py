@@ -12,7 +12,7 @@ SHOWS = {
     "zou2020-lemA.3": "zou2020-product-norms",
 }
 LOSS = ("initial loss", r"$L_S(W^{(0)})$")
-NORM = ("norm of the product", r"$\|\prod_r\Sigma_rW_r^\top\|_2$")
+NORM = "norm of the product"
 
 
 def first_loss(result: Result) -> Drawing:
