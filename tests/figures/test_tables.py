@@ -12,13 +12,29 @@ from companion.figures.panels import Drawing
 from companion.lab import catalog
 from companion.lab.reproduce import reproduce_or_recorded
 from tests import grouping
-from tests.figures import curves, curves_of_settings, descents, lemmas, near_start, zou_rates
+from tests.figures import (
+    at_initialization,
+    curves,
+    curves_of_settings,
+    descents,
+    lemmas,
+    near_start,
+    zou_rates,
+)
 
 pytestmark = pytest.mark.slow
 
 CURVES = {
     identifier: computed
-    for module in (curves, curves_of_settings, descents, lemmas, near_start, zou_rates)
+    for module in (
+        at_initialization,
+        curves,
+        curves_of_settings,
+        descents,
+        lemmas,
+        near_start,
+        zou_rates,
+    )
     for identifier, computed in module.CURVES.items()
 }
 
