@@ -13,7 +13,7 @@ import numpy as np
 
 from companion.base.inputs import book_file
 from companion.base.paths import BOOK, PACKAGE
-from companion.errors import ContractError, one_of
+from companion.errors import ContractError, InputError, one_of
 
 EXPERIMENTS = PACKAGE / "experiments"
 FIGURES = PACKAGE / "figures"
@@ -111,15 +111,25 @@ def headline(experiment: str) -> str:
 
 
 def figures(experiment: str | None = None) -> dict[str, str]:
-    """Figure id -> experiment, one per public function of a module in `companion/figures`."""
-    found = {}
+    """Figure id -> experiment, one per public function of a module in `companion/figures`.
+
+    Raises:
+        InputError: two modules of a paper draw figures of one id.
+    """
+    found: dict[str, str] = {}
     for path in sorted(FIGURES.glob("*/*.py")):
         name = f"{path.parent.name}/{path.stem}"
         if path.stem.startswith("_") or (experiment and name != experiment):
             continue
         for node in _tree(path).body:
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-                found[f"{path.parent.name}-{node.name.replace('_', '-')}"] = name
+                identifier = f"{path.parent.name}-{node.name.replace('_', '-')}"
+                if identifier in found:
+                    raise InputError(
+                        f"companion/figures/{found[identifier]}.py and {name}.py both draw "
+                        f"{identifier}; rename the function {node.name} of one of them."
+                    )
+                found[identifier] = name
     return found
 
 

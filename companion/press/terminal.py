@@ -15,7 +15,7 @@ _NAMES = ("arccos", "erf", "log", "max", "min", "sup")
 # What the converter would leave out or take for something else.
 _SIGNS = {
     "|": "‖", "lVert": "‖", "rVert": "‖", "lvert": "|", "rvert": "|", "ne": "≠", "succeq": "≽",
-    "top": "⊤", "operatorname": " ",
+    "top": "⊤", "operatorname": " ", "big": "", "Big": "",
 }  # fmt: skip
 # Stands behind an index or power, until it is known what follows.
 _END = "\N{INVISIBLE SEPARATOR}"

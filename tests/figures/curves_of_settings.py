@@ -4,29 +4,14 @@ import math
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from companion.lab.results import Result
-from tests.figures.curves import Curves, level, mean, power, summed_up
+from tests.figures.curves import Curves, gradient_differences, level, mean, power, summed_up
 
 LOSSES = ("cross-entropy", "exponential", "squared hinge", "hinge", "cubed hinge", "sigmoid")
 
 
 def geometric(low: float, high: float, count: int) -> list[float]:
     return [low * (high / low) ** (k / (count - 1)) for k in range(count)]
-
-
-def gradient_differences(result: Result) -> Curves:
-    a, s = result.arrays, result.settings
-    one = float(np.finfo(s["dtype"]).eps) * fmean(a["loss_over_gradient"].ravel().tolist())
-    curves: Curves = {
-        ("differences", f"m = {width}"): (
-            s["differences"], *summed_up([seed[index] for seed in a["difference_gap"]])
-        )
-        for index, width in enumerate(s["widths"])
-    }  # fmt: skip
-    rounding = (s["differences"], [one / step for step in s["differences"]])
-    return {**curves, ("differences", "rounding"): rounding}
 
 
 def small_steps(result: Result) -> Curves:

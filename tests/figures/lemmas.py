@@ -104,7 +104,7 @@ def sufficient_descent(result: Result) -> Curves:
     return {**curves, ("width", "slope -1/2"): power(s["widths"], start, -1 / 2)}
 
 
-def largest_step(result: Result) -> Curves:
+def half_descent(result: Result) -> Curves:
     a, s = result.arrays, result.settings
     of_widths = [m * s["depth"] for m in s["widths"]]
     of_depths = [s["narrow"] * depth for depth in s["depths"]]
@@ -136,7 +136,7 @@ CURVES = {
     "zou2018-least-gradient": least_gradient,
     "zou2018-sgd-distance": sgd_distance,
     "zou2020-gradient-quotients": gradient_quotients,
-    "zou2020-largest-step": largest_step,
+    "zou2020-half-descent": half_descent,
     "zou2020-path-bound": path_bound,
     "zou2020-sufficient-descent": sufficient_descent,
 }

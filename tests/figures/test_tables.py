@@ -13,6 +13,7 @@ from companion.lab import catalog
 from companion.lab.reproduce import reproduce_or_recorded
 from tests import grouping
 from tests.figures import (
+    at_initialization,
     curves,
     curves_of_settings,
     descents,
@@ -26,7 +27,16 @@ pytestmark = pytest.mark.slow
 
 CURVES = {
     identifier: computed
-    for module in (curves, curves_of_settings, descents, images, lemmas, near_start, zou_rates)
+    for module in (
+        at_initialization,
+        curves,
+        curves_of_settings,
+        descents,
+        images,
+        lemmas,
+        near_start,
+        zou_rates,
+    )
     for identifier, computed in module.CURVES.items()
 }
 

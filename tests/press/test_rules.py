@@ -114,6 +114,18 @@ def test_every_mistake_of_a_newcomer_has_its_sentence(scratch: Path) -> None:
         assert told in done.stdout
 
 
+def test_two_figures_of_one_name_are_one_sentence(scratch: Path) -> None:
+    """The one would have been drawn of the other's result."""
+    figures = scratch / "companion" / "figures" / "du2019"
+    edit(figures / "step_size.py", "def step_size(", "def linear_rate(")
+    done = companion(scratch, "companion", "check")
+    assert done.returncode == 1
+    assert done.stdout == (
+        "companion/figures/du2019/linear_rate.py and du2019/step_size.py both draw "
+        "du2019-linear-rate; rename the function linear_rate of one of them.\n"
+    )
+
+
 def test_a_misspelt_name_in_the_contents_is_one_sentence(scratch: Path) -> None:
     edit(scratch / "book" / "papers.yml", "- 1_setting", "- 1_settings")
     done = companion(scratch, "companion", "check")

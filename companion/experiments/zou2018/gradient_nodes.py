@@ -186,10 +186,10 @@ def _nodes(settings: Settings, found: xr.Dataset) -> Verdict:
     )
     return claim(
         "zou2018-thm5.1viii",
-        r"for every $a\in\mathbb R_+^n$ at least $\underline C'm_L\phi/n$ units $j$ have "
+        r"for every $a\in\mathbb R_+^n$ at least $c'm_L\phi/n$ units $j$ have "
         r"$\big\lVert\frac1n\sum_ia_iy_i\sigma'(\langle w_{L,j},x_{L-1,i}\rangle)x_{L-1,i}"
-        r"\big\rVert_2\ge\underline C''\lVert a\rVert_\infty/n$; the proof gives "
-        r"$m_L\phi/(8\sqrt{32e}\,n)$ units for $\underline C''=\frac14$",
+        r"\big\rVert_2\ge c''\lVert a\rVert_\infty/n$; the proof gives "
+        r"$m_L\phi/(8\sqrt{32e}\,n)$ units for $c''=\frac14$",
         *node_checks(found.by_width, found.by_count, found.by_separation),
         at_least("the least count over that of the proof, for the worst weights tried", least, 1.0),
         outside=_outside(settings),

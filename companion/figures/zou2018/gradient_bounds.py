@@ -98,7 +98,7 @@ def gradient_range(result: Result) -> Drawing:
         "root of the largest over $\\sqrt M$ in the depth, with what the theorem of 2018 and the "
         "lemma of 2020 allow.",
         f"Left, three rising lines: the least goes {ends(least.mean(axis=0))}, the largest "
-        f"{ends(largest.mean(axis=0))}. Right, a line that goes {ends(root.mean(axis=0))}, below "
+        f"{ends(largest.mean(axis=0))}. Right, a line that goes {ends(root.mean(axis=0))}, beside "
         "guides of slope one and two. "
         + said(
             result,

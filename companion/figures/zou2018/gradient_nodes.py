@@ -39,8 +39,7 @@ def gradient_nodes(result: Result) -> Drawing:
         f"examples for which it is least, {over_seeds(a['by_width'])}: against the width, with "
         f"$n={s['count']}$ and $\\phi={s['separation']:g}$, and against $\\phi$ for single pairs "
         f"at width {s['width']}. Dotted, the number that the proof guarantees.",
-        "Two panels, each with a rising line parallel to a dashed one of slope one, and a dotted "
-        "line far below. "
+        "Two panels, each with a line for the counts, a dashed one of slope one, and a dotted one. "
         + said(result, "No measured number is near the dotted line.", "zou2018-thm5.1viii"),
     )
 
@@ -67,6 +66,6 @@ def gradient_probability(result: Result) -> Drawing:
         f"The share of {s['samples']:,} Gaussian units that have a large gradient, for the weights "
         f"for which it is least, {over_seeds(a['share'])}, with the explicit bound of the lemma "
         "(dotted).",
-        "Rising lines for two numbers of vectors close to each other, and two dotted lines below. "
+        "A line for each of two numbers of vectors, and a dotted one for the bound of each. "
         + said(result, "All measured shares are above their dotted line.", "zou2018-lemA.14"),
     )

@@ -81,7 +81,7 @@ def first_outputs(result: Result) -> Drawing:
     for name, key, color in (("largest", "crowding", RED), ("mean", "share", BLUE)):
         right.curve(name, widths, a[key][..., 0], color, label=name, marker="o", ms=4)
     right.level("printed", 2, FAINT, ls="--", label="2, as claimed")
-    right.level("mean", 1 / math.sqrt(math.pi), INK, ls=":", label=r"$1/\sqrt{\pi}$")
+    right.level("limit of the mean", 1 / math.sqrt(math.pi), INK, ls=":", label=r"$1/\sqrt{\pi}$")
     right.legend("upper center", ncols=2)
     right.axes.set_ylim(0, 4)
     right.sizes(widths)

@@ -121,7 +121,7 @@ def slopes_and_errors(result: Result) -> Drawing:
             "after the first steps.",
             "zou2018-rem-v1-4.3",
         )
-        + " Right, points below a dashed diagonal. "
+        + " Right, points and a dashed diagonal. "
         + said(result, "None lies above it.", "zou2018-cor4.3"),
     )
 

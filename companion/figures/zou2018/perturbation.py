@@ -20,7 +20,7 @@ RATIO = (
     "move of an output over the moves of the layers below",
     "output's move / layers' moves",
 )
-NORM = ("norm of the product of the layers", r"norm of $\prod_{r\geq2}\Sigma_rW_r^\top$")
+NORM = ("norm of the product of the layers", r"$\|\Sigma_LW_L^\top\cdots\Sigma_2W_2^\top\|_2$")
 # Name -> array's prefix, the setting with its radii, colour, marker.
 WHO = {
     "adversary": ("attack", "attack_radii", RED, "s"),
@@ -113,10 +113,10 @@ def perturbed_outputs(result: Result) -> Drawing:
         "norm of the product of all layers but the first, with the pattern of one input: at "
         "initialisation, and after moves of up to "
         rf"$\tau$ = {s['radii'][-1]:g}; dotted, its limit in wide networks at initialisation.",
-        "Left, curves against the number of layers below a dashed line of slope one; the highest "
+        "Left, curves against the number of layers, and a dashed line of slope one; the highest "
         f"has exponent {float(v['ratio_depth']):.2f}. "
         + said(result, "None grows as fast as the dashed line.", "zou2018-thm5.3ii")
-        + " Right, four nearly equal rising curves along a dotted one. "
+        + " Right, four curves and a dotted one. "
         + said(
             result,
             f"They grow with exponent {float(v['norm_depth']):.2f}.",

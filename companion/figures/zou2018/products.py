@@ -12,7 +12,7 @@ SHOWS = {
     "zou2018-thm5.1v-limit": "zou2018-masked-products",
     "zou2018-thm5.1vi-vii": "zou2018-masked-products",
 }
-NORM = ("norm of the product", r"$\|\prod_r\Sigma_rW_r^\top\|_2$")
+NORM = "norm of the product"
 FORM = ("form over its value at the least sparsity", "form over its first value")
 
 
@@ -27,7 +27,10 @@ def masked_products(result: Result) -> Drawing:
         ("all factors masked", "masked", RED),
     ):
         left.curve(name, depths, a[key], color, marker="o", ms=4, label=name)
-        left.curve(f"limit, {name}", depths, a[f"{key}_limit"], INK, ls=":", lw=1.2, zorder=3)
+        left.curve(
+            f"limit, {name}", depths, a[f"{key}_limit"], INK, ls=":", lw=1.2, zorder=3,
+            label="their limits" if key == "masked" else "",
+        )  # fmt: skip
     left.guide("slope 1", depths, a["masked"][:, 0].mean(), 1, label="$L$, as claimed")
     left.legend()
     left.sizes(depths)
@@ -46,8 +49,13 @@ def masked_products(result: Result) -> Drawing:
         f"number $L$ of factors, {over_seeds(a['masked'])}; dotted, the limits of free "
         f"probability. Right, the largest forms on vectors with $s$ entries that are not 0, over "
         rf"their value at $s={sizes[0]}$, in networks of depth {depths[-1]}.",
-        "Left, two lines of slope about one half on dotted ones, and a steeper dashed one. Right, "
-        "two rising lines. "
+        "Left, two rising lines with a dotted one each, and a dashed one of slope one. "
+        + said(
+            result,
+            "The two lie along the dotted ones, of slope about one half.",
+            "zou2018-thm5.1v-limit",
+        )
+        + " Right, two rising lines. "
         + said(
             result,
             "One rises about as the dashed line of slope one half does, the other stays below it.",

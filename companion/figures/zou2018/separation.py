@@ -27,15 +27,16 @@ def separation_kept(result: Result) -> Drawing:
         name = rf"$\phi={phi:g}$"
         panel.curve(f"phi = {phi:g}", layers, a["ratio"][:, place], color, label=name)
         panel.curve(
-            f"limit, phi = {phi:g}", layers, a["limit"][0, place], INK, ls=":", lw=1.2, zorder=3
-        )
+            f"limit, phi = {phi:g}", layers, a["limit"][0, place], INK, ls=":", lw=1.2, zorder=3,
+            label="limit of great width" if phi == s["separations"][-1] else "",
+        )  # fmt: skip
     panel.level("half", 0.5, FAINT, ls="--", label=r"$\phi/2$, as claimed")
     panel.legend()
     return canvas.drawing(
         rf"The distance of the outputs' directions of two inputs at distance $\phi$, over $\phi$, "
         f"layer by layer in networks of width {s['deep_width']}: mean over pairs, "
         f"{over_seeds(a['ratio'])}. Dotted, the limit of great width.",
-        "Three falling lines in their bands, the lower the larger phi, each along a dotted one. "
+        "Three falling lines in their bands, the lower the larger phi, each with a dotted one. "
         + said(
             result,
             "They cross the dashed level one half at a depth of about 9 over phi.",

@@ -90,9 +90,10 @@ def sgd_and_descent(result: Result) -> Drawing:
         f"and {number(result.values['farther_slow'], '.3f')} times with the cross-entropy. Right, "
         "the first iterate without training error against the first with $L_S\\le\\ell(0)/n$, a "
         "point for every run; above the dashed line no point can be.",
-        f"Left, four curves near 1: for batches from {sizes[0]} to {sizes[-1]} the distance ratio "
-        f"goes {ends(fast, 4)} with the squared hinge and {ends(slow, 4)} with the cross-entropy. "
-        "Right, points below a dashed diagonal. "
+        "Left, four curves and a dashed level at 1: for batches from "
+        f"{sizes[0]} to {sizes[-1]} the distance ratio goes {ends(fast, 4)} with the squared "
+        f"hinge and {ends(slow, 4)} with the cross-entropy. "
+        "Right, points and a dashed diagonal. "
         + said(result, "None lies above it.", "zou2018-cor4.6"),
     )
 

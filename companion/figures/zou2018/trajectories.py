@@ -54,7 +54,9 @@ def descent(result: Result) -> Drawing:
         left.curve(loss, steps, share[:, place, -1], color, **style)
         right.curve(loss, steps + 1, a["path"][:, place, -1], color, **style)
     left.level("1/2", 0.5, INK, ls="--", lw=1)
+    left.note("1/2, needed", (0, 0.5), INK, (0, 3), va="bottom")
     right.level("1", 1, INK, ls="--", lw=1)
+    right.note("1, the bound", (steps[-1], 1), INK, (0, -3), ha="right", va="top")
     right.axes.set_ylim(0, 1.05)
     canvas.legend(4)
     path = a["path"][:, :3, -1]

@@ -4,7 +4,7 @@ import numpy as np
 
 from companion.figures.panels import Canvas, Drawing
 from companion.figures.style import BLUE, FAINT, GREEN, INK, RED
-from companion.figures.words import over_seeds, said
+from companion.figures.words import over_seeds, said, spoken
 from companion.lab.results import Result
 
 SHOWS = {
@@ -12,7 +12,7 @@ SHOWS = {
     "zou2020-lemA.3": "zou2020-product-norms",
 }
 LOSS = ("initial loss", r"$L_S(W^{(0)})$")
-NORM = ("norm of the product", r"$\|\prod_r\Sigma_rW_r^\top\|_2$")
+NORM = "norm of the product"
 
 
 def first_loss(result: Result) -> Drawing:
@@ -38,7 +38,8 @@ def first_loss(result: Result) -> Drawing:
     return canvas.drawing(
         "The loss at initialisation against the width, the depth and the number of examples, each "
         f"over its least value, {over_seeds(a['loss'])}; dotted, its limit at great width.",
-        "Three level lines in wide bands, and a dotted level at 0.77. "
+        "Three lines in bands, and a dotted level at "
+        f"{spoken(result.values['limit_loss'])}. "
         + said(result, "The lines keep close to it.", "zou2020-lem5.1"),
     )
 

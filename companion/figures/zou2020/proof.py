@@ -12,7 +12,7 @@ SHOWS = {
     "zou2020-lem5.2a": "zou2020-gradient-quotients",
     "zou2020-lem5.2b": "zou2020-gradient-quotients",
     "zou2020-lem5.3": "zou2020-sufficient-descent",
-    "zou2020-eq5.1": "zou2020-largest-step",
+    "zou2020-eq5.1": "zou2020-half-descent",
     "zou2020-traj": "zou2020-path-bound",
 }
 QUOTIENT = ("quotient of a Gram matrix over m", r"$n^2\|\nabla\|^2/(m(\sum|\ell'|)^2)$")
@@ -99,7 +99,7 @@ def sufficient_descent(result: Result) -> Drawing:
     )
 
 
-def largest_step(result: Result) -> Drawing:
+def half_descent(result: Result) -> Drawing:
     """The largest step size at which each step descends by half, against width and depth."""
     a, s = result.arrays, result.settings
     widths, depths = np.array(s["widths"]), np.array(s["depths"])
@@ -122,7 +122,7 @@ def largest_step(result: Result) -> Drawing:
         f"{s['edge_steps']} steps takes $\\frac\\eta2\\lVert\\nabla L_S\\rVert_F^2$ or more off "
         f"the loss, mean and range over {len(edges[0])} draws. Left, against the width; right, "
         "against the depth, where the paper's step size has slope $-3$.",
-        f"Left, a line that falls {ends(edges[0].mean(axis=0))} along a guide of slope minus one. "
+        f"Left, a line that falls {ends(edges[0].mean(axis=0))} beside a guide of slope minus one. "
         f"Right, one that falls {ends(edges[1].mean(axis=0))}, beside guides of slope minus one "
         "and minus three. "
         + said(
@@ -145,7 +145,7 @@ def path_bound(result: Result) -> Drawing:
     spectral = a["spectral_path"][:, -1, -1].mean()
     label = "one layer, spectral norm"
     panel.points(label, [steps[-1]], [spectral], INK, label=label)
-    panel.level("the bound", 1, INK, ls="--", lw=1)
+    panel.level("the bound", 1, INK, ls="--", lw=1, label="the bound")
     panel.axes.set_ylim(0, 1.05)
     panel.legend("lower right")
     return canvas.drawing(
