@@ -38,6 +38,14 @@ class DeepSettings(SeededSettings):
             f"d={self.dimension}, random labels"
         )
 
+    @property
+    def paired_data(self) -> str:
+        """The same where inputs come in pairs of different labels."""
+        return (
+            f"pairs of different labels on the sphere with last coordinate {self.mu:g}, "
+            f"d={self.dimension}"
+        )
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -135,7 +143,7 @@ def draw_twins(
     s = settings
     before = separation / (1 - s.mu**2) ** 0.5
     plain = twins(s.count, s.dimension - 1, before, seed)
-    data = DataSet(with_bias(plain.x, s.mu), plain.y, s.data)
+    data = DataSet(with_bias(plain.x, s.mu), plain.y, s.paired_data)
     return on_data(data, s, device, seed=seed, width=width, depth=depth, loss=loss)
 
 

@@ -143,7 +143,7 @@ def run(settings: Settings, device: str) -> xr.Dataset:
     small = sweep("limits", partial(_limit, s), seed=draws, small=s.small)
     deep = sweep("depths", partial(_deep, s, device), seed=draws, depth=s.depths)
     deep = deep.rename({name: f"deep_{name}" for name in deep.data_vars})
-    return xr.merge([found, counted, apart, small, deep]).assign_attrs(data=s.data)
+    return xr.merge([found, counted, apart, small, deep]).assign_attrs(data=s.paired_data)
 
 
 def _wide(settings: Settings, device: str, *, seed: int, width: int) -> Variables:

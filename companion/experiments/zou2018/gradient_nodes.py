@@ -119,7 +119,7 @@ def run(settings: Settings, device: str) -> xr.Dataset:
             apart=s.lemma_separations,
         ),
     ]  # fmt: skip
-    return xr.merge(parts).assign_attrs(data=f"pairs on the sphere with bias {s.mu:g}")
+    return xr.merge(parts).assign_attrs(data=s.paired_data)
 
 
 def _by_width(settings: Settings, device: str, *, seed: int, width: int) -> Variables:

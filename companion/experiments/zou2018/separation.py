@@ -123,7 +123,7 @@ def run(settings: Settings, device: str) -> xr.Dataset:
     opposite = sweep("opposites", partial(_opposite, s, device), seed=s.each_seed, mu=s.opposites)
     rho = np.linspace(-1, 1, GRID)
     growth = xr.Dataset({"growth": ("rho", correlation_above(rho) - rho)}, {"rho": rho})
-    return xr.merge([regime, deep, opposite, growth]).assign_attrs(data=s.data)
+    return xr.merge([regime, deep, opposite, growth]).assign_attrs(data=s.paired_data)
 
 
 def _regime(settings: Settings, device: str, *, seed: int) -> Variables:

@@ -165,7 +165,7 @@ def run(settings: Settings, device: str) -> xr.Dataset:
         sweep("kept", partial(_kept, s, device), seed=seeds),
         sweep("lemma", partial(_lemma, s, device), seed=seeds, apart=s.lemma_separations),
     ]
-    return xr.merge(parts).assign_attrs(data=s.data)
+    return xr.merge(parts).assign_attrs(data=f"{s.data}; {s.paired_data}")
 
 
 def _wide(settings: Settings, device: str, *, seed: int, width: int) -> Variables:
