@@ -77,7 +77,7 @@ class ImageSettings(SeededSettings):
     other_step_size: Positive = 0.002
     mu: Share = 0.1
     other_mu: Share = 0.5
-    steps: Size = 500
+    steps: Size = 400
     every: Size = 10
 
 
