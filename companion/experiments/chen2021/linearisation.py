@@ -141,7 +141,7 @@ def summary(settings: Settings) -> str:
         rf"{s.radii[0]:g} to {s.radii[-1]:g}, and at $m$ = {listed(s.widths)} with $\tau="
         rf"{s.reach:g}\cdot m^{{-\alpha}}$, $\alpha$ = {listed(f'{each:g}' for each in s.alphas)}; "
         rf"$L$ = {listed(s.depths)} at $m$ = {s.deep_width}, $\tau$ = {s.deep_radius:g}; and one "
-        f"hidden layer of {s.wide} units with {listed(f'{each:g}' for each in s.near)}. "
+        f"hidden layer of {s.wide} units with {listed(number(each) for each in s.near)}. "
         f"All is drawn anew for each of {s.seeds} seeds."
     )
 
@@ -240,6 +240,8 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
         "asked_wide": asked_radius(2, s.wide),
         "least_radius": s.radii[0],
         "largest_near": s.near[-1],
+        # Of the bound at tau = R m^(-alpha), whose logarithm counts at such widths.
+        "bound_width": exponent(found.width ** (-s.alphas[-1] / 3) * np.log(found.width) ** 0.5),
         "wide_exponent": exponent(found.wide_error, "near"),
         "wide_ratio": (found.wide_error / found.wide_derived).mean(),
     }
@@ -318,7 +320,7 @@ def _order(settings: Settings, found: xr.Dataset) -> Verdict:
     s, f = settings, found
     asked = asked_radius(2, s.wide)
     outside = (
-        rf"$\tau$ is up to {s.near[-1]:g} where {number(asked, '.0e')} is asked for"
+        rf"$\tau$ is up to {number(s.near[-1])} where {number(asked, '.1e')} is asked for"
         if s.near[-1] > asked
         else ""
     )

@@ -80,10 +80,10 @@ class Settings(HalvesSettings):
 
     seeds: Size = 4
     layers: Layers = 4
-    alphas: tuple[Exponent, ...] = (0.125, 0.25, 0.5)
-    widths: Sizes = (16, 48, 144)
-    draws: Count = 30
-    differences: tuple[Share, ...] = tuple(10.0**power for power in range(-8, -2))
+    alphas: tuple[Exponent, ...] = (0.25, 0.5)
+    widths: Sizes = (32, 64, 128)
+    draws: Count = 60
+    differences: tuple[Share, ...] = tuple(10.0**power for power in range(-8, -1))
     step_size: Positive = 1.0
     width: Size = 48
     steps: Size = 20
@@ -92,7 +92,9 @@ class Settings(HalvesSettings):
 
 
 QUICK = Settings()
-PAPER = Settings(seeds=10, widths=(16, 48, 144, 432), draws=100, picks=10000)
+PAPER = Settings(
+    seeds=10, alphas=(0.125, 0.25, 0.5), widths=(32, 64, 128, 256, 512), draws=100, picks=10000
+)
 
 
 def cost(settings: Settings) -> Cost:

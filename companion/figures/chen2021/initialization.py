@@ -38,8 +38,9 @@ def largest_outputs(result: Result) -> Drawing:
             label=rf"$\alpha$ = {alpha:g}",
         )  # fmt: skip
         left.guide(
-            f"slope {alpha - 0.5:g}", widths, widths[0] ** (alpha - 0.5), alpha - 0.5, CYCLE[index]
-        )
+            f"slope {alpha - 0.5:g}", widths, widths[0] ** (alpha - 0.5), alpha - 0.5,
+            label="" if index else r"$m^{\alpha-1/2}$",
+        )  # fmt: skip
     left.sizes(widths)
     left.few_decades()
     left.legend("lower left")
@@ -102,7 +103,7 @@ def gradient_norms(result: Result) -> Drawing:
         rf"distance ${s['reach']:g}\cdot m^{{-\alpha}}$ in a random direction and with many units "
         "turned on, where the range over seeds is shown, and the largest along gradient descent. "
         f"Right, along {s['steps']} steps of gradient descent.",
-        "Left, four curves against the width, on a logarithmic axis. "
+        "Left, four curves against the width, on a logarithmic axis, three of them on each other. "
         + said(result, "None of them rises with the width.", "chen2021-lemB.1")
         + " Right, a nearly level curve for each width.",
     )

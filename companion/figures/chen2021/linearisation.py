@@ -62,7 +62,7 @@ def linearisation_errors(result: Result) -> Drawing:
             result,
             "On the left none is less steep than the guide of slope four thirds; on the right "
             "those of gradient and random pairs fall much faster than the guide, and that of the "
-            "worst pairs like it.",
+            "worst pairs about as slowly.",
             "chen2021-lem6.1",
         ),
     )

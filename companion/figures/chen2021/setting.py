@@ -34,8 +34,9 @@ def first_moments(result: Result) -> Drawing:
         )  # fmt: skip
         power = 2 * alpha - 1
         left.guide(
-            f"expectation, alpha = {alpha:g}", widths, widths[0] ** power, power, CYCLE[index], lw=1
-        )
+            f"expectation, alpha = {alpha:g}", widths, widths[0] ** power, power, lw=1,
+            label="" if index else r"$m^{2\alpha-1}$",
+        )  # fmt: skip
     left.sizes(widths)
     left.legend("lower left")
     right = canvas.panel("gradients", ("layer l", "layer $l$"), GRADIENT)
@@ -45,8 +46,8 @@ def first_moments(result: Result) -> Drawing:
         right.curve(
             f"m = {width}", layers, square, color, label=f"m = {width}", marker=MARKERS[index], ms=5
         )
-    right.level("one half", 0.5, FAINT, ls="--")
-    right.level("one", 1, FAINT, ls="--")
+    right.level("one half", 0.5, FAINT, ls="--", lw=1, label="expected")
+    right.level("one", 1, FAINT, ls="--", lw=1)
     right.axes.set_xticks(layers)
     right.axes.set_ylim(0, 1.4)
     right.legend("upper left")
@@ -81,7 +82,9 @@ def printed_steps(result: Result) -> Drawing:
         steps = np.arange(1, printed.shape[-1] + 1)
         drawn.curve(name, steps, others, RED, ls="--", label=called)
         drawn.curve("printed steps", steps, printed, BLUE, label="as printed")
-        drawn.level("one rounding", float(np.finfo(s["dtype"]).eps), INK, lw=1, ls=":")
+        drawn.level(
+            "one rounding", float(np.finfo(s["dtype"]).eps), INK, lw=1, ls=":", label="one rounding"
+        )
         drawn.axes.set_xticks([step for step in (1, 5, 10, 15, 20) if step <= steps[-1]])
         drawn.legend("center right")
     return canvas.drawing(
