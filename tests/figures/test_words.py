@@ -15,6 +15,12 @@ from tests.doctoring import contradicted
 
 # Figure -> claims on whose verdicts its caption or its alt text rests.
 RESTS_ON = {
+    "chen2021-first-moments": {"chen2021-model"},
+    "chen2021-gradient-norms": {"chen2021-lemB.1"},
+    "chen2021-largest-outputs": {"chen2021-lemA.1"},
+    "chen2021-linearisation-errors": {"chen2021-lem6.1"},
+    "chen2021-printed-steps": {"chen2021-algo1", "chen2021-algo2"},
+    "chen2021-worst-pairs": {"chen2021-lem6.1-order"},
     "du2019-closed-form-by-sampling": {"du2019-def-Hinf"},
     "du2019-deep-gram": {"du2019-deep-conj"},
     "du2019-digits-decay": {"du2019-digits"},
