@@ -71,26 +71,49 @@ def linearised_fit(problem: Problem, target: float) -> Comparator:
     return Comparator(moved, float(losses.max()), network.output_gain * least.value)
 
 
-def tangent(network: ReLUNetwork, forward: Pass, other: ReLUNetwork) -> Tensor:
-    """<gradient of f_W(x_i), W' - W> of every input, shape (n,), exactly.
+class Tangent:
+    """The gradients of f at every input, for products with them and their norms.
 
     Args:
-        network: W.
-        forward: its pass over the inputs.
-        other: W', of the same shapes, with all layers trained.
+        network: W, with all layers trained.
+        forward: its pass over n inputs.
     """
-    *moves, last = (b - a for a, b in zip(network.parameters, other.parameters, strict=True))
-    along = network.output_gain * (forward.hidden[-1] @ last)
-    signals = [*network.signals(forward)][::-1]
-    for signal, hidden, move in zip(signals, forward.hidden[:-1], moves, strict=True):
-        along = along + (signal * (hidden @ move.T)).sum(dim=1)
-    return along
+
+    def __init__(self, network: ReLUNetwork, forward: Pass) -> None:
+        self.network, self.forward = network, forward
+        self._signals = [*network.signals(forward)][::-1]
+
+    def along(self, other: ReLUNetwork) -> Tensor:
+        """<gradient of f_W(x_i), W' - W> of every input, shape (n,), exactly.
+
+        Args:
+            other: W', of the same shapes.
+        """
+        hidden = self.forward.hidden
+        *moves, last = self._moves(other)
+        found = self.network.output_gain * (hidden[-1] @ last)
+        for signal, below, move in zip(self._signals, hidden[:-1], moves, strict=True):
+            found = found + (signal * (below @ move.T)).sum(dim=1)
+        return found
+
+    def squares(self) -> Tensor:
+        """sum_l ||gradient of f(x_i) in W_l||_F^2 of every input, shape (n,)."""
+        hidden = self.forward.hidden
+        found = self.network.output_gain**2 * hidden[-1].square().sum(dim=1)
+        for signal, below in zip(self._signals, hidden[:-1], strict=True):
+            found = found + signal.square().sum(dim=1) * below.square().sum(dim=1)
+        return found
+
+    def _moves(self, other: ReLUNetwork) -> list[Tensor]:
+        pairs = zip(self.network.parameters, other.parameters, strict=True)
+        return [there - here for here, there in pairs]
 
 
-def curvatures(moment: Moment, other: ReLUNetwork) -> Tensor:
+def linearisation_errors(moment: Moment, other: ReLUNetwork) -> Tensor:
     """f_W'(x_i) - f_W(x_i) - <gradient of f_W(x_i), W' - W>, shape (n,), at an iterate W."""
     there: Tensor = other.run(moment.x).predictions
-    return there - moment.forward.predictions - tangent(moment.network, moment.forward, other)
+    along = Tangent(moment.network, moment.forward).along(other)
+    return there - moment.forward.predictions - along
 
 
 def squared_distance(network: ReLUNetwork, other: ReLUNetwork) -> float:

@@ -8,9 +8,9 @@ import numpy as np
 
 from companion.errors import InputError
 from companion.experiments.chen2021._comparators import (
-    curvatures,
     horizon,
     late_iterate,
+    linearisation_errors,
     scaled_distance,
 )
 from companion.experiments.zou2018._problem import Problem
@@ -125,7 +125,7 @@ def follow_past(
             raise InputError(f"after {most} steps a loss is still above {target:g}; give more.")
         if reached is not None and moment.step == kept.horizon * 2 ** len(kept.averages):
             kept.distances.append(scaled_distance(moment))
-            kept.errors.append(float(curvatures(moment, reached.network).abs().max()))
+            kept.errors.append(float(linearisation_errors(moment, reached.network).abs().max()))
             kept.averages.append(total / (moment.step * 3 * target))
             if len(kept.averages) > octaves:
                 break

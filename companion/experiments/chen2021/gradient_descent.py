@@ -12,11 +12,17 @@ from typing import Annotated
 
 import numpy as np
 import xarray as xr
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from companion.experiments.chen2021._comparators import linearised_fit
 from companion.experiments.chen2021._horizons import Run, follow, follow_past
-from companion.experiments.chen2021._problem import Exponent, HalvesSettings, Layers, draw
+from companion.experiments.chen2021._problem import HalvesSettings, Layers, draw
+from companion.experiments.chen2021._targets import (
+    Exponents,
+    Targets,
+    over_inverse,
+    per_factor,
+)
 from companion.lab.checks import at_most, claim, exponent_at_most, exponent_near, note, true
 from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
@@ -43,16 +49,6 @@ HALF_WAY = 0.25
 QUARTER = 0.25
 
 
-def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
-    if any(b <= a for a, b in zip(values, values[1:], strict=False)):
-        raise ValueError("the values must increase")
-    return values
-
-
-Targets = Annotated[tuple[Share, ...], Field(min_length=4), AfterValidator(_increasing)]
-Exponents = Annotated[tuple[Exponent, ...], Field(min_length=1), AfterValidator(_increasing)]
-
-
 class Settings(HalvesSettings):
     """What is run.
 
@@ -72,15 +68,15 @@ class Settings(HalvesSettings):
     count: Annotated[int, Field(ge=2)] = 12
     dimension: Annotated[int, Field(ge=2)] = 5
     gap: Share = 0.3
-    seeds: Size = 4
+    seeds: Size = 5
     layers: Layers = 3
     alphas: Exponents = (0.1, 0.25, 0.5)
     widths: SeveralSizes = (24, 48, 96, 192)
     targets: Targets = (0.05, 0.1, 0.2, 0.4)
     followed: Size = 3
     time_step: Positive = 1.0
-    octaves: Annotated[int, Field(ge=3)] = 5
-    octaves_width: Size = 96
+    octaves: Annotated[int, Field(ge=3)] = 4
+    octaves_width: Size = 64
     shown: Annotated[int, Field(ge=4)] = 128
     most: Size = 20_000
 
@@ -120,7 +116,7 @@ def cost(settings: Settings) -> Cost:
 def _steps_of(settings: Settings, target: float) -> float:
     """T of a network whose NTRF margin is about 0.5, roughly."""
     radius = 2 * math.log(1 + 1 / target) / settings.layers**0.5
-    return settings.layers * radius**2 / (settings.time_step * target)
+    return float(settings.layers * radius**2 / (settings.time_step * target))
 
 
 def summary(settings: Settings) -> str:
@@ -129,7 +125,7 @@ def summary(settings: Settings) -> str:
     return (
         f"Gradient descent on all $L={s.layers}$ weight matrices of networks of width $m$ = "
         f"{listed(s.widths)} that are scaled by $m^\\alpha$, $\\alpha$ = {listed(s.alphas)}, with "
-        f"$\\eta={s.time_step:g}\\,m^{{-2\\alpha}}$, until every loss is below $\\epsilon$ = "
+        f"$\\eta m^{{2\\alpha}}={s.time_step:g}$, until every loss is below $\\epsilon$ = "
         f"{listed(s.targets[::-1])} and as long as Theorem 3.3 counts iterates; at "
         f"$\\alpha={s.alphas[-1]:g}$ and $m={s.octaves_width}$ also {2**s.octaves} times as long. "
         f"$n={s.count}$ inputs are {s.data}; data and networks are drawn anew for each of "
@@ -204,46 +200,43 @@ def _past(settings: Settings, device: str, *, seed: int) -> Variables:
 def values(settings: Settings, found: xr.Dataset) -> Values:
     """Exponents of the sweep over alpha, radii, and what happens after T."""
     s = settings
-    wide, least = found.isel(width=-1), found.isel(target=0)
-    of_alpha = {
-        name: value
-        for k, place in enumerate(("low", "mid", "high"))
-        for name, value in _of_alpha(found, s.alphas[min(k, len(s.alphas) - 1)], place).items()
-    }
-    lazy = wide.isel(alpha=-1)
+    wide, first = found.isel(width=-1), s.alphas[0]
+    lazy, loose = wide.isel(alpha=-1), wide.isel(alpha=0)
     return {
-        **of_alpha,
-        "share": found.share.max(),
-        "ntrf_share": found.ntrf_share.max(),
-        "reached_exponent": exponent(_in_inverse(found.reached), "target"),
-        "reached_over_radius": exponent(_in_inverse(found.reached / found.radius**2), "target"),
-        "reached_in_width": exponent(least.reached),
+        "alpha_low": first,
+        "alpha_high": s.alphas[-1],
+        "distance_low": exponent(found.distance.isel(alpha=0)) - first,
+        "distance_high": exponent(found.distance.isel(alpha=-1)) - s.alphas[-1],
+        "steps_low": loose.reached.isel(target=0).mean(),
+        "steps_high": lazy.reached.isel(target=0).mean(),
+        "share": max(float(found.share.max()), float(found.ntrf_share.max())),
+        "steps_exponent": exponent(over_inverse(found.reached), "target"),
+        "steps_over_radius": exponent(over_inverse(found.reached / found.radius**2), "target"),
+        "steps_in_width": exponent(found.reached),
         "radius_in_width": exponent(found.radius),
-        "least_radius_in_width": exponent(found.least_radius),
+        "least_in_width": exponent(found.least_radius),
         "radius_over_least": (lazy.radius / lazy.least_radius).mean(),
-        "tamed_over_least": (wide.isel(alpha=0).radius / wide.least_radius).mean(),
-        "growth": exponent(_in_inverse(_per_factor(found.radius)), "target"),
-        "least_growth": exponent(_in_inverse(_per_factor(found.least_radius)), "target"),
-        "past_horizon": found.past_horizon.mean(),
+        "loose_over_least": (loose.radius / lazy.least_radius).mean(),
+        "growth": exponent(over_inverse(per_factor(found.radius)), "target"),
+        "least_growth": exponent(over_inverse(per_factor(found.least_radius)), "target"),
         "past_factor": 2**s.octaves,
-        "past_increment": found.past_distance.diff("octave").mean(),
-        "past_exponent": exponent(_increments(found), "octave"),
+        "past_gain": found.past_distance.diff("octave").mean(),
         "error_at_horizon": found.past_error.isel(octave=0).mean(),
-        "error_at_end": found.past_error.isel(octave=-1).mean(),
-        "largest_error": found.past_error.max(),
+        "error_at_end": found.past_error.isel(octave=-1).min(),
         "past_share": found.past_share.isel(octave=-1).max(),
+        "doublings": _doublings(s, found),
         "asked": _asked(s, found),
     }
 
 
-def _of_alpha(found: xr.Dataset, alpha: float, place: str) -> dict[str, float]:
-    """At one alpha: exponents in the width, and steps to the least target at the largest width."""
-    own = found.sel(alpha=alpha)
-    return {
-        f"alpha_{place}": alpha,
-        f"distance_{place}": exponent(own.distance) - alpha,
-        f"reached_{place}": float(own.reached.isel(width=-1, target=0).mean()),
-    }
+def _doublings(settings: Settings, found: xr.Dataset) -> float:
+    """How often T would have to be doubled for the distance to leave the ball of eq. (6.3)."""
+    # T = L R^2 / (eta m^(2 alpha) epsilon), so that L R^2 is:
+    square = found.past_horizon * settings.time_step * settings.targets[-1]
+    ball = 2 * (3 * square) ** 0.5
+    last = found.past_distance.isel(octave=-1)
+    gain = found.past_distance.diff("octave").isel(octave=-1)
+    return float((settings.octaves + (ball - last) / gain).min())
 
 
 def _asked(settings: Settings, found: xr.Dataset) -> float:
@@ -253,36 +246,17 @@ def _asked(settings: Settings, found: xr.Dataset) -> float:
     return float(asked.min())
 
 
-def _in_inverse(samples: xr.DataArray) -> xr.DataArray:
-    """The same over 1/epsilon in place of epsilon."""
-    return samples.assign_coords(target=1 / samples.target)
-
-
-def _per_factor(radius: xr.DataArray) -> xr.DataArray:
-    """What R gains per factor e of 1/epsilon, from each target to the next smaller one."""
-    gains = -radius.diff("target", label="lower")
-    logs = np.diff(np.log(radius.target.values))
-    return gains / xr.DataArray(logs, dims="target", coords={"target": gains.target})
-
-
 def _increments(found: xr.Dataset) -> xr.DataArray:
     """What each doubling of the time past T adds to the distance; `octave` is the factor of T."""
     gains = found.past_distance.diff("octave")
-    return gains.assign_coords(octave=2.0 ** np.arange(gains.sizes["octave"]))
+    times = 2.0 ** np.arange(gains.sizes["octave"])
+    later: xr.DataArray = gains.assign_coords(octave=times)
+    return later
 
 
 def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
     """The average loss at T, exponents in 1/epsilon and in m, and the distance after T."""
-    return [
-        _separable(settings, found),
-        _converges(settings, found),
-        _early_stopping(found),
-    ]
-
-
-def _not_falling(settings: Settings) -> float:
-    """Half of the exponent that m^alpha times a distance has if the distance does not fall."""
-    return float(np.mean(settings.alphas)) / 2
+    return [_separable(settings, found), _converges(settings, found), _early_stopping(found)]
 
 
 def _separable(settings: Settings, found: xr.Dataset) -> Verdict:
@@ -298,21 +272,21 @@ def _separable(settings: Settings, found: xr.Dataset) -> Verdict:
             r"$R(\epsilon)$ of trained networks in $m$, for every $\alpha$",
             found.radius,
             0,
-            _not_falling(s),
+            float(np.mean(s.alphas)) / 2,  # half way to distances that do not fall at all
         ),
         exponent_at_most(
             r"$R(\epsilon)$ of the linearised network in $m$", found.least_radius, 0, HALF_WAY
         ),
         exponent_at_most(
             r"what $R$ of trained networks gains per factor e of $1/\epsilon$, in $1/\epsilon$",
-            _in_inverse(_per_factor(found.radius)),
+            over_inverse(per_factor(found.radius)),
             0,
             HALF_WAY,
             "target",
         ),
         exponent_at_most(
             r"what $R$ of the linearised network gains likewise",
-            _in_inverse(_per_factor(found.least_radius)),
+            over_inverse(per_factor(found.least_radius)),
             0,
             HALF_WAY,
             "target",
@@ -330,6 +304,7 @@ def _separable(settings: Settings, found: xr.Dataset) -> Verdict:
 
 def _converges(settings: Settings, found: xr.Dataset) -> Verdict:
     s = settings
+    told = listed(f"{exponent(found.distance.sel(alpha=a)) - a:.2f}" for a in s.alphas)
     return claim(
         "chen2021-thm3.3",
         r"$\frac1T\sum_{t<T}L_S(W^{(t)})\le3\epsilon$ with $T=\lceil LR^2m^{-2\alpha}"
@@ -342,7 +317,7 @@ def _converges(settings: Settings, found: xr.Dataset) -> Verdict:
         at_most("the same where $W^*$ is from the linearised network", found.ntrf_share),
         exponent_at_most(
             r"steps to $L_S\le\epsilon$ over $R(\epsilon)^2$, in $1/\epsilon$",
-            _in_inverse(found.reached / found.radius**2),
+            over_inverse(found.reached / found.radius**2),
             1,
             0,
             "target",
@@ -351,11 +326,12 @@ def _converges(settings: Settings, found: xr.Dataset) -> Verdict:
             r"steps to $L_S\le\epsilon$ in $m$, for every $\alpha$", found.reached, 0, HALF_WAY
         ),
         exponent_at_most(
-            r"$m^\alpha$ times the distance at $T$ in $m$, for every $\alpha$",
-            found.distance,
-            0,
-            _not_falling(s),
+            rf"the distance at $T$ in $m$, with $\alpha={s.alphas[-1]:g}$",
+            found.distance.isel(alpha=-1) / found.width ** s.alphas[-1],
+            -s.alphas[-1],
+            s.alphas[-1] / 2,
         ),
+        note(rf"With $\alpha$ = {listed(s.alphas)} the distance has the exponents {told}"),
         outside=UNMET,
         holds=r"The average loss over $T$ iterates is below $3\epsilon$ with either $W^*$, the "
         r"steps grow with $R^2/\epsilon$ at most and not with the width, and the distance falls "
