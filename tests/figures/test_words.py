@@ -15,6 +15,11 @@ from tests.doctoring import contradicted
 
 # Figure -> claims on whose verdicts its caption or its alt text rests.
 RESTS_ON = {
+    "chen2021-average-loss": {"chen2021-thm3.3"},
+    "chen2021-iterates-ball": {"chen2021-eq6.3"},
+    "chen2021-past-horizon": {"chen2021-rem3.4"},
+    "chen2021-radius": {"chen2021-ass3.2"},
+    "chen2021-way-to-target": {"chen2021-lem6.2"},
     "du2019-closed-form-by-sampling": {"du2019-def-Hinf"},
     "du2019-deep-gram": {"du2019-deep-conj"},
     "du2019-digits-decay": {"du2019-digits"},

@@ -95,6 +95,9 @@ def _curves(result: Result, name: str) -> Iterator[tuple[str, np.ndarray, dict[s
         for place, alpha in enumerate(result.settings["alphas"]):
             number = kind * len(result.settings["alphas"]) + place
             label = rf"$\alpha={alpha:g}$, {words}"
-            style: dict[str, Any] = {"color": CYCLE[number % len(CYCLE)], "marker": MARKERS[number % len(MARKERS)]}
+            style: dict[str, Any] = {
+                "color": CYCLE[number % len(CYCLE)],
+                "marker": MARKERS[number % len(MARKERS)],
+            }
             style |= {"ls": "-" if kind == 0 else "-.", "markevery": (number, 6), "ms": 4}
             yield label, array[:, place, kind], {**style, "label": label}

@@ -4,7 +4,7 @@ import numpy as np
 
 from companion.figures.panels import Canvas, Drawing
 from companion.figures.quantities import STEP, WIDTH
-from companion.figures.style import CYCLE, INK, MARKERS, PURPLE
+from companion.figures.style import CYCLE, FAINT, INK, MARKERS, PURPLE
 from companion.figures.words import ends, over_seeds, said, spoken
 from companion.lab.results import Result
 from companion.lab.words import listed
@@ -38,7 +38,8 @@ def average_loss(result: Result) -> Drawing:
         color, mark, name = CYCLE[place], MARKERS[place], _named(alpha)
         loss = a["loss"][:, :, place]
         left.curve(name, steps, loss[:, -1], color, marker=mark, ms=4, label=name)
-        left.curve(f"{name}, narrowest", steps, loss[:, 0], color, band=False, ls=":")
+        narrow = f"{name}, $m={s['widths'][0]}$"
+        left.curve(narrow, steps, loss[:, 0], color, band=False, ls=":", label=narrow)
         share = a["share"][:, -1, place]
         right.curve(name, followed, share, color, marker=mark, ms=5, label=name)
     color, mark = PURPLE, "v"
@@ -84,6 +85,9 @@ def radius(result: Result) -> Drawing:
     least = a["least_radius"][:, -1, ::-1]
     left.curve(LINEARISED, inverse, least, PURPLE, marker="v", ms=5, ls="-.", label=LINEARISED)
     left.sizes(np.round(inverse, 3))
+    middle = len(widths) // 2
+    guide = moved[:, 0].mean() * (widths[middle] / widths[0]) ** -alpha
+    right.note(r"$m^{-\alpha}$", (widths[middle], guide), FAINT, (-4, -14), ha="right")
     right.sizes(s["widths"])
     right.few_decades()
     left.legend()
