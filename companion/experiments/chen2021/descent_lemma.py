@@ -76,7 +76,7 @@ class Settings(HalvesSettings):
 
 
 QUICK = Settings()
-PAPER = Settings(seeds=6, alphas=(0.1, 0.25, 0.5), widths=(*QUICK.widths, 648), epsilon=0.1)
+PAPER = Settings(seeds=6, alphas=(0.1, 0.25, 0.5), widths=(*QUICK.widths, 648), epsilon=0.2)
 
 
 def cost(settings: Settings) -> Cost:
@@ -240,16 +240,12 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
     lazy = found.isel(width=-1, alpha=-1)
     return {
         "share": found.most_share.max(),
-        "close_share": found.close_share.max(),
         "close": (found.time_close == 1).mean(),
         "quotient": found.quotient.min(),
         "error": found.error.max(),
-        "lazy_error": lazy.error.max(),
-        "step": found.step.max(),
         "step_kept": (found.step <= 1).mean(),
         "printed": found.printed.min(),
         "ball": found.most_ball.max(),
-        "ball_mean": found.most_ball.mean(),
         "apart": found.most_apart.max(),
         "tau": lazy.radius.min() / settings.widths[-1] ** settings.alphas[-1],
         "tau_asked": _tau(settings),
