@@ -334,10 +334,10 @@ def _converges(settings: Settings, found: xr.Dataset) -> Verdict:
         note(rf"With $\alpha$ = {listed(s.alphas)} the distance has the exponents {told}"),
         outside=UNMET,
         holds=r"The average loss over $T$ iterates is below $3\epsilon$ with either $W^*$, the "
-        r"steps grow with $R^2/\epsilon$ at most and not with the width, and the distance falls "
-        r"like $m^{-\alpha}$",
+        r"steps grow with $R^2/\epsilon$ at most and not with the width, and at the largest "
+        r"$\alpha$ the distance falls like $m^{-\alpha}$",
         fails=r"An average loss over $T$ iterates is above $3\epsilon$, or the steps grow faster "
-        r"than $R^2/\epsilon$ or with the width, or the distance falls less than $m^{-\alpha}$.",
+        r"than $R^2/\epsilon$ or with the width, or at the largest $\alpha$ the distance falls less.",
     )
 
 
