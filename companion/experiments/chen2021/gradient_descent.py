@@ -337,7 +337,8 @@ def _converges(settings: Settings, found: xr.Dataset) -> Verdict:
         r"steps grow with $R^2/\epsilon$ at most and not with the width, and at the largest "
         r"$\alpha$ the distance falls like $m^{-\alpha}$",
         fails=r"An average loss over $T$ iterates is above $3\epsilon$, or the steps grow faster "
-        r"than $R^2/\epsilon$ or with the width, or at the largest $\alpha$ the distance falls less.",
+        r"than $R^2/\epsilon$ or with the width, or at the largest $\alpha$ the distance falls "
+        "less.",
     )
 
 
