@@ -17,6 +17,8 @@ SMALL: dict[str, dict[str, object]] = {
     "chen2021/initialization": {"seeds": 1, "draws": 5},
     "chen2021/linearisation": {"seeds": 1, "draws": 1},
     "chen2021/setting": {"seeds": 1, "draws": 5, "widths": [64, 128]},
+    "chen2021/descent_lemma": {"seeds": 1},
+    "chen2021/gradient_descent": {"seeds": 1},
     "du2019/deep_gram": {"seeds": 1, "steps": 10, "widths": [64, 128, 256]},
     "du2019/explicit_width": {"spheres": [10, 30], "digits_per_class": 10, "seeds": 1},
     "du2019/figure1": {"count": 200, "dimension": 200, "widths": [200, 400, 800], "steps": 40},

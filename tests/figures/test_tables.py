@@ -15,6 +15,7 @@ from tests import grouping
 from tests.figures import (
     at_initialization,
     chen_near_start,
+    chen_descent,
     curves,
     curves_of_settings,
     descents,
@@ -31,6 +32,7 @@ CURVES = {
     for module in (
         at_initialization,
         chen_near_start,
+        chen_descent,
         curves,
         curves_of_settings,
         descents,
