@@ -15,6 +15,12 @@ from tests.doctoring import contradicted
 
 # Figure -> claims on whose verdicts its caption or its alt text rests.
 RESTS_ON = {
+    "chen2021-constructed-increment": {"chen2021-prop4.7"},
+    "chen2021-direction-margins": {"chen2021-ass4.6"},
+    "chen2021-least-loss": {"chen2021-def4.1"},
+    "chen2021-margins": {"chen2021-ass4.3", "chen2021-ass4.3-excluded"},
+    "chen2021-members-as-networks": {"chen2021-prop4.2"},
+    "chen2021-radius-times-margin": {"chen2021-cor4.4"},
     "du2019-closed-form-by-sampling": {"du2019-def-Hinf"},
     "du2019-deep-gram": {"du2019-deep-conj"},
     "du2019-digits-decay": {"du2019-digits"},
