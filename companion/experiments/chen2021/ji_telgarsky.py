@@ -292,7 +292,7 @@ def _assumption(settings: Settings, found: xr.Dataset) -> Verdict:
     return claim(
         "chen2021-ass4.6",
         r"some $\bar u$ with $\lVert\bar u(z)\rVert_2\le1$ has $y_i\int\sigma'(\langle z,x_i"
-        r"\rangle)\langle\bar u(z),x_i\rangle\,d\mu_{\rm N}(z)\ge\gamma$ for all $i$",
+        r"\rangle)\langle\bar u(z),x_i\rangle\,d\mu(z)\ge\gamma$ for all $i$",
         at_least(
             "margin of one field on fresh directions, over half of the gap",
             found.field_margin / (settings.gap / 2),

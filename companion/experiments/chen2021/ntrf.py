@@ -240,7 +240,7 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
 def _definition(found: xr.Dataset) -> Verdict:
     return claim(
         "chen2021-def4.1",
-        r"$\epsilon_{\rm NTRF}(R)$, the least mean loss of $\{f_{W^{(0)}}+\langle\nabla "
+        r"$\epsilon_{NTRF}(R)$, the least mean loss of $\{f_{W^{(0)}}+\langle\nabla "
         r"f_{W^{(0)}},V\rangle:\max_l\lVert V_l\rVert_F\le Rm^{-\alpha}\}$, is attained, "
         "decreasing and convex in $R$, and equal to its dual",
         identity("duality gap as a share of the least loss", found.gap, GAP, "asked for"),
