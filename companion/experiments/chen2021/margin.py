@@ -6,12 +6,13 @@ halves guarantees; or by a radius that is not affine in log(1 / eps), or grows l
 
 import math
 from functools import partial
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
 import torch
 import xarray as xr
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from companion.datasets import DataSet
 from companion.experiments.chen2021._increments import increment
@@ -53,6 +54,12 @@ HALF = 0.5
 BEND = 1.1
 
 
+def _decreasing(losses: tuple[float, ...]) -> tuple[float, ...]:
+    if any(next_one >= loss for loss, next_one in pairwise(losses)):
+        raise ValueError("the losses must decrease")
+    return losses
+
+
 class Settings(HalvesSettings):
     """What is run.
 
@@ -71,7 +78,9 @@ class Settings(HalvesSettings):
     counts: SeveralSizes = (10, 20, 40, 80)
     width: Size = 256
     widths: SeveralSizes = (64, 128, 256, 512, 1024)
-    losses: Annotated[tuple[Share, ...], Field(min_length=3)] = (1e-1, 1e-2, 1e-3, 1e-4)
+    losses: Annotated[tuple[Share, ...], Field(min_length=3), AfterValidator(_decreasing)] = (
+        *(1e-1, 1e-2, 1e-3, 1e-4),
+    )
 
 
 QUICK = Settings()
@@ -95,8 +104,7 @@ def cost(settings: Settings) -> Cost:
     )
     # The products of signals and outputs with each other.
     pairs = 4 * s.layers * s.width * len(LABELS) * sum(n**2 for n in s.counts)
-    widest = max(s.width, s.widths[-1])
-    return Cost(s.seeds * (grams + pairs), 8 * hidden * 3 * widest**2)
+    return Cost(s.seeds * (grams + pairs), 8 * hidden * 3 * max(s.width, s.widths[-1]) ** 2)
 
 
 def summary(settings: Settings) -> str:
@@ -172,11 +180,7 @@ def _by_loss(settings: Settings, device: str, *, seed: int) -> Variables:
 
 
 def _contradiction(settings: Settings, device: str, *, seed: int) -> Variables:
-    """The same inputs, of which the first two are equal and have different labels.
-
-    The dual variables prove that the margin is 0: they combine the gradients, each times its
-    label, to 0.
-    """
+    """The same inputs, the first two equal with different labels; the dual variables as a proof."""
     s = settings
     plain = draw(s, device, seed=seed, width=s.width, layers=s.layers)
     x, y = plain.x.clone(), plain.y.clone()

@@ -7,12 +7,13 @@ the linearisation error is at most log 2.
 
 import math
 from functools import partial
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
 import torch
 import xarray as xr
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from companion.experiments.chen2021._increments import Increment, increment
 from companion.experiments.chen2021._problem import Exponent, HalvesSettings, Labels, Layers, draw
@@ -40,6 +41,12 @@ TARGETS = np.logspace(-9, 0.5, 200)
 MAY_BE_MISSING = {"loss_within"}
 
 
+def _increasing(radii: tuple[float, ...]) -> tuple[float, ...]:
+    if any(next_one <= radius for radius, next_one in pairwise(radii)):
+        raise ValueError("the radii must increase")
+    return radii
+
+
 class Settings(HalvesSettings):
     """What is run.
 
@@ -56,7 +63,9 @@ class Settings(HalvesSettings):
     gap: Share = 0.3
     layers: Layers = 3
     width: Size = 256
-    radii: Annotated[tuple[Positive, ...], Field(min_length=3)] = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+    radii: Annotated[tuple[Positive, ...], Field(min_length=3), AfterValidator(_increasing)] = (
+        *(0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
+    )
     widths: SeveralSizes = (64, 128, 256, 512)
     alphas: Annotated[tuple[Exponent, ...], Field(min_length=1)] = (0.5, 0.25)
     losses: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.1, 0.01)

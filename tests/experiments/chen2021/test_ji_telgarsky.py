@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from companion.datasets import DataSet
+from companion.errors import InputError
 from companion.experiments.chen2021 import ji_telgarsky as jt
 from companion.experiments.chen2021._fields import (
     DirectionField,
@@ -23,7 +24,7 @@ from tests.doctoring import doctored, outcomes
 TINY = jt.QUICK.override(
     {
         **{"count": 4, "dimension": 3, "seeds": 2, "directions": [20, 40, 80], "samples": 2},
-        **{"fresh": 500, "multiples": [0.02, 0.05, 0.1], "draws": 2},
+        **{"fresh": 500, "multiples": [0.01, 0.1, 1], "draws": 2},
     }
 )
 # The events are asked for from the proof's width on: the last multiple stands for it.
@@ -42,8 +43,8 @@ def settled(found):
     one = found.isel(draw=[0] * 20).assign_coords(multiple=[0.25, 1.0, 4.0])
     law = np.array([1.0, 1.1])[:, None, None] * np.array([0.5, 1.0, 4.0])[:, None] ** -0.5
     return doctored(
-        one, field_margin=0.3, margin=0.3, gram_margin=0.31, share=0.6, norm=1.0, error=law,
-        built_loss=0.01,
+        one, field_margin=0.3, above=0.33, margin=0.3, gram_margin=0.31, share=0.6, norm=1.0,
+        error=law, built_loss=0.01,
     )  # fmt: skip
 
 
@@ -163,7 +164,8 @@ def test_verdicts_on_what_the_proof_expects(settled):
 @pytest.mark.parametrize(
     ("name", "lie", "outcome"),
     [
-        ("ass4.6", {"field_margin": 0.19}, "fails"),
+        ("ass4.6", {"field_margin": 0.19}, "inconclusive"),
+        ("ass4.6", {"field_margin": 0.18, "above": 0.19}, "fails"),
         ("ass4.6", {"gram_margin": 0.29}, "fails"),
         ("prop4.7", {"share": 0.24}, "fails"),
         ("prop4.7", {"norm": 2.2}, "fails"),
@@ -190,3 +192,14 @@ def test_a_few_misses_decide_nothing(settled):
 def test_the_lies_on_the_cards_are_seen(settled):
     verdicts = jt.judge(AT_WIDTH, settled)
     assert not unseen(with_controls(verdicts, jt.CONTROLS, AT_WIDTH, settled, jt.judge))
+
+
+@pytest.mark.parametrize("lie", [{"multiples": [1, 0.5, 2]}, {"multiples": [0.1, 0.2, 0.5]}])
+def test_widths_that_do_not_reach_the_proofs_are_refused(lie):
+    with pytest.raises(InputError, match="to 1 at least"):
+        jt.QUICK.override(lie)
+
+
+def test_a_margin_that_few_directions_cannot_tell_from_0_is_refused():
+    with pytest.raises(InputError, match="take more"):
+        jt.run(TINY.override({"fresh": 5, "gap": 0.01}), "cpu")

@@ -8,6 +8,7 @@ import pytest
 import scipy.optimize
 import torch
 
+from companion.errors import InputError
 from companion.experiments.chen2021 import margin
 from companion.experiments.chen2021._problem import draw, halves
 from companion.kernels import infinite_width_ntk
@@ -124,6 +125,11 @@ def test_contradictory_labels_have_no_margin(found):
     assert (found.contradiction == 0).all()
     assert float(found.certificate.max()) < 1e-12
     assert found.infinite.all()
+
+
+def test_losses_that_do_not_decrease_are_refused():
+    with pytest.raises(InputError, match="must decrease"):
+        margin.QUICK.override({"losses": [0.1, 0.2, 0.01]})
 
 
 def test_verdicts_on_the_laws(settled):

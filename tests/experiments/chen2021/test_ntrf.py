@@ -181,7 +181,10 @@ def test_the_lies_on_the_cards_are_seen(settled):
     assert not unseen(with_controls(verdicts, ntrf.CONTROLS, TINY, settled, ntrf.judge))
 
 
-@pytest.mark.parametrize("lie", [{"alphas": [0.6]}, {"alphas": [0]}, {"losses": [-1]}, {"gap": 1}])
+@pytest.mark.parametrize(
+    "lie",
+    [{"alphas": [0.6]}, {"alphas": [0]}, {"losses": [-1]}, {"gap": 1}, {"radii": [1, 3, 2]}],
+)
 def test_what_the_paper_excludes_is_refused(lie):
     with pytest.raises(InputError):
         ntrf.QUICK.override(lie)
