@@ -58,7 +58,7 @@ def margins(result: Result) -> Drawing:
         f"{ends(lines[1])}. "
         + said(
             result,
-            "The curve of random labels falls more steeply than the dashed line.",
+            "The curve of random labels falls at least as steeply as the dashed line.",
             "chen2021-ass4.3-excluded",
         )
         + " Right, a curve, a dashed line and a dotted level. "
