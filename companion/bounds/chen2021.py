@@ -25,9 +25,7 @@ def theorem_3_3_iterations(layers: int, radius: float, accuracy: float) -> float
     return (layers * radius) ** 2 / accuracy
 
 
-def theorem_3_3_width(
-    radius: float, layers: int, alpha: float, count: int, delta: float
-) -> float:
+def theorem_3_3_width(radius: float, layers: int, alpha: float, count: int, delta: float) -> float:
     """m* of (6.4): (R^4 L^11)^(1 / alpha) times log(n / delta)^(2 / (2 - alpha))."""
     return equation_6_4_polynomial(radius, layers, alpha) * math.pow(
         math.log(count / delta), 2 / (2 - alpha)
@@ -59,18 +57,16 @@ def lemma_6_1_width(layers: int, alpha: float, count: int, delta: float) -> floa
 
 
 def theorem_3_8_samples(layers: int, radius: float, accuracy: float) -> float:
-    """n at which the first term of the bound for SGD, 8 L^2 R^2 / n, is eps."""
+    """N at which the first term of the bound for SGD, 8 L^2 R^2 / n, is eps."""
     return 8 * (layers * radius) ** 2 / accuracy
 
 
 def theorem_3_5_samples(layers: int, radius: float, accuracy: float) -> float:
-    """n at which L^(3/2) R / sqrt(n), which the bound has at large width, is eps."""
+    """N at which L^(3/2) R / sqrt(n), which the bound has at large width, is eps."""
     return float(layers) ** 3 * (radius / accuracy) ** 2
 
 
-def proposition_4_10_radius(
-    count: int, separation: float, accuracy: float, delta: float
-) -> float:
+def proposition_4_10_radius(count: int, separation: float, accuracy: float, delta: float) -> float:
     """R for inputs whose classes are phi apart: n^(3/2) phi^(-1/2) log(n / (delta eps))."""
     return separated_radius(count, separation) * math.log(count / (delta * accuracy))
 
@@ -165,9 +161,7 @@ _SOME = math.nan
 THIS_PAPER = "this paper"
 TABLE_1 = (
     Row("Allen-Zhu et al. 2019a", "SGD", False, Need(_SOME), Need(2), Need(4), False),
-    Row(
-        "Arora et al. 2019a", "GD", False, Need(_SOME, _SOME, _SOME), Need(0, 2, 2), Need(2), True
-    ),
+    Row("Arora et al. 2019a", "GD", False, Need(_SOME, _SOME, _SOME), Need(0, 2, 2), Need(2), True),
     Row("Nitanda-Suzuki 2019", "GD", False, Need(1), Need(2), Need(4), False),
     Row("Ji-Telgarsky 2020", "GD", False, Need(0), Need(1), Need(2), True),
     Row("Ji-Telgarsky 2020", "SGD", False, Need(0), Need(1), Need(1), True),

@@ -15,6 +15,12 @@ from tests.doctoring import contradicted
 
 # Figure -> claims on whose verdicts its caption or its alt text rests.
 RESTS_ON = {
+    "chen2021-class-distances": {"chen2021-ass4.9"},
+    "chen2021-needed-radius": {"chen2021-prop4.10"},
+    "chen2021-one-layer": {"chen2021-lemA.2"},
+    "chen2021-table1-powers": set(),
+    "chen2021-table1-slopes": {"chen2021-tab1"},
+    "chen2021-widths-compared": {"chen2021-rem4.11"},
     "du2019-closed-form-by-sampling": {"du2019-def-Hinf"},
     "du2019-deep-gram": {"du2019-deep-conj"},
     "du2019-digits-decay": {"du2019-digits"},

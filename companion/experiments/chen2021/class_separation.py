@@ -7,7 +7,6 @@ grows faster than n^(3/2) or than phi^(-1/2).
 from functools import partial
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 import xarray as xr
 from pydantic import Field
@@ -92,9 +91,9 @@ def summary(settings: Settings) -> str:
     return (
         f"Distances of the inputs of two halves of the sphere in dimension $d={s.dimension}$, at "
         f"least {s.gap:g} from the plane between them, with their own and with random labels, of "
-        f"pairs of different labels $\phi={s.separation:g}$ apart, and of {some} of each of the "
+        rf"pairs of different labels $\phi={s.separation:g}$ apart, and of {some} of each of the "
         f"classes {images}; and the least $R$ at which the linearised network with $L={s.layers}$ "
-        f"has every loss at $\epsilon={s.accuracy:g}$, at infinite width for $n=$ "
+        rf"has every loss at $\epsilon={s.accuracy:g}$, at infinite width for $n=$ "
         f"{listed(s.counts)}, and for $n={s.count}$ at infinite width and at $m={s.width}$ with "
         f"pairs as close as {number(s.separations[0])}, {s.seeds} draws each. Nothing is trained."
     )
@@ -204,7 +203,7 @@ def _limit_predictions(x: Tensor, hidden: int, seed: int) -> Tensor:
     kernel = infinite_width_nngp(x, depth=hidden, parameterisation="chen")
     squares, directions = torch.linalg.eigh(kernel)
     normal = torch.randn(len(x), generator=cpu_generator("outputs", seed), dtype=torch.float64)
-    return directions @ (squares.clamp(min=0).sqrt() * normal)
+    return torch.mv(directions, squares.clamp(min=0).sqrt() * normal)
 
 
 def values(settings: Settings, found: xr.Dataset) -> Values:
@@ -235,7 +234,7 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
         },
         "first_network_phi": s.network_separations[0],
         "last_network_phi": s.network_separations[-1],
-        "share": share.max(),
+        "room": 1 / share.max(),
         "separation": s.separation,
     }
 
@@ -314,12 +313,12 @@ def _proposition(settings: Settings, found: xr.Dataset) -> Verdict:
             "phi",
         ),
         note(
-            f"at $m={s.width}$ and $\phi={s.network_separations[0]:g}$ the least $R$ is "
+            rf"at $m={s.width}$ and $\phi={s.network_separations[0]:g}$ the least $R$ is "
             f"{spread((found.network_radius / found.limit_radius).isel(network_phi=0), '.2f')} "
             "times that of infinite width"
         ),
         holds=f"At infinite width the least $R$ has the exponents {in_n} in $n$ (own labels, "
-        f"random ones, pairs), where $3/2$ is allowed, and {steepest:.2f} in $\phi$, where "
+        rf"random ones, pairs), where $3/2$ is allowed, and {steepest:.2f} in $\phi$, where "
         r"$-1/2$ is.",
         fails=r"At infinite width the least $R$ grows faster than $n^{3/2}$ or $\phi^{-1/2}$.",
     )

@@ -52,8 +52,8 @@ EXPECTED: dict[str, Outcome] = {
 NEAR = 0.05
 # Of sums of n positive numbers and of their roots.
 ROUNDING = 1e-12
-# At so many points, equally far in the logarithm of the loss, the runs are told.
-POINTS = 30
+# Shares of the first loss at which the time is told; the last is above where the runs end.
+LEVELS = np.geomspace(1, 0.02, 30)
 
 
 class Settings(HalvesSettings):
@@ -122,7 +122,7 @@ def run(settings: Settings, device: str) -> xr.Dataset:
     s = settings
     runs = sweep("runs", partial(_train, s, device), alpha=s.alphas, width=s.widths)
     parts = [
-        runs.assign_coords(seed=list(s.each_seed)),
+        runs.assign_coords(seed=list(s.each_seed), level=LEVELS),
         sweep("counts", partial(_by_count, s), seed=s.each_seed, count=s.counts),
         sweep("phis", partial(_by_separation, s), seed=s.each_seed, phi=s.separations),
         xr.Dataset(_implied(s)),
@@ -149,7 +149,7 @@ def _train(settings: Settings, device: str, *, alpha: float, width: int) -> Vari
     record: Record = {"loss": mean_loss, "gradient": gradient_norms, "roots": _roots_over_losses}
     histories = train_fleet(
         layers, torch.cat(inputs), torch.cat(labels), loss=hinge(s.threshold), step_size=steps,
-        steps=s.steps, subsets=torch.arange(s.seeds * s.count).split(s.count), record=record,
+        steps=s.steps, subsets=torch.split(torch.arange(s.seeds * s.count), s.count), record=record,
         stop=Stop(loss_below=1 / s.count, every=1),
     )  # fmt: skip
     each = [
@@ -157,8 +157,8 @@ def _train(settings: Settings, device: str, *, alpha: float, width: int) -> Vari
         for layer, history, step in zip(layers, histories, steps, strict=True)
     ]
     found = {name: [one[name] for one in each] for name in each[0]}
-    curves = {name: (("seed", "point"), found.pop(name)) for name in ("level", "time")}
-    return {"worst": ("seed", worst), **curves, **{k: ("seed", v) for k, v in found.items()}}
+    times = ("seed", "level"), found.pop("time")
+    return {"worst": ("seed", worst), "time": times, **{k: ("seed", v) for k, v in found.items()}}
 
 
 def _one(layer: ReLUNetwork, history: History, step: float, unit: float) -> dict[str, Any]:
@@ -168,7 +168,6 @@ def _one(layer: ReLUNetwork, history: History, step: float, unit: float) -> dict
     moved = float((history.network.weights[0] - layer.weights[0]).norm())
     # What a step takes off the loss over what a flow would.
     taken = float((-np.diff(losses) / (step * squares)).min())
-    levels = np.geomspace(losses[0], losses[-1], POINTS)
     times = unit * step * np.arange(len(losses))
     return {
         "reached": history.ending == "loss",
@@ -177,8 +176,7 @@ def _one(layer: ReLUNetwork, history: History, step: float, unit: float) -> dict
         "taken": taken,
         "path_share": taken * moved / equation_a_1_distance(rate, float(losses[0])),
         "roots": float(history["roots"].min()),
-        "level": levels / losses[0],
-        "time": np.interp(-np.log(levels), -np.log(losses), times),
+        "time": np.interp(-np.log(LEVELS), -np.log(losses / losses[0]), times),
     }
 
 
@@ -233,11 +231,10 @@ def _implied(settings: Settings) -> Variables:
     """The cross-entropy where the squared hinge is at most 1, over eps; and losses one by one."""
     s = settings
     margins = np.linspace(s.threshold - 1, s.threshold + 20, 1001)
-    alone = np.array([(1.0 / n) for n in s.counts])
     return {
         "implied": ("margin", np.log1p(np.exp(-margins)) / s.accuracy),
         # One loss of 1 and n - 1 of 0: the squared sum of roots is 1, n^2 times the mean is n.
-        "alone": ("count", alone),
+        "alone": ("count", [1 / n for n in s.counts]),
     }
 
 
@@ -246,26 +243,19 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
     s = settings
     return {
         "count": s.count,
-        "layers": s.layers,
         "widest": s.widths[-1],
-        "accuracy": s.accuracy,
-        "threshold": s.threshold,
         "count_exponent": exponent(found.count_worst, "count"),
         "phi_exponent": exponent(found.phi_worst, "phi"),
         "worst_exponent": exponent(found.worst),
         "rate_exponent": exponent(found.rate),
-        **{f"distance_exponent_{alpha:g}": exponent(_far(found, alpha)) for alpha in s.alphas},
+        "distance_exponent_quarter": exponent(found.distance.sel(alpha=s.alphas[0])),
+        "distance_exponent_half": exponent(found.distance.sel(alpha=s.alphas[-1])),
         "far": found.distance.isel(width=-1).max(),
         "path_share": found.path_share.max(),
         "roots": found.roots.min(),
         "alone": found.alone.isel(count=0),
         "implied": found.implied.max(),
     }
-
-
-def _far(found: xr.Dataset, alpha: float) -> xr.DataArray:
-    far: xr.DataArray = found.distance.sel(alpha=alpha)
-    return far
 
 
 def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
@@ -275,7 +265,7 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
 
 def _lemma(settings: Settings, found: xr.Dataset) -> Verdict:
     s = settings
-    distances = [exponent(_far(found, alpha)) for alpha in s.alphas]
+    distances = [exponent(found.distance.sel(alpha=alpha)) for alpha in s.alphas]
     told = listed(
         rf"{power:.2f} ($\alpha={alpha:g}$)"
         for power, alpha in zip(distances, s.alphas, strict=True)
@@ -329,7 +319,10 @@ def _run_checks(settings: Settings, found: xr.Dataset) -> list[Check]:
         ),
         *(
             exponent_at_most(
-                rf"the distance in $m$, $\alpha={alpha:g}$", _far(found, alpha), -alpha, NEAR
+                rf"the distance in $m$, $\alpha={alpha:g}$",
+                found.distance.sel(alpha=alpha),
+                -alpha,
+                NEAR,
             )
             for alpha in settings.alphas
         ),

@@ -35,15 +35,15 @@ from companion.lab.fits import PowerLaw, exponent
 from companion.lab.results import Check, Outcome, Verdict
 from companion.lab.settings import Count, Positive, SeveralSizes, Share, Size
 from companion.lab.sweep import Variables, sweep
-from companion.lab.words import listed, number
+from companion.lab.words import number
 from companion.losses import CROSS_ENTROPY
 from companion.monitors import mean_loss
 from companion.training import descent
 
 EXPECTED: dict[str, Outcome] = {"chen2021-tab1": "outside-regime"}
 MAY_BE_MISSING = ("first", "average")  # where the steps are too few
-# How far an exponent may be from the table's: a factor log(1/eps) in the iterations, which R^2 has
-# twice, makes up for twice that at the accuracies at hand.
+# How far an exponent may be above the table's: R^2 grows like log^2(1/eps), which would add 0.4 and
+# more at the accuracies at hand.
 NEAR = 0.15
 # Of quotients of small powers.
 ROUNDING = 1e-12

@@ -32,7 +32,15 @@ from companion.lab.checks import anyway, at_least, at_most, claim, identity, not
 from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.results import Outcome, Verdict
-from companion.lab.settings import Dimension, Positive, Probability, SeveralSizes, Share, Size, Sizes
+from companion.lab.settings import (
+    Dimension,
+    Positive,
+    Probability,
+    SeveralSizes,
+    Share,
+    Size,
+    Sizes,
+)
 from companion.lab.sweep import Variables, sweep
 from companion.lab.words import listed, number
 from companion.losses import CROSS_ENTROPY
@@ -46,6 +54,8 @@ ROUNDING = 1e3 * np.finfo(float).eps
 # Depths at which two widths are compared, over the remark's; and what two terms may add.
 BELOW, ABOVE = (0.25, 0.5, 0.9, 1.0), (1.0, 1.1, 2.0, 4.0)
 TWO_TERMS = 2 ** (1 / 6)
+# n at which both depths are told, for the figure.
+EDGE_COUNTS = tuple(round(10 ** (1 + power / 4)) for power in range(21))
 
 
 class Settings(HalvesSettings):
@@ -111,10 +121,12 @@ def cost(settings: Settings) -> Cost:
 def run(settings: Settings, device: str) -> xr.Dataset:
     """Powers on two grids, and the runs."""
     s = settings
+    powers = itertools.product(s.radii, s.grid_layers, s.alphas)
     near = itertools.product(s.grid_counts, s.accuracies, [*BELOW, *[-f for f in ABOVE]])
     parts = [
-        _table("width", [_closed(*at) for at in itertools.product(s.radii, s.grid_layers, s.alphas)]),
+        _table("width", [_closed(*at) for at in powers]),
         _table("depth", [_compared(*at) for at in near]),
+        _edges(s),
         sweep("runs", partial(_train, s, device), seed=s.each_seed, count=s.counts),
     ]
     found = xr.merge(parts).assign_coords(m=list(s.widths))
@@ -156,6 +168,18 @@ def _compared(count: int, accuracy: float, factor: float) -> dict[str, float]:
         "by_radius": equation_6_4_polynomial(separated_radius(count, phi), layers, 0.5),
         "other_condition": own / proposition_4_10_width(count, phi, layers, 0.5),
     }
+
+
+def _edges(settings: Settings) -> xr.Dataset:
+    """The remark's depth, and that at which the two widths are equal, against n."""
+    s = settings
+    edges = [[remark_4_11_layers(n, eps) for n in EDGE_COUNTS] for eps in s.accuracies]
+    even = [[(n**2 + 1 / eps) ** (1 / 6) for n in EDGE_COUNTS] for eps in s.accuracies]
+    axes = ("accuracy", "edge_n")
+    return xr.Dataset(
+        {"edge": (axes, edges), "even": (axes, even)},
+        {"accuracy": list(s.accuracies), "edge_n": list(EDGE_COUNTS)},
+    )
 
 
 def _train(settings: Settings, device: str, *, seed: int, count: int) -> Variables:
