@@ -127,8 +127,7 @@ def run(settings: Settings, device: str) -> xr.Dataset:
         sweep("phis", partial(_by_separation, s), seed=s.each_seed, phi=s.separations),
         xr.Dataset(_implied(s)),
     ]
-    told = f"pairs of different labels on the sphere, d={s.dimension}"
-    return xr.merge(parts).assign_attrs(data=told)
+    return xr.merge(parts).assign_attrs(data=f"pairs of different labels, d={s.dimension}")
 
 
 def _train(settings: Settings, device: str, *, alpha: float, width: int) -> Variables:
@@ -222,15 +221,14 @@ def _limit_worst(settings: Settings, count: int, phi: float, seed: int) -> float
 
     Over all slopes: the square of a margin, at infinite width.
     """
-    s, data = settings, twins(count, settings.dimension, phi, seed)
-    grams = infinite_width_layer_ntks(data.x, depth=s.layers - 1, parameterisation="chen")
-    return ntrf_margin(grams[s.layers - 2], data.y).value ** 2
+    data, hidden = twins(count, settings.dimension, phi, seed), settings.layers - 1
+    grams = infinite_width_layer_ntks(data.x, depth=hidden, parameterisation="chen")
+    return ntrf_margin(grams[hidden - 1], data.y).value ** 2
 
 
 def _implied(settings: Settings) -> Variables:
     """The cross-entropy where the squared hinge is at most 1, over eps; and losses one by one."""
-    s = settings
-    margins = np.linspace(s.threshold - 1, s.threshold + 20, 1001)
+    s, margins = settings, np.linspace(settings.threshold - 1, settings.threshold + 20, 1001)
     return {
         "implied": ("margin", np.log1p(np.exp(-margins)) / s.accuracy),
         # One loss of 1 and n - 1 of 0: the squared sum of roots is 1, n^2 times the mean is n.
@@ -360,8 +358,7 @@ def _proof(settings: Settings, found: xr.Dataset) -> Verdict:
 
 
 def _mended(settings: Settings, found: xr.Dataset) -> Verdict:
-    s = settings
-    ends = found.alone * found["count"]
+    s, ends = settings, found.alone * found["count"]
     return claim(
         "chen2021-prop4.10-mended",
         r"$\big(\sum_i\sqrt{\tilde\ell_i}\big)^2\ge n\tilde L_S$ and $\max_i\tilde\ell_i\ge\tilde "
@@ -381,7 +378,7 @@ def _mended(settings: Settings, found: xr.Dataset) -> Verdict:
             )
         ),
         holds=r"With $n\tilde L_S$ the step is right and leaves the rate $n^{-4}$; with the "
-        "gradient bounded by the largest slope, as in Theorem 5.2 of Zou et al., the proof keeps "
+        "gradient bounded by the largest slope, as in Lemma 5.2 of Zou et al. (2020), the proof keeps "
         "its $n^{-3}$ and its radius.",
         fails="The squared sum of roots falls below the sum of the losses.",
     )

@@ -224,7 +224,7 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
         "log_count": n,
         "log_factor": log**8,
         "rest": TWO_TERMS,
-        **{f"even_{hidden}": _even(hidden) for hidden in (1, 2, 4, 10)},
+        **{f"even_{hidden}": _even(hidden) for hidden in (1, 4)},
         "remark_even_5": 5**3,
         "remark_even_2": 2**3,
     }
