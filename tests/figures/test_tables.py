@@ -14,8 +14,8 @@ from companion.lab.reproduce import reproduce_or_recorded
 from tests import grouping
 from tests.figures import (
     at_initialization,
-    chen_near_start,
     chen_descent,
+    chen_near_start,
     chen_ntrf,
     chen_tables,
     curves,
