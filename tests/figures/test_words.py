@@ -15,6 +15,12 @@ from tests.doctoring import contradicted
 
 # Figure -> claims on whose verdicts its caption or its alt text rests.
 RESTS_ON = {
+    "chen2021-held-out": {"chen2021-thm3.8-digits"},
+    "chen2021-met-and-expected": {"chen2021-lem6.6"},
+    "chen2021-nearing": {"chen2021-lem6.5"},
+    "chen2021-one-pass": {"chen2021-thm3.8", "chen2021-rem3.9"},
+    "chen2021-rise-and-fall": {"chen2021-rem3.7"},
+    "chen2021-surrogate-gap": {"chen2021-lem6.4"},
     "du2019-closed-form-by-sampling": {"du2019-def-Hinf"},
     "du2019-deep-gram": {"du2019-deep-conj"},
     "du2019-digits-decay": {"du2019-digits"},
