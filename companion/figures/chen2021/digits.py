@@ -22,6 +22,7 @@ def held_out(result: Result) -> Drawing:
     panel.curve("last iterate", counts, last, RED, marker="^", ms=5, ls="--", label="last iterate")
     panel.guide("slope -1", counts, shown[0], -1, label=r"$n^{-1}$")
     panel.sizes(counts)
+    panel.few_decades()
     panel.legend("lower left")
     return canvas.drawing(
         f"Errors of one pass of SGD on {held} images held out, of the digits "
