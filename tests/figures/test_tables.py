@@ -15,10 +15,10 @@ from tests import grouping
 from tests.figures import (
     at_initialization,
     chen_descent,
+    chen_errors,
     chen_near_start,
     chen_ntrf,
     chen_tables,
-    chen_errors,
     curves,
     curves_of_settings,
     descents,

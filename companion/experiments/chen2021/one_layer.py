@@ -378,8 +378,8 @@ def _mended(settings: Settings, found: xr.Dataset) -> Verdict:
             )
         ),
         holds=r"With $n\tilde L_S$ the step is right and leaves the rate $n^{-4}$; with the "
-        "gradient bounded by the largest slope, as in Lemma 5.2 of Zou et al. (2020), the proof keeps "
-        "its $n^{-3}$ and its radius.",
+        "gradient bounded by the largest slope, as in Lemma 5.2 of Zou et al. (2020), the proof "
+        "keeps its $n^{-3}$ and its radius.",
         fails="The squared sum of roots falls below the sum of the losses.",
     )
 
