@@ -15,6 +15,10 @@ from tests.doctoring import contradicted
 
 # Figure -> claims on whose verdicts its caption or its alt text rests.
 RESTS_ON = {
+    "chen2021-regime-linearisation": {"chen2021-regime-linearisation"},
+    "chen2021-regime-margins": {"chen2021-regime-margin"},
+    "chen2021-regime-test-error": {"chen2021-regime-test-error"},
+    "chen2021-regime-widths": {"chen2021-regime-width"},
     "du2019-closed-form-by-sampling": {"du2019-def-Hinf"},
     "du2019-deep-gram": {"du2019-deep-conj"},
     "du2019-digits-decay": {"du2019-digits"},
