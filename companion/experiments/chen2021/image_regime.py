@@ -88,13 +88,19 @@ def summary(settings: Settings) -> str:
 def cost(settings: Settings) -> Cost:
     """Gram matrices, convex problems of n variables, and the runs of the searches."""
     s, pixels = settings, PIXELS[settings.dataset]
-    products = sum(m * pixels + (s.layers - 2) * m**2 for m in s.widths)
-    grams = s.seeds * len(LABELS) * (sum(s.counts) + s.counts[-1]) * 4 * products
+
+    def gradients(count: int, width: int) -> float:
+        """Of a pass forth and back, and of the inner products of its layers."""
+        products = width * pixels + (s.layers - 2) * width**2
+        return 4.0 * count * products + 2 * count**2 * (pixels + 2 * s.layers * width)
+
+    wide = sum(gradients(n, s.widths[-1]) for n in (*s.counts, s.counts[-1]))
+    each = sum(gradients(n, m) for n in s.counts for m in s.widths)
     # A run takes place in the span of its n images, at widths near the minimal one.
     usual = 16
-    each = sum(n * (n * usual + (s.layers - 2) * usual**2) for n in s.counts)
-    runs = len(LABELS) * s.runs * s.steps * 6 * each
-    return Cost(grams + runs, 8 * (2 * s.pool * pixels + 4 * s.layers * max(s.counts) ** 2))
+    runs = 6 * s.runs * s.steps * sum(n * (n * usual + (s.layers - 2) * usual**2) for n in s.counts)
+    flops = len(LABELS) * (s.seeds * (wide + each) + runs)
+    return Cost(flops, 8 * (4 * s.pool * pixels + 4 * s.layers * max(s.counts) ** 2))
 
 
 def run(settings: Settings, device: str) -> xr.Dataset:

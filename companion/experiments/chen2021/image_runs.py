@@ -87,8 +87,8 @@ class Settings(ImageSettings):
 
 QUICK = Settings()
 PAPER = Settings(
-    dataset="cifar10", pool=1000, held_out=500, seeds=5, counts=(50, 100, 200),
-    widths=(12, 20, 64, 256, 512), steps=800,
+    dataset="cifar10", pool=1000, held_out=500, counts=(50, 100, 200),
+    widths=(12, 20, 64, 256), steps=800,
 )  # fmt: skip
 
 
