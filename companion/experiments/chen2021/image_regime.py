@@ -119,9 +119,9 @@ def run(settings: Settings, device: str) -> xr.Dataset:
         "radii", partial(_reach, s, device, pool),
         seed=s.each_seed, count=s.counts, labels=LABELS,
     )  # fmt: skip
-    values = sweep("values", partial(_values, s, device, pool), seed=s.each_seed, labels=LABELS)
+    losses = sweep("losses", partial(_losses, s, device, pool), seed=s.each_seed, labels=LABELS)
     searches = sweep("searches", partial(_search, s, device, pool), labels=LABELS, count=s.counts)
-    found = xr.merge([margins, radii, values, searches])
+    found = xr.merge([margins, radii, losses, searches])
     return found.assign_attrs(data=pool.source)
 
 
@@ -165,14 +165,14 @@ def _reach(
     return {"radius": found.upper, "radius_below": found.lower}
 
 
-def _values(settings: Settings, device: str, pool: DataSet, *, seed: int, labels: str) -> Variables:
+def _losses(settings: Settings, device: str, pool: DataSet, *, seed: int, labels: str) -> Variables:
     """Epsilon_NTRF of the largest width at every radius, with the most images."""
     s, m = settings, settings.widths[-1]
     problem = _drawn(s, device, _images(s, pool, labels, s.counts[-1], seed), seed, m)
     grams = [gram / m ** (2 * s.alpha) for gram in problem.layer_grams]
     start = problem.network.predict(problem.x)
-    values = [class_value(grams, start, problem.y, float(r)).value for r in s.radii]
-    return {"class_value": ("ball", values)}
+    least = [class_value(grams, start, problem.y, float(r)).value for r in s.radii]
+    return {"class_value": ("ball", least)}
 
 
 def _search(
@@ -244,8 +244,10 @@ def values(settings: Settings, found: xr.Dataset) -> Values:
 
 
 def _told_width(found: xr.Dataset) -> str:
-    low, high = float(found.found_low), float(found.found_high)
-    middle = float(found.found_width)
+    """A minimal width with its interval, or the end that is known."""
+    middle, low, high = (float(found[f"found_{name}"]) for name in ("width", "low", "high"))
+    if not math.isfinite(high):
+        return f"more than {number(low, '.0f', 'down')}"
     told = f"{number(middle, '.1f')} " if math.isfinite(middle) else "open "
     return f"{told}({number(low, '.1f')} to {number(high, '.1f')})"
 
@@ -320,8 +322,8 @@ def _widths(settings: Settings, found: xr.Dataset) -> Verdict:
             f"{spread(_growth(asked), '.2g')}, and minimal widths are {_all_widths(found)}"
         ),
         holds="The width that (6.4) asks for is larger than the one that suffices by many orders, "
-        "and grows faster with $n$; narrow networks reach zero training error although their "
-        "linearised class has the smaller margin.",
+        "and grows faster with $n$; at a width of the size that suffices the linearised class "
+        "has a smaller margin than that of wide networks.",
         fails="The width that suffices grows as fast as (6.4), or is no smaller, or the class of "
         "narrow networks has no smaller margin.",
     )

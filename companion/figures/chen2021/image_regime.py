@@ -72,7 +72,7 @@ def regime_widths(result: Result) -> Drawing:
     counts = s["counts"]
     canvas = Canvas(2)
     left = canvas.panel("asked", COUNT, ASKED, log="xy")
-    right = canvas.panel("found", COUNT, FOUND, log="x")
+    right = canvas.panel("found", COUNT, FOUND, log="xy")
     logs = np.log(np.asarray(counts) / s["delta"]) ** (2 / (2 - s["alpha"]))
     told = []
     for place, (labels, color) in enumerate(LABELS.items()):
@@ -86,7 +86,7 @@ def regime_widths(result: Result) -> Drawing:
         right.points(f"{name}, interval", counts, both, color, **bars)
     left.sizes(counts)
     right.sizes(counts)
-    right.axes.set_ylim(0, None)
+    right.few_decades()
     canvas.legend(2)
     middles = [a["found_width"][place] for place in range(len(LABELS))]
     return canvas.drawing(

@@ -32,9 +32,10 @@ def regime_linearisation(result: Result) -> Drawing:
     left = canvas.panel("linearisation", STEP, ERROR, log="y")
     right = canvas.panel("flips", STEP, FLIPS)
     errors, flips = a["linearisation"][:, -1], a["flips"][:, -1]  # seeds, widths, looks
+    every = max(1, len(looks) // 6)
     for index, (width, color) in enumerate(zip(widths, by_size(widths), strict=True)):
         name = f"m = {width}"
-        style: dict[str, Any] = {"marker": MARKERS[index], "ms": 4}
+        style: dict[str, Any] = {"marker": MARKERS[index], "ms": 4, "markevery": every}
         left.curve(name, looks[1:], errors[:, index, 1:], color, label=name, **style)
         right.curve(name, looks, flips[:, index], color, label=name, **style)
     left.level("1/4", ALLOWED, INK, ls="--", lw=1)

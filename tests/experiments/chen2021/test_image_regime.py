@@ -235,6 +235,8 @@ def test_a_search_without_an_end_leaves_the_widths_open(settled: xr.Dataset) -> 
 def test_an_open_width_is_told_as_such(settled: xr.Dataset) -> None:
     lost = doctored(settled, found_width=math.nan)
     assert image_regime.values(TINY, lost)["found_true_0"] == "open (5.0 to 7.0)"
+    beyond = doctored(lost, found_high=math.inf)
+    assert image_regime.values(TINY, beyond)["found_true_0"] == "more than 5"
 
 
 def test_the_judge_sees_the_lies_of_its_cards(settled: xr.Dataset) -> None:
