@@ -8,11 +8,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from companion.experiments.zou2018._problem import Problem
 from companion.monitors import Moment, frobenius_distances
-from companion.networks import Pass, ReLUNetwork
+from companion.networks import ReLUNetwork
 from companion.ntrf import margin_target, smallest_radius
 
 
@@ -69,51 +68,6 @@ def linearised_fit(problem: Problem, target: float) -> Comparator:
     moved = network.moved([p + v for p, v in zip(network.parameters, move, strict=True)])
     losses = problem.loss.values(moved.predict(problem.x), problem.y)
     return Comparator(moved, float(losses.max()), network.output_gain * least.value)
-
-
-class Tangent:
-    """The gradients of f at every input, for products with them and their norms.
-
-    Args:
-        network: W, with all layers trained.
-        forward: its pass over n inputs.
-    """
-
-    def __init__(self, network: ReLUNetwork, forward: Pass) -> None:
-        self.network, self.forward = network, forward
-        self._signals = [*network.signals(forward)][::-1]
-
-    def along(self, other: ReLUNetwork) -> Tensor:
-        """<gradient of f_W(x_i), W' - W> of every input, shape (n,), exactly.
-
-        Args:
-            other: W', of the same shapes.
-        """
-        hidden = self.forward.hidden
-        *moves, last = self._moves(other)
-        found = self.network.output_gain * (hidden[-1] @ last)
-        for signal, below, move in zip(self._signals, hidden[:-1], moves, strict=True):
-            found = found + (signal * (below @ move.T)).sum(dim=1)
-        return found
-
-    def squares(self) -> Tensor:
-        """sum_l ||gradient of f(x_i) in W_l||_F^2 of every input, shape (n,)."""
-        hidden = self.forward.hidden
-        found = self.network.output_gain**2 * hidden[-1].square().sum(dim=1)
-        for signal, below in zip(self._signals, hidden[:-1], strict=True):
-            found = found + signal.square().sum(dim=1) * below.square().sum(dim=1)
-        return found
-
-    def _moves(self, other: ReLUNetwork) -> list[Tensor]:
-        pairs = zip(self.network.parameters, other.parameters, strict=True)
-        return [there - here for here, there in pairs]
-
-
-def linearisation_errors(moment: Moment, other: ReLUNetwork) -> Tensor:
-    """f_W'(x_i) - f_W(x_i) - <gradient of f_W(x_i), W' - W>, shape (n,), at an iterate W."""
-    there: Tensor = other.run(moment.x).predictions
-    along = Tangent(moment.network, moment.forward).along(other)
-    return there - moment.forward.predictions - along
 
 
 def squared_distance(network: ReLUNetwork, other: ReLUNetwork) -> float:

@@ -10,9 +10,9 @@ from companion.errors import InputError
 from companion.experiments.chen2021._comparators import (
     horizon,
     late_iterate,
-    linearisation_errors,
     scaled_distance,
 )
+from companion.experiments.chen2021._linearity import linearisation_errors
 from companion.experiments.zou2018._problem import Problem
 
 
@@ -125,7 +125,9 @@ def follow_past(
             raise InputError(f"after {most} steps a loss is still above {target:g}; give more.")
         if reached is not None and moment.step == kept.horizon * 2 ** len(kept.averages):
             kept.distances.append(scaled_distance(moment))
-            kept.errors.append(float(linearisation_errors(moment, reached.network).abs().max()))
+            kept.errors.append(
+                float(linearisation_errors(moment.network, reached.network, moment.x).abs().max())
+            )
             kept.averages.append(total / (moment.step * 3 * target))
             if len(kept.averages) > octaves:
                 break

@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from companion.experiments.chen2021._tangent import first_order
 from companion.losses import CROSS_ENTROPY
 from companion.networks import ReLUNetwork
 
@@ -37,18 +38,9 @@ class Increment:
 
     @cached_property
     def tangent(self) -> Tensor:
-        """f(x_i) + <df(x_i)/dW, V>, shape (n,), without a Gram matrix.
-
-        The gradient in W_l is the outer product of a signal and the layer's inputs h, so that its
-        product with V_l is that of the signal and V_l h.
-        """
-        network, forward = self.network, self.network.run(self.x)
-        *parts, outputs = self.parts
-        tangent = forward.predictions + forward.hidden[-1] @ (network.output_gain * outputs)
-        layers = zip(network.signals(forward), forward.hidden[-2::-1], parts[::-1], strict=True)
-        for signal, hidden, part in layers:
-            tangent = tangent + (signal * (hidden @ part.T)).sum(dim=1)
-        return tangent
+        """f(x_i) + <df(x_i)/dW, V>, shape (n,), without a Gram matrix."""
+        forward = self.network.run(self.x)
+        return forward.predictions + first_order(self.network, forward, self.parts)
 
     @cached_property
     def predictions(self) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from companion.draws import cpu_generator
+from companion.experiments.chen2021._tangent import first_order
 from companion.experiments.zou2018._flips import BEYOND, attack_patterns, worst_share
 from companion.experiments.zou2018._problem import Problem
 from companion.experiments.zou2018._products import norm
@@ -55,20 +56,19 @@ def moved(network: ReLUNetwork, direction: Sequence[Tensor], radius: float) -> R
 def linearisation_errors(one: ReLUNetwork, other: ReLUNetwork, x: Tensor) -> Tensor:
     """f_W'(x_i) - f_W(x_i) - <grad f_W(x_i), W' - W>, shape (n,).
 
-    The inner product is the derivative of f along W' - W, layer after layer.
-
     Args:
-        one: of weights W, all of them trained, without gains of its hidden layers.
+        one: of weights W, all of them trained.
         other: of weights W'.
         x: inputs, shape (n, d).
     """
-    forward, tangent = one.run(x), torch.zeros_like(x)
-    layers = zip(one.weights, other.weights, forward.hidden, forward.gates, strict=False)
-    for weight, there, below, gate in layers:
-        slope = tangent @ weight.T + below @ (there - weight).T
-        tangent = torch.where(one.pattern(gate), slope, 0)
-    along = tangent @ one.outputs + forward.hidden[-1] @ (other.outputs - one.outputs)
-    return other.run(x).predictions - forward.predictions - one.output_gain * along
+    forward = one.run(x)
+    change: Tensor = other.run(x).predictions - forward.predictions
+    return change - first_order(one, forward, changes(one, other))
+
+
+def changes(one: ReLUNetwork, other: ReLUNetwork) -> list[Tensor]:
+    """W' - W, tensor by tensor."""
+    return [b - a for a, b in zip(one.parameters, other.parameters, strict=True)]
 
 
 def move(one: ReLUNetwork, other: ReLUNetwork) -> float:

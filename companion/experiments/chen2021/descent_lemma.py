@@ -18,15 +18,17 @@ from pydantic import Field
 from companion.errors import InputError
 from companion.experiments.chen2021._comparators import (
     Comparator,
-    Tangent,
     late_iterate,
     linearised_fit,
     scaled_distance,
     squared_distance,
 )
+from companion.experiments.chen2021._linearity import changes
 from companion.experiments.chen2021._problem import HalvesSettings, Layers, draw
+from companion.experiments.chen2021._tangent import first_order
 from companion.experiments.chen2021._targets import Exponents
 from companion.experiments.zou2018._problem import Problem
+from companion.kernels import empirical_gram
 from companion.lab.checks import anyway, at_least, at_most, claim, note
 from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
@@ -135,12 +137,13 @@ class Along:
     quotients: list[float] = field(default_factory=list)
     distances: list[float] = field(default_factory=list)
 
-    def note(self, moment: Moment, tangent: Tangent) -> None:
+    def note(self, moment: Moment) -> None:
         """Take in an iterate, up to W^(T)."""
         if len(self.squares) > self.horizon:
             return
         there = self.other.network.run(moment.x).predictions
-        along = tangent.along(self.other.network)
+        moves = changes(moment.network, self.other.network)
+        along = first_order(moment.network, moment.forward, moves)
         change = there - moment.forward.predictions
         slopes = moment.loss.derivatives(moment.forward.predictions, moment.y)
         quotient = (moment.loss.values(there, moment.y) - slopes * along) / moment.losses
@@ -156,18 +159,17 @@ def _compare(settings: Settings, device: str, *, seed: int, alpha: float, width:
     """One network: both W*, and the run beside them."""
     s = settings
     problem = draw(s, device, seed=seed, width=width, layers=s.layers, alpha=alpha)
-    start = Tangent(problem.network, problem.network.run(problem.x))
-    eta = s.step_share / (2 * float(start.squares().max()))
+    eta = s.step_share / (2 * float(problem.gram.diagonal().max()))
     scale = problem.network.output_gain
     others = [first_below(problem, eta, s.epsilon, s.most), linearised_fit(problem, s.epsilon)]
     each = [Along(other, other.horizon(eta * scale**2)) for other in others]
     losses, steepest = list[float](), 0.0
     for moment in islice(problem.moments(eta), max(along.horizon for along in each) + 1):
-        tangent = Tangent(moment.network, moment.forward)
         for along in each:
-            along.note(moment, tangent)
+            along.note(moment)
         losses.append(float(moment.losses.mean()))
-        steepest = max(steepest, float(tangent.squares().max()))
+        squares = empirical_gram(moment.network, moment.x).diagonal()
+        steepest = max(steepest, float(squares.max()))
     kept = [summed_up(along, np.array(losses), eta, s.looks) for along in each]
     found: dict[Hashable, Any] = {"step": 2 * eta * steepest}
     for name in kept[0]:
