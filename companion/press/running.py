@@ -101,19 +101,22 @@ def _execute(job: Job, parent: int, answer: "Connection[str, str]") -> None:
 @contextmanager
 def _kernel(job: Job) -> Iterator[AsyncKernelManager]:
     """A kernel for a chapter, forked before this process has threads; it ends with the block."""
-    pipe, theirs = _FORK.Pipe()
-    process = _FORK.Process(target=_serve, args=(theirs, pipe, Path(job.path).parent))
+    ours, theirs = _FORK.Pipe()
+    file = job.path_of(".kernel.json")
+    file.unlink(missing_ok=True)
+    process = _FORK.Process(target=_serve, args=(theirs, ours, file, Path(job.path).parent))
     process.start()
+    assert process.pid is not None
     theirs.close()
-    manager = _Forked(process)
-    manager.write_connection_file()
-    pipe.send(manager.connection_file)
     try:
+        ours.recv()
+        manager = _Forked(process)
+        manager.load_connection_file(str(file))
         yield manager
     finally:
         kill(process.pid)
         process.join()
-        manager.cleanup_connection_file()
+        file.unlink(missing_ok=True)
 
 
 class _Forked(AsyncKernelManager):
@@ -131,18 +134,23 @@ class _Forked(AsyncKernelManager):
     is_alive = _async_is_alive
 
 
-def _serve(pipe: "Connection[str, str]", theirs: "Connection[str, str]", folder: Path) -> None:
-    """In a kernel's process: forget this package, and be the kernel until the pipe closes."""
+def _serve(
+    pipe: "Connection[str, str]", theirs: "Connection[str, str]", file: Path, folder: Path
+) -> None:
+    """In a kernel's process: forget this package, and be the kernel until the pipe closes.
+
+    A kernel that chooses its ports itself chooses none that another is about to take.
+    """
     theirs.close()
     for name in [name for name in sys.modules if name.partition(".")[0] == "companion"]:
         del sys.modules[name]
-    connection_file = pipe.recv()
     end_with(pipe.fileno())
     os.chdir(folder)
     sys.path.append("")  # a chapter may import what lies beside it
-    IPKernelApp.launch_instance(
-        ["-f", connection_file, f"--IPKernelApp.parent_handle={os.getppid()}"]
-    )
+    kernel: Any = IPKernelApp.instance()
+    kernel.initialize(["-f", str(file), f"--IPKernelApp.parent_handle={os.getppid()}"])
+    pipe.send("ready")
+    kernel.start()
 
 
 def _run(job: Job, manager: AsyncKernelManager) -> None:
