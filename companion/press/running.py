@@ -1,11 +1,12 @@
 """The processes that execute chapters, forked from one that has imported what they need.
 
-`python -m companion.press.running JOBS AT_ONCE` is that one. To import torch, xarray, matplotlib
+`python -m companion.press.running ORDER` is that one. To import torch, xarray, matplotlib
 and papermill takes longer than most chapters do, so it is done once. For every chapter a process
 is forked that runs papermill, and another that is its kernel. The kernel keeps nothing of this
 package: what its chapter imports is what the files say at that time.
 """
 
+import contextlib
 import gc
 import importlib
 import json
@@ -38,14 +39,17 @@ from companion.press.supervision import end_at_once, end_with, kill, lifeline
 
 _FORK = multiprocessing.get_context("fork")
 KERNEL = "companion"
+# Seconds that a kernel has to begin, on a machine that does much else.
+START = 120
 
 
 def main(jobs: Sequence[Job], at_once: int, libraries: Sequence[str]) -> None:
     """Execute chapters, some at a time; tell each, as a line of JSON, when it has ended."""
     parent = lifeline()
-    # Other systems' own libraries may not be used after a fork.
-    for library in libraries if sys.platform == "linux" else ():
-        importlib.import_module(library)
+    with contextlib.redirect_stdout(sys.stderr):
+        # Other systems' own libraries may not be used after a fork.
+        for library in libraries if sys.platform == "linux" else ():
+            importlib.import_module(library)
     gc.freeze()  # so that the forks go on sharing what is there
     waiting, running = deque(jobs), dict[int, _Begun]()
     while waiting or running:
@@ -109,6 +113,8 @@ def _kernel(job: Job) -> Iterator[AsyncKernelManager]:
     assert process.pid is not None
     theirs.close()
     try:
+        if not ours.poll(START):
+            raise BuildError(f"its kernel did not start within {START} seconds")
         ours.recv()
         manager = _Forked(process)
         manager.load_connection_file(str(file))
