@@ -14,6 +14,7 @@ from companion.lab.reproduce import reproduce_or_recorded
 from tests import grouping
 from tests.figures import (
     at_initialization,
+    chen_widths,
     curves,
     curves_of_settings,
     descents,
@@ -29,6 +30,7 @@ CURVES = {
     identifier: computed
     for module in (
         at_initialization,
+        chen_widths,
         curves,
         curves_of_settings,
         descents,

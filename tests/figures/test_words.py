@@ -15,6 +15,9 @@ from tests.doctoring import contradicted
 
 # Figure -> claims on whose verdicts its caption or its alt text rests.
 RESTS_ON = {
+    "chen2021-fig1": {"chen2021-fig1", "chen2021-fig1-size"},
+    "chen2021-fig1-budget": {"chen2021-fig1-budget"},
+    "chen2021-fig1-fits": {"chen2021-fig1-fits"},
     "du2019-closed-form-by-sampling": {"du2019-def-Hinf"},
     "du2019-deep-gram": {"du2019-deep-conj"},
     "du2019-digits-decay": {"du2019-digits"},
