@@ -14,8 +14,8 @@ FACTOR = 3.0
 # Settings at which a run takes seconds and matrix products are most of its work: torch counts no
 # eigenvalue problems, and nothing that NumPy and SciPy do.
 SMALL: dict[str, dict[str, object]] = {
-    "chen2021/figure1": {"counts": [100, 200], "rounds": 1},
-    "chen2021/figure1_sensitivity": {"seeds": 2, "epochs": 400},
+    "chen2021/figure1": {"counts": [100, 200], "seeds": 6, "rounds": 1, "epochs": 40},
+    "chen2021/figure1_sensitivity": {"seeds": 2, "epochs": 40},
     "du2019/deep_gram": {"seeds": 1, "steps": 10, "widths": [64, 128, 256]},
     "du2019/explicit_width": {"spheres": [10, 30], "digits_per_class": 10, "seeds": 1},
     "du2019/figure1": {"count": 200, "dimension": 200, "widths": [200, 400, 800], "steps": 40},

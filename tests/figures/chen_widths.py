@@ -67,8 +67,8 @@ def fig1_fits(result: Result) -> Curves:
             line = np.polyfit(x, np.log(m), 1, w=weights)
             over[law] = np.exp(np.polyval(line, x))
             curves[pair, law] = (n, m / over[law])
-        curves[pair, "lower end over the first"] = (n, low / over["log"])
-        curves[pair, "upper end over the first"] = (n, high / over["log"])
+        curves[pair, "over the first law, lower end"] = (n, low / over["log"])
+        curves[pair, "over the first law, upper end"] = (n, high / over["log"])
     return curves
 
 

@@ -189,7 +189,11 @@ def compared(curves: Mapping[str, Points], own: Collection[str]) -> list[Check]:
     }
     yes = all(value >= DECISIVE for value in favour.values())
     no = all(favour[name] <= -DECISIVE for name in own)
-    words = [f"{value:+.1f} ({name})" for name, value in favour.items() if math.isfinite(value)]
+    words = [
+        f"{round(value, 1) + 0.0:+.1f} ({name})"
+        for name, value in favour.items()
+        if math.isfinite(value)
+    ]
     question = Check(
         "yes" if yes else "no" if no else "unclear",
         "by how much the information criterion favours the power of the logarithm",

@@ -8,7 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.ticker import NullLocator
 
 from companion.experiments.chen2021._laws import LAWS, Points, fits
-from companion.figures.chen2021._ticks import plain_ticks
+from companion.figures.chen2021._widths import INTERVAL, interval, plain_ticks
 from companion.figures.panels import Canvas, Drawing, Panel
 from companion.figures.style import BLUE, FAINT, GREEN, INK, ORANGE, RED
 from companion.figures.words import said
@@ -29,7 +29,7 @@ READINGS = {
     "gd": ("gradient descent", GREEN, "^"),
     "adam": ("Adam", ORANGE, "D"),
 }
-PUBLISHED = "as published"
+PUBLISHED, LAW = "as published", "the law"
 SUPERSCRIPT = {1: "log n", 2: "log² n", 3: "log³ n"}
 
 
@@ -49,7 +49,8 @@ def fig1(result: Result) -> Drawing:
             _published(panel, counts)
         _mark_counts(panel, counts)
         plain_ticks(panel.axes.yaxis)
-    canvas.legend(4, _entries(canvas, [*(name for name, _, _ in READINGS.values()), PUBLISHED]))
+    names = [name for name, _, _ in READINGS.values()]
+    canvas.legend(3, _entries(canvas, [*names, INTERVAL, PUBLISHED]))
     return canvas.drawing(
         "The width at which half of all initialisations reach zero training error within the "
         f"budget, on {listed(name.replace('-', ' and ') for name in pairs)}, with the ends of its "
@@ -85,12 +86,11 @@ def fig1_fits(result: Result) -> Drawing:
         search = result.found.sel(pair=pair, reading="sgd")
         points = Points.of(search)
         found = fits(points)
-        panel.level("the law", 1, FAINT, ls="--")
+        panel.level("the law", 1, FAINT, ls="--", label=LAW)
         if found:
             at, law = np.isfinite(search.width.values), found["log"].fitted
-            for name, end in (("lower end", search.low), ("upper end", search.high)):
-                panel.curve(f"{name} over the first", points.counts, end.values[at] / law, FAINT,
-                            lw=1, ls=":")  # fmt: skip
+            low, high = (end.values[at] / law for end in (search.low, search.high))
+            interval(panel, "over the first law", points.counts, low, high, FAINT)
         for (law_name, fitted), color, marker in zip(
             found.items(), (BLUE, RED), "os", strict=False
         ):
@@ -98,7 +98,7 @@ def fig1_fits(result: Result) -> Drawing:
             panel.curve(law_name, points.counts, over, color, marker=marker, ms=6,
                         label=LAWS[law_name])  # fmt: skip
         _mark_counts(panel, counts)
-    canvas.legend(2, _entries(canvas, [*LAWS.values()]))
+    canvas.legend(4, _entries(canvas, [*LAWS.values(), LAW, INTERVAL]))
     return canvas.drawing(
         f"The minimal widths for mini-batch SGD over the fitted laws {LAWS['log']} and "
         f"{LAWS['power']}: a law that fits lies at 1. Dotted, the ends of the widths' intervals "
@@ -155,8 +155,7 @@ def _searches(panel: Panel, search: xr.Dataset, reading: str) -> None:
         return
     counts = found.indexes["count"].values
     if reading == "sgd":
-        panel.curve("SGD, lower end", counts, found.low.values, color, lw=1, ls=":")
-        panel.curve("SGD, upper end", counts, found.high.values, color, lw=1, ls=":")
+        interval(panel, name, counts, found.low.values, found.high.values, color)
     panel.curve(name, counts, found.width.values, color, marker=marker, ms=6, label=name)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.figures.chen2021._ticks import FEW, plain_ticks
+from companion.figures.chen2021._widths import FEW, interval, plain_ticks
 from companion.figures.panels import Canvas, Drawing, Panel
 from companion.figures.style import BLUE, CYCLE, MARKERS
 from companion.figures.words import said
@@ -53,7 +53,6 @@ def _curve(panel: Panel, result: Result, choice: str, place: int) -> None:
         return
     budgets = one.budget.values[at]
     if choice == MAIN:
-        for name, end in (("lower end", one.low), ("upper end", one.high)):
-            panel.curve(f"{MAIN}, {name}", budgets, end.values[at], BLUE, lw=1, ls=":")
+        interval(panel, MAIN, budgets, one.low.values[at], one.high.values[at], BLUE)
     style: dict[str, Any] = {"marker": MARKERS[place], "ms": 5, "label": choice}
     panel.curve(choice, budgets, one.width.values[at], CYCLE[place], **style)
