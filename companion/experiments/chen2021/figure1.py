@@ -149,7 +149,7 @@ def summary(settings: Settings) -> str:
     """What is run."""
     s = settings
     beside = [
-        rf"full-batch gradient descent with $\eta={s.gd_step_size:g}/(Lm^{{{2 * s.alpha:g}}})$ and "
+        rf"full-batch gradient descent with $\eta={s.gd_step_size:g}/(Lm^{{2\alpha}})$ and "
         f"{s.gd_steps:,} steps up to $n={s.gd_up_to}$"
     ] * (s.gd_up_to >= s.counts[0])
     beside += [
@@ -159,8 +159,8 @@ def summary(settings: Settings) -> str:
     return (
         f"Searches for the width at which half of all initialisations reach zero training error, "
         f"of {_runs(s)} each, between $m={s.widths[0]}$ and $m={s.widths[1]}$, with "
-        f"$L={s.layers}$ weight matrices, on {listed(s.counts)} images of "
-        f"{listed(' and '.join(pair) for pair in s.classes)}: mini-batch SGD with batches of "
+        rf"$L={s.layers}$ weight matrices and $\alpha={s.alpha:g}$, on {listed(s.counts)} images of "
+        f"{listed(' against '.join(pair) for pair in s.classes)}: mini-batch SGD with batches of "
         rf"{s.batch}, $\eta={s.step_size:g}$ and {s.epochs} epochs"
         f"{', beside ' + listed(beside) if beside else ''}."
     )
@@ -277,8 +277,8 @@ def _published() -> Points:
 def _curves(settings: Settings, found: xr.Dataset) -> Mapping[str, Points]:
     """The published widths, and ours in the main reading."""
     ours = {pair: Points.of(found.sel(pair=pair, reading=SGD)) for pair in settings.pairs}
-    return {"the published widths, cat and ship": _published()} | {
-        f"ours, {pair.replace('-', ' and ')}": points for pair, points in ours.items()
+    return {"the published widths, cat against ship": _published()} | {
+        f"ours, {pair.replace('-', ' against ')}": points for pair, points in ours.items()
     }
 
 
@@ -326,15 +326,15 @@ def _growth(settings: Settings, found: xr.Dataset) -> Verdict:
         "chen2021-fig1",
         r"the width that is needed for zero training error is polylogarithmic in $n$",
         *checks,
-        holds=r"Within this budget the minimal widths grow no faster than $\log^3n$.",
-        fails=r"Within this budget the minimal widths grow faster than $\log^3n$.",
+        holds=r"Within this budget the minimal widths grow no faster than $(\log n)^3$.",
+        fails=r"Within this budget the minimal widths grow faster than $(\log n)^3$.",
     )
 
 
 def _size(settings: Settings, found: xr.Dataset) -> Verdict:
     """Are our widths of the published size?"""
     ratios = _ratios(found)
-    what = "our width over the published one, cat and ship"
+    what = "our width over the published one, cat against ship"
     asked = f"between 1/{SIZE:g} and {SIZE:g} at every $n$: what optimiser and budget make of it"
     worst = max((max(ratio, 1 / ratio) for ratio in ratios.values()), default=math.nan)
     check = Check(

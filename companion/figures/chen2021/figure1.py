@@ -23,6 +23,7 @@ SHOWS = {
 }
 
 COUNT = ("sample size n", "sample size $n$")
+OVER = ("minimal width over the law's", "width over the law's")
 # Reading -> its name, colour and marker; the first is the main one.
 READINGS = {
     "sgd": ("SGD", BLUE, "o"),
@@ -39,7 +40,7 @@ def fig1(result: Result) -> Drawing:
     pairs = [str(pair) for pair in result.found.pair.values]
     canvas = Canvas(len(pairs), sharex=True, sharey=True)
     for pair in pairs:
-        name = pair.replace("-", " and ")
+        name = pair.replace("-", " against ")
         panel = canvas.panel(pair, COUNT, ("minimal width", "minimal width $m$"), title=name)
         panel.axes.set(xscale="log", yscale="log")
         _references(panel, result.found.sel(pair=pair, reading="sgd"))
@@ -53,7 +54,7 @@ def fig1(result: Result) -> Drawing:
     canvas.legend(3, _entries(canvas, [*names, INTERVAL, PUBLISHED]))
     return canvas.drawing(
         "The width at which half of all initialisations reach zero training error within the "
-        f"budget, on {listed(name.replace('-', ' and ') for name in pairs)}, with the ends of its "
+        f"budget, on {listed(name.replace('-', ' against ') for name in pairs)}, with the ends of its "
         "interval for mini-batch SGD; where a search gave no number there is no point. The "
         "published widths, of an unstated optimiser and budget, are white dots. Dashed, the "
         "paper's references, started where ours start.",
@@ -67,7 +68,7 @@ def fig1(result: Result) -> Drawing:
         + said(
             result,
             f"They are between {v.get('least_ratio', 0):.2f} and {v.get('largest_ratio', 0):.2f} "
-            "times the published ones for cat and ship.",
+            "times the published ones for cat against ship.",
             "chen2021-fig1-size",
         ),
     )
@@ -79,9 +80,7 @@ def fig1_fits(result: Result) -> Drawing:
     pairs = [str(pair) for pair in result.found.pair.values]
     canvas = Canvas(len(pairs), sharex=True, sharey=True)
     for pair in pairs:
-        panel = canvas.panel(
-            pair, COUNT, "minimal width over the law's", title=pair.replace("-", " and ")
-        )
+        panel = canvas.panel(pair, COUNT, OVER, title=pair.replace("-", " against "))
         panel.axes.set(xscale="log")
         search = result.found.sel(pair=pair, reading="sgd")
         points = Points.of(search)
@@ -126,7 +125,7 @@ def _powers(result: Result, pairs: Sequence[str]) -> str:
         if f"{key}_log" in v:
             told.append(
                 f"$k={v[f'{key}_log']:.2f}$ and $p={v[f'{key}_power']:.2f}$ on "
-                f"{pair.replace('-', ' and ')}"
+                f"{pair.replace('-', ' against ')}"
             )
     return f"Here {listed(told)}." if told else ""
 
