@@ -159,8 +159,8 @@ def summary(settings: Settings) -> str:
     return (
         f"Searches for the width at which half of all initialisations reach zero training error, "
         f"of {_runs(s)} each, between $m={s.widths[0]}$ and $m={s.widths[1]}$, with "
-        rf"$L={s.layers}$ weight matrices and $\alpha={s.alpha:g}$, on {listed(s.counts)} images of "
-        f"{listed(' against '.join(pair) for pair in s.classes)}: mini-batch SGD with batches of "
+        rf"$L={s.layers}$ weight matrices and $\alpha={s.alpha:g}$, on {listed(s.counts)} images "
+        f"of {listed(' against '.join(pair) for pair in s.classes)}: mini-batch SGD with batches of "
         rf"{s.batch}, $\eta={s.step_size:g}$ and {s.epochs} epochs"
         f"{', beside ' + listed(beside) if beside else ''}."
     )

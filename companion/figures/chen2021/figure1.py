@@ -54,8 +54,8 @@ def fig1(result: Result) -> Drawing:
     canvas.legend(3, _entries(canvas, [*names, INTERVAL, PUBLISHED]))
     return canvas.drawing(
         "The width at which half of all initialisations reach zero training error within the "
-        f"budget, on {listed(name.replace('-', ' against ') for name in pairs)}, with the ends of its "
-        "interval for mini-batch SGD; where a search gave no number there is no point. The "
+        f"budget, on {listed(name.replace('-', ' against ') for name in pairs)}, with the ends of "
+        "its interval for mini-batch SGD; where a search gave no number there is no point. The "
         "published widths, of an unstated optimiser and budget, are white dots. Dashed, the "
         "paper's references, started where ours start.",
         f"{_panels(len(pairs))} of minimal width against sample size, both logarithmic. "
