@@ -74,7 +74,7 @@ class SearchSettings(SeededSettings):
     dtype: Literal["float32", "float64"] = "float32"
     layers: Layers = 5
     alpha: Exponent = 0.5
-    widths: Annotated[Sizes, Field(min_length=2, max_length=2)] = (3, 64)
+    widths: Annotated[Sizes, Field(min_length=2, max_length=2)] = (3, 96)
     seeds: Size = 10
     rounds: Size = 4
     batch: Size = 64

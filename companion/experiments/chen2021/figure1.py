@@ -158,10 +158,10 @@ def summary(settings: Settings) -> str:
     ] * (s.adam_up_to >= s.counts[0])
     return (
         f"Searches for the width at which half of all initialisations reach zero training error, "
-        f"of {_runs(s)} each, between $m={s.widths[0]}$ and $m={s.widths[1]}$, with "
+        f"of {_runs(s)}, between $m={s.widths[0]}$ and $m={s.widths[1]}$, with "
         rf"$L={s.layers}$ weight matrices and $\alpha={s.alpha:g}$, on {listed(s.counts)} images "
-        f"of {listed(' against '.join(pair) for pair in s.classes)}: mini-batch SGD with batches of "
-        rf"{s.batch}, $\eta={s.step_size:g}$ and {s.epochs} epochs"
+        f"of {listed(' against '.join(pair) for pair in s.classes)}: mini-batch SGD with batches "
+        rf"of {s.batch}, $\eta={s.step_size:g}$ and {s.epochs} epochs"
         f"{', beside ' + listed(beside) if beside else ''}."
     )
 
@@ -169,10 +169,10 @@ def summary(settings: Settings) -> str:
 def _runs(settings: Settings) -> str:
     """How many runs a search has."""
     s = settings
-    many = f"{s.seeds * s.rounds} runs"
+    many = f"{s.seeds * s.rounds} runs each"
     if max(s.counts) < s.large:
         return many
-    return f"{many}, or {s.seeds * s.large_rounds} from $n={s.large}$ on,"
+    return f"{many}, or {s.seeds * s.large_rounds} from $n={s.large}$ on"
 
 
 def cost(settings: Settings) -> Cost:
