@@ -11,7 +11,7 @@ import pytest
 
 from companion.base.paths import BOOK, PROJECT
 from companion.lab import catalog
-from companion.lab.papers import papers
+from companion.lab.papers import Paper, papers
 from companion.press.book import Book
 from companion.press.chapters import Chapter, read, read_page
 
@@ -56,6 +56,14 @@ def test_every_page_in_the_folder_is_in_the_contents() -> None:
         if "published" not in path.parts and "records" not in path.parts
     }
     assert pages == set(REAL.pages)
+
+
+@pytest.mark.parametrize(
+    "paper", [p for p in papers().values() if "index" in p.chapters and not p.ours]
+)
+def test_the_first_page_of_a_paper_lists_its_other_pages(paper: Paper) -> None:
+    listed = re.findall(r"\{doc\}`(\w+)`", (BOOK / paper.id / "index.md").read_text("utf-8"))
+    assert set(paper.chapters) - {"index"} <= set(listed)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda c: c.name)

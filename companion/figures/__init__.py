@@ -5,7 +5,6 @@ like the experiment whose result it draws. Figures compute nothing, so restyling
 """
 
 import csv
-import dataclasses
 import importlib
 import io
 import json
@@ -49,15 +48,7 @@ class Shown:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         drawing = draw(self.identifier, self.result)
-        mark = {
-            "figure": self.identifier,
-            "experiment": self.result.experiment,
-            "fingerprint": self.result.fingerprint,
-            "summary": self.result.summary,
-            "values": dict(self.result.values),
-            "verdicts": [dataclasses.asdict(verdict) for verdict in self.result.verdicts],
-            "profile": self.result.profile,
-        }
+        mark = {"figure": self.identifier, **self.result.mark}
         return {
             "image/svg+xml": _render(drawing, "svg").decode(),
             "text/plain": drawing.alt,
@@ -94,6 +85,7 @@ def save(identifier: str, result: Result, folder: Path, stem: str | None = None)
     base = folder / (stem or identifier)
     for kind in _METADATA:
         write_atomically(base.with_suffix(f".{kind}"), _render(drawing, kind))
+        drawing.figure.set_layout_engine("none")  # all kinds as the first is laid out
     phone = _render(draw(identifier, result, phone=True), "svg")
     write_atomically(base.with_name(f"{base.name}{NARROW}.svg"), phone)
     write_atomically(base.with_suffix(".csv"), _csv(drawing))

@@ -5,13 +5,15 @@ A name means all that it may mean, in whichever scope.
 
 import ast
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
 from companion.base.paths import PROJECT
 from companion.errors import InputError
+from companion.lab.plain import nodes
 
 _OWN = "companion"
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -119,11 +121,12 @@ def is_own(module: str) -> bool:
 
 def find(module: str) -> Path | None:
     """The file of a module of this package, as Python looks for it; None if there is none."""
-    base = PROJECT.joinpath(*module.split("."))
-    for path in (base / "__init__.py", base.with_name(f"{base.name}.py")):
-        if path.is_file():
-            return path
-    return base / "__init__.py" if base.is_dir() else None  # a package without a file of its own
+    base = os.path.join(PROJECT, *module.split("."))  # asked so often that Path's own take long
+    package = os.path.join(base, "__init__.py")
+    for path in (package, f"{base}.py"):
+        if os.path.isfile(path):
+            return Path(path)
+    return Path(package) if os.path.isdir(base) else None  # a package without a file of its own
 
 
 def parse(module: str) -> Module:
@@ -148,7 +151,7 @@ def _parse_text(module: str, path: Path, text: str) -> Module:
         raise InputError(f"{path}:{line}: this is not Python; mend it.") from None
     parsed = Module(module, path, body)
     for statement in parsed.body:
-        for node in ast.walk(statement):
+        for node in nodes(statement):
             for name, imported in parsed.imported(node):
                 if imported.name == "*" and is_own(imported.module):
                     parsed.stars.append(imported.module)
@@ -159,16 +162,15 @@ def _parse_text(module: str, path: Path, text: str) -> Module:
     return parsed
 
 
-def _running(statement: ast.AST) -> Iterator[ast.AST]:
+@cache
+def _running(statement: ast.AST) -> tuple[ast.AST, ...]:
     """The nodes of a statement that run when it does: not the bodies of functions."""
-    yield statement
-    inner: list[ast.AST] = list(ast.iter_child_nodes(statement))
+    inner: Iterable[ast.AST] = ast.iter_child_nodes(statement)
     if isinstance(statement, _Function):
         inner = [*statement.decorator_list, statement.args]
     elif isinstance(statement, ast.Lambda):
         inner = [statement.args]
-    for node in inner:
-        yield from _running(node)
+    return (statement, *(node for each in inner for node in _running(each)))
 
 
 def _bound(parsed: Module, statement: ast.stmt) -> Iterator[str]:

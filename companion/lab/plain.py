@@ -46,6 +46,12 @@ def plain(node: object, *, docstrings: bool = False, messages: bool = False) -> 
     return f"{type(node).__name__}({', '.join(told)})"
 
 
+@cache
+def nodes(node: ast.AST) -> tuple[ast.AST, ...]:
+    """`ast.walk`, once for each of the many questions asked of a tree."""
+    return tuple(ast.walk(node))
+
+
 def _is_documented(node: ast.AST) -> bool:
     return isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None
 
@@ -60,14 +66,14 @@ def uses_docstrings(node: ast.AST) -> bool:
 def uses_messages(node: ast.AST) -> bool:
     """Whether code gets at the texts of what is raised, other than to raise again."""
     raising = within_raise(node)
-    handlers = (part for part in ast.walk(node) if isinstance(part, ast.ExceptHandler))
+    handlers = (part for part in nodes(node) if isinstance(part, ast.ExceptHandler))
     caught = {handler.name for handler in handlers if not _only_raises_again(handler, node)}
     # What is noted at an exception is not read off it.
-    attributes = (part for part in ast.walk(node) if isinstance(part, ast.Attribute))
+    attributes = (part for part in nodes(node) if isinstance(part, ast.Attribute))
     noted = {id(part.value) for part in attributes if isinstance(part.ctx, ast.Store)}
     return any(name in _CATCHING for name in _names(node)) or any(
         isinstance(part, ast.Name) and part.id in caught and id(part) not in raising | noted
-        for part in ast.walk(node)
+        for part in nodes(node)
     )
 
 
@@ -77,7 +83,7 @@ def _only_raises_again(handler: ast.ExceptHandler, around: ast.AST) -> bool:
     targets = [t for other in others if isinstance(other, ast.Assign) for t in other.targets]
     made = {target.id for target in targets if isinstance(target, ast.Name)}
     inside = {id(part) for part in ast.walk(handler)}
-    elsewhere = (part for part in ast.walk(around) if id(part) not in inside)
+    elsewhere = (part for part in nodes(around) if id(part) not in inside)
     kept = any(
         isinstance(part, ast.Global | ast.Nonlocal)
         or (isinstance(part, ast.Name) and part.id in made and isinstance(part.ctx, ast.Load))
@@ -91,12 +97,12 @@ def _only_raises_again(handler: ast.ExceptHandler, around: ast.AST) -> bool:
 @cache
 def within_raise(node: ast.AST) -> set[int]:
     """The ids of all nodes that are a part of a `raise`."""
-    raises = (part for part in ast.walk(node) if isinstance(part, ast.Raise))
+    raises = (part for part in nodes(node) if isinstance(part, ast.Raise))
     return {id(inner) for part in raises for inner in ast.walk(part)}
 
 
 def _names(node: ast.AST) -> Iterator[str]:
-    for part in ast.walk(node):
+    for part in nodes(node):
         match part:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
                 yield name

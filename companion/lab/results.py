@@ -154,6 +154,19 @@ class Result:
                 return verdict
         raise KeyError(claim)
 
+    @property
+    def mark(self) -> dict[str, Any]:
+        """Which result it is, and what was taken from it, as JSON can hold it."""
+        return {
+            "experiment": self.experiment,
+            "fingerprint": self.fingerprint,
+            "profile": self.profile,
+            "summary": self.summary,
+            "values": dict(self.values),
+            "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
+            "left_out": self.left_out,
+        }
+
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         """In a notebook a result shows its verdicts; the mark lets the site place them."""
         rows = [
@@ -165,19 +178,10 @@ class Result:
                 for v in self.verdicts
             ),
         ]
-        mark = {
-            "experiment": self.experiment,
-            "fingerprint": self.fingerprint,
-            "profile": self.profile,
-            "summary": self.summary,
-            "values": dict(self.values),
-            "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
-            "left_out": self.left_out,
-        }
         return {
             "text/markdown": "\n".join(rows),
             "text/plain": "\n".join(f"{v.claim}: {v.outcome}. {v.sentence}" for v in self.verdicts),
-            "application/vnd.companion.result+json": mark,
+            "application/vnd.companion.result+json": self.mark,
         }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from companion.lab.effects import effects_of
 from companion.lab.modules import Module, chains, find, is_own, parse
-from companion.lab.plain import plain, uses_docstrings, uses_messages, within_raise
+from companion.lab.plain import nodes, plain, uses_docstrings, uses_messages, within_raise
 
 # What carries numbers to and fro, or says where they are kept, and computes none. Whatever else
 # these modules hold counts as anything does. What is read is in the fingerprint by itself.
@@ -175,7 +175,7 @@ class Unit:
 @cache
 def _asking(statement: ast.stmt) -> set[int]:
     """The ids of names such as `vars` where they are asked for an object's names."""
-    calls = (node for node in ast.walk(statement) if isinstance(node, ast.Call) and node.args)
+    calls = (node for node in nodes(statement) if isinstance(node, ast.Call) and node.args)
     return {id(call.func) for call in calls}
 
 
@@ -183,7 +183,7 @@ def _asking(statement: ast.stmt) -> set[int]:
 def _imports_in(statement: ast.stmt) -> list[ast.AST]:
     """The imports in a statement, and the classes, whose attributes may be imported."""
     kinds = ast.Import | ast.ImportFrom | ast.ClassDef
-    return [node for node in ast.walk(statement) if isinstance(node, kinds)]
+    return [node for node in nodes(statement) if isinstance(node, kinds)]
 
 
 @cache
@@ -264,7 +264,7 @@ class Search:
 
     def _follow_imports(self, module: Module, statement: ast.ClassDef) -> None:
         """What is imported in the body of a class is an attribute of it."""
-        for node in ast.walk(statement):
+        for node in nodes(statement):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 for _, imported in module.imported(node):
                     names = [] if imported.name is None else [imported.name]
@@ -350,7 +350,7 @@ def check(module: Module, statement: ast.stmt) -> None:
     Raises:
         InputError: with file, line and what to write instead.
     """
-    for node in [] if module.name in LAZY else ast.walk(statement):
+    for node in [] if module.name in LAZY else nodes(statement):
         name, instead = "", None
         match node:
             case ast.Name(id=name):

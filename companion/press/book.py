@@ -21,21 +21,16 @@ from companion.base.files import (
     check_writable,
     is_sealed,
     seal,
-    set_aside,
     unseal,
     write_atomically,
 )
-from companion.base.inputs import only
 from companion.base.paths import BOOK, CACHE, PACKAGE, PROJECT, check_checkout
 from companion.errors import BuildError, InputError
-from companion.figures import save
 from companion.lab.experiment import check_device, check_profile
-from companion.lab.fingerprint import fingerprint_of, shown_inputs
 from companion.lab.papers import Paper, papers
 from companion.press.chapters import Chapter, Executed, graft, read, read_page
-from companion.press.citing import bibtex
 from companion.press.download import downloadable
-from companion.press.drawn import Drawn, figure_basis, note_drawn
+from companion.press.drawing import figures_of
 from companion.press.execution import execute
 from companion.press.ledger import Findings
 from companion.press.markdown import plain_markdown
@@ -50,7 +45,6 @@ _MADE = ("executed", "figures", "html", "html.new", "html.old", "site", "stage")
 _TAG = "CACHEDIR.TAG"
 # Of the staged tree: notebooks as readers get them, which Sphinx does not read.
 _DOWNLOADS = "downloads"
-_BELOW = "put the file below book/published or book/benchmarks"
 
 
 @dataclass(frozen=True)
@@ -185,7 +179,7 @@ def build(
                 done[executed.chapter.name] = executed
                 took = f"ran in {executed.seconds:.0f} s" if executed.seconds else "unchanged"
                 say(f"[{len(done)}/{len(chapters)}] {executed.chapter.name}: {took}")
-        return _publish(book, title, chapters, done, say)
+        return _publish(book, title, chapters, done, workers, say)
 
 
 @contextmanager
@@ -222,6 +216,7 @@ def _publish(
     title: str,
     chapters: Sequence[Chapter],
     done: Mapping[str, Executed],
+    jobs: int,
     say: Callable[[str], None],
 ) -> Path:
     """The site, out of executed chapters."""
@@ -232,7 +227,7 @@ def _publish(
         say(remark)
     findings.check()
     say("drawing figures and building the site")
-    return _site(book, _stage(book, title, done, findings), title)
+    return _site(book, _stage(book, title, done, findings, jobs), title)
 
 
 def _branch(paper: Paper) -> dict[str, Any]:
@@ -259,6 +254,7 @@ def _stage(
     title: str,
     done: Mapping[str, Executed],
     findings: Findings,
+    jobs: int,
 ) -> Path:
     """Write the tree that Sphinx reads: finished pages, sources to quote, figures, ledger."""
     stage = book.output / "stage"
@@ -276,7 +272,7 @@ def _stage(
     write_front_door(extra, f"{book.pages[0]}.html", title)
     ledger = json.dumps(findings.rows(), indent=1, ensure_ascii=False) + "\n"
     write_atomically(extra / "claims.json", ledger.encode())
-    captions = _figures(findings, book.output / "figures", extra / "figures")
+    captions = figures_of(findings, book.output / "figures", extra / "figures", jobs=jobs)
     _stage_pages(book, stage, done, findings, captions)
     return stage
 
@@ -319,42 +315,6 @@ def _mirror(source: Path, target: Path, pattern: str) -> None:
             copy = target / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)  # staged anew by every build: no power cut matters
-
-
-def _figures(findings: Findings, kept: Path, target: Path) -> dict[str, dict[str, str]]:
-    """Put every figure below `target`, drawing those whose result or code changed.
-
-    Returns:
-        File stem -> what its JSON says, caption and alt text among it.
-    """
-    told = {}
-    for page, shown in findings.figures.items():
-        for identifier, result in shown:
-            stem = findings.stem(page, identifier, result)
-            parts = figure_basis(result)
-            folder = kept / stem / fingerprint_of(parts)
-            if folder.is_dir() and not is_sealed(folder):
-                set_aside(folder, f"the kept figure {folder} is damaged.")
-            if not folder.is_dir():
-                _forget_drawings(folder.parent)
-                partial = folder.with_suffix(".part")
-                with only(f"figure {identifier}", shown_inputs(), _BELOW):
-                    save(identifier, result, partial, stem)
-                cited = bibtex(stem, result)
-                write_atomically(partial / f"{stem}.bib", cited.encode())
-                partial.rename(folder)
-                seal(folder)
-                note_drawn(folder, Drawn(identifier, result.experiment, result.fingerprint, parts))
-            _mirror(folder, target, "*")
-            told[stem] = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
-    return told
-
-
-def _forget_drawings(folder: Path) -> None:
-    for path in folder.glob("*"):
-        if path.is_dir() and path.suffix != ".damaged":
-            unseal(path)
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _site(book: Book, stage: Path, title: str) -> Path:

@@ -1,36 +1,25 @@
-"""Execution of chapters by papermill: one supervised process each, some at a time, outside Sphinx.
+"""Execution of chapters by papermill: a process and a kernel each, some at a time, outside Sphinx.
 
-`python -m companion.press.execution JOB` is the program of such a process.
+This is the build's side; `companion.press.running` is the program of those processes.
 """
 
 import json
-import logging
 import os
-import sys
-import time
-import traceback
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import nbformat
-from nbformat import NotebookNode
-
-from companion.base.files import write_atomically
 from companion.errors import BuildError
 from companion.lab.store import Store
-from companion.press.chapters import (
-    Chapter,
-    Executed,
-    check_parameters,
-    code_cells,
-    read,
-)
-from companion.press.keeping import kept, seal
-from companion.press.supervision import FOREIGN, Supervisor, end_with_parent
+from companion.press.chapters import Chapter, Executed, check_parameters
+from companion.press.keeping import kept
+from companion.press.supervision import FOREIGN, Supervisor
 
-KERNEL = "companion"
+# What experiments and figures import, and what takes long to.
+LIBRARIES = (
+    *("torch", "torchdiffeq", "scipy.optimize", "scipy.stats", "xarray", "pydantic"),
+    *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"),
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +51,34 @@ class Job:
     def path_of(self, ending: str) -> Path:
         """A file of this chapter in the folder of executed ones."""
         return Path(self.folder) / f"{self.name}{ending}"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What is told of a chapter's process when it has ended, as JSON.
+
+    Attributes:
+        name: of the chapter.
+        code: the exit code.
+        told: how it failed, in one line, if it could say so.
+        seconds: how long it ran.
+    """
+
+    name: str
+    code: int
+    told: str
+    seconds: float
+
+    def check(self, log: Path) -> None:
+        """Forget the log of a chapter that was executed.
+
+        Raises:
+            BuildError: it was not.
+        """
+        if self.code != 0:
+            reason = self.told or f"failed: its process ended with exit code {self.code}"
+            raise BuildError(f"{self.name} {reason} (log: {log})")
+        log.unlink(missing_ok=True)
 
 
 def execute(
@@ -101,44 +118,38 @@ def execute(
     if not waiting:
         return
     threads = max(1, (os.cpu_count() or 1) // min(jobs, len(waiting)))
+    given = {chapter.name: Job.of(chapter, parameters, folder, timeout) for chapter in waiting}
+    order = {
+        "jobs": [asdict(job) for job in given.values()],
+        "at_once": jobs,
+        "libraries": LIBRARIES if any(chapter.experiments for chapter in waiting) else (),
+    }
+    named, log = {chapter.name: chapter for chapter in waiting}, folder / "chapters.log"
+    words = ["-m", "companion.press.running", json.dumps(order)]
     variables = environment(folder, threads)
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        with Supervisor() as supervisor:
-            futures = {}
-            for chapter in waiting:
-                job = Job.of(chapter, parameters, folder, timeout)
-                futures[pool.submit(_supervise, job, supervisor, variables)] = chapter
-            for future in as_completed(futures):
-                chapter, seconds = futures[future], future.result()
-                notebook = kept(chapter, chapter.key(parameters), folder)
-                if notebook is None:
-                    raise BuildError(
-                        f"{chapter.name} ran, but its sources changed meanwhile; build again."
-                    )
-                yield Executed(chapter, notebook, seconds)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with Supervisor() as supervisor:
+        for line in supervisor.lines(words, log, variables):
+            ended = Ended(**json.loads(line))
+            chapter = named[ended.name]
+            ended.check(given[ended.name].path_of(".log"))
+            notebook = kept(chapter, chapter.key(parameters), folder)
+            if notebook is None:
+                raise BuildError(
+                    f"{chapter.name} ran, but its sources changed meanwhile; build again."
+                )
+            yield Executed(chapter, notebook, ended.seconds)
 
 
 def environment(folder: Path, threads: int) -> dict[str, str]:
-    """Variables of a chapter's process: this interpreter's kernel, and nothing of the user's.
+    """Variables of a chapter's process: nothing of the user's Jupyter, IPython or matplotlib.
 
     A kernel runs in the chapter's folder, so what is relative to this process's is made absolute.
 
     Args:
-        folder: where the kernel's description is put.
+        folder: IPython keeps its own below it.
         threads: of numerical libraries.
     """
-    own = folder.absolute() / "jupyter"
-    description = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-        "display_name": KERNEL,
-        "language": "python",
-    }
-    write_atomically(own / "kernels" / KERNEL / "kernel.json", json.dumps(description).encode())
     variables = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    specs = [str(own), *filter(None, [variables.get("JUPYTER_PATH")])]
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         variables[name] = str(threads)
     for name in ("COMPANION_DATA", "PYTHONPATH"):
@@ -148,101 +159,8 @@ def environment(folder: Path, threads: int) -> dict[str, str]:
     return {
         **variables,
         "COMPANION_STORE": str(Store().root),
-        "JUPYTER_PATH": os.pathsep.join(specs),
         "JUPYTER_NO_CONFIG": "1",
-        "IPYTHONDIR": str(own / "ipython"),
+        "IPYTHONDIR": str(folder.absolute() / "ipython"),
+        # A kernel would set it, but finds matplotlib imported.
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     }
-
-
-def _supervise(job: Job, supervisor: Supervisor, variables: Mapping[str, str]) -> float:
-    """Execute one chapter in a process of its own; returns the seconds it took."""
-    log = job.path_of(".log")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
-    words = ["-m", __spec__.name, json.dumps(asdict(job))]
-    code, told = supervisor.run(words, log, variables)
-    if code != 0:
-        reason = told.strip() or f"failed: its process ended with exit code {code}"
-        raise BuildError(f"{job.name} {reason} (log: {log})")
-    log.unlink(missing_ok=True)
-    return time.perf_counter() - started
-
-
-def main(job: Job) -> int:
-    """Execute the chapter of a job in this process's kernel.
-
-    A failure is told in one line at the standard output; all else goes to the error stream.
-    """
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    end_with_parent()
-    try:
-        _run(job)
-    except Exception as error:  # papermill and the kernel raise many kinds; all end the build alike
-        traceback.print_exc()
-        with answer:
-            answer.write(f"failed {_where(job.path_of('.part.ipynb'))}: {_reason(error)}")
-        return 1
-    return 0
-
-
-def _run(job: Job) -> None:
-    import papermill
-
-    source, partial = job.path_of(".source.ipynb"), job.path_of(".part.ipynb")
-    partial.unlink(missing_ok=True)
-    chapter = read(job.name, Path(job.path))
-    assert chapter is not None
-    basis, started = chapter.basis(job.parameters), time.perf_counter()
-    write_atomically(source, nbformat.writes(chapter.notebook).encode())
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    papermill.execute_notebook(
-        str(source),
-        str(partial),
-        parameters=job.parameters,
-        kernel_name=KERNEL,
-        cwd=str(chapter.path.parent),
-        progress_bar=False,
-        execution_timeout=job.timeout,
-    )
-    executed = nbformat.read(partial, as_version=4)
-    _check_complete(executed)
-    seal(executed, basis, time.perf_counter() - started)
-    write_atomically(job.path_of(".ipynb"), nbformat.writes(executed).encode())
-    for leftover in (source, partial):
-        leftover.unlink(missing_ok=True)
-
-
-def _check_complete(notebook: NotebookNode) -> None:
-    """A dead kernel or a SystemExit leaves cells that only look run."""
-    for number, cell in enumerate(code_cells(notebook), start=1):
-        if cell.source.strip() and cell.execution_count is None:
-            raise BuildError(f"code cell {number} was left unrun")
-
-
-def _where(partial: Path) -> str:
-    """Which code cell the run stopped in, as the reader counts them: the last that started.
-
-    A dead kernel may leave its cell with or without an execution count, so that cannot tell.
-    """
-    if not partial.is_file():
-        return "before its first cell"
-    cells = code_cells(nbformat.read(partial, as_version=4))
-    started = [i for i, cell in enumerate(cells) if cell.metadata.papermill.get("start_time")]
-    if not started:
-        return "before its first cell"
-    first = next(iter(cells[started[-1]].source.strip().splitlines()), "")
-    return f"in code cell {started[-1] + 1} ('{first}')"
-
-
-def _reason(error: Exception) -> str:
-    """One line of an exception: its last telling line."""
-    name, value = getattr(error, "ename", None), getattr(error, "evalue", None)
-    if name is not None:
-        return f"{name}: {str(value).strip().splitlines()[0] if value else ''}".strip()
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
-
-
-if __name__ == "__main__":
-    sys.exit(main(Job(**json.loads(sys.argv[1]))))

@@ -10,12 +10,14 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock, Thread
 from types import TracebackType
 
 import psutil
+
+from companion.errors import BuildError
 
 # Settings of other programs that would run code in a child, or change or break what it makes.
 FOREIGN = (
@@ -56,7 +58,7 @@ class Supervisor:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(GRACE)
             if child.poll() is None:
-                _kill(child.pid)
+                kill(child.pid)
 
     def run(
         self, words: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
@@ -74,6 +76,39 @@ class Supervisor:
         Raises:
             InterruptedError: the supervisor's block was left.
         """
+        child = self._begin(words, log, environment)
+        assert child.stdout is not None
+        with child.stdout:
+            told = child.stdout.read()
+        return self._ended(child), told
+
+    def lines(
+        self, words: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> Iterator[str]:
+        """Run such a program, and give every line of its output as soon as it is written.
+
+        Args:
+            words: as of `run`, as are the others.
+            log: as of `run`.
+            environment: as of `run`.
+
+        Raises:
+            InterruptedError: as of `run`.
+            BuildError: it ended with an exit code other than 0.
+        """
+        child = self._begin(words, log, environment)
+        assert child.stdout is not None
+        with child.stdout:
+            yield from child.stdout
+        code = self._ended(child)
+        if code != 0:
+            raise BuildError(f"a process of this build ended with exit code {code} (log: {log}).")
+        log.unlink(missing_ok=True)
+
+    def _begin(
+        self, words: Sequence[str], log: Path, environment: Mapping[str, str] | None
+    ) -> subprocess.Popen[str]:
+        log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as errors, self._lock:
             if self._leaving:
                 raise InterruptedError
@@ -89,29 +124,48 @@ class Supervisor:
                 start_new_session=True,
             )
             self._children.add(child)
-        assert child.stdout is not None
-        with child.stdout:
-            told = child.stdout.read()
+        return child
+
+    def _ended(self, child: subprocess.Popen[str]) -> int:
         code = child.wait()
         with self._lock:
             self._children.discard(child)
             _close_lifeline(child)
-        return code, told
+        return code
+
+
+def lifeline() -> int:
+    """In a child: the pipe at standard input that its parent holds open; nobody else waits there.
+
+    Returns:
+        A descriptor that has something to read when the parent has ended, however it did.
+    """
+    kept = os.dup(0)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    return kept
+
+
+def end_with(held: int) -> None:
+    """End this process, with all its children, when the pipe behind a descriptor closes."""
+
+    def wait() -> None:
+        os.read(held, 1)
+        end_at_once()
+
+    Thread(target=wait, daemon=True).start()
 
 
 def end_with_parent() -> None:
-    """In a child: end, with all children, when the parent closes the pipe at standard input."""
-    lifeline = os.dup(0)
-    with open(os.devnull, "rb") as nothing:
-        os.dup2(nothing.fileno(), 0)  # nobody else shall wait there
+    """In a child: end, with all children, when the parent does."""
+    end_with(lifeline())
 
-    def wait() -> None:
-        os.read(lifeline, 1)
-        for child in psutil.Process().children(recursive=True):
-            _kill(child.pid)
-        os._exit(1)
 
-    Thread(target=wait, daemon=True).start()
+def end_at_once() -> None:
+    """End this process and all its children."""
+    for child in psutil.Process().children(recursive=True):
+        kill(child.pid)
+    os._exit(1)
 
 
 def _close_lifeline(child: subprocess.Popen[str]) -> None:
@@ -120,7 +174,7 @@ def _close_lifeline(child: subprocess.Popen[str]) -> None:
         child.stdin.close()
 
 
-def _kill(pid: int) -> None:
+def kill(pid: int) -> None:
     """Kill a process and all below it, those that are still there."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)

@@ -49,6 +49,38 @@ def test_a_process_that_is_killed_is_told(tmp_path: Path) -> None:
         run(chapter(tmp_path, kill), folder=tmp_path / "out")
 
 
+def test_the_process_that_forks_the_others_is_killed_with_all_of_them(tmp_path: Path) -> None:
+    kill = (
+        "import os, pathlib, psutil, signal\n"
+        "chapter = psutil.Process().parent()\n"
+        "pathlib.Path('pids').write_text(f'{os.getpid()} {chapter.pid}')\n"
+        "os.kill(chapter.ppid(), signal.SIGKILL)"
+    )
+    with pytest.raises(BuildError, match=r"a process of this build ended with exit code -9"):
+        run(chapter(tmp_path, kill, LONG), folder=tmp_path / "out")
+    pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2
+    assert until(lambda: not any(map(psutil.pid_exists, pids)))
+
+
+def test_a_kernel_has_the_libraries_that_experiments_use_and_nothing_of_this_package(
+    tmp_path: Path,
+) -> None:
+    """So what its chapter imports is what the files say at that time."""
+    look = (
+        "import sys\n"
+        "ours = [name for name in sys.modules if name.split('.')[0] == 'companion']\n"
+        "print('torch' in sys.modules, ours)"
+    )
+    plain = chapter(tmp_path, look, name="plain")
+    (alone,) = run(plain, folder=tmp_path / "alone")
+    assert alone.notebook.cells[-1].outputs[0].text == "False []\n"
+    calls = "def later():\n    from companion.lab.reproduce import reproduce\n"
+    uses = chapter(tmp_path, f"{calls}    reproduce('du2019/gradient')", look, name="uses")
+    for executed in run(plain, uses, folder=tmp_path / "both"):
+        assert executed.notebook.cells[-1].outputs[0].text == "True []\n"
+
+
 def until(condition: Callable[[], bool]) -> bool:
     """Wait for something; False if it takes a minute, which none of it may."""
     end = time.monotonic() + WAIT
@@ -117,14 +149,10 @@ def test_nothing_outlives_a_build_that_is_stopped(tmp_path: Path, sent: signal.S
     )
     me = psutil.Process(build.pid)
 
-    def two_kernels() -> bool:
-        words = [" ".join(child.cmdline()) for child in me.children(recursive=True)]
-        return sum("ipykernel" in word for word in words) == 2
-
-    assert until(two_kernels)
+    # What forks the chapters, and of each of two its process and its kernel.
+    assert until(lambda: len(alive(me.children(recursive=True))) == 5)
     assert until(lambda: (tmp_path / "book" / "3.started").exists())
     family = me.children(recursive=True)
-    assert len(family) == 4
     build.send_signal(sent)
     told = build.communicate(timeout=WAIT)[1]
     assert until(lambda: not alive(family))
@@ -191,5 +219,5 @@ def test_what_is_relative_here_is_the_same_there(
     assert variables["COMPANION_STORE"] == str(tmp_path / "store")
     assert variables["COMPANION_DATA"] == str(tmp_path / "data")
     assert variables["PYTHONPATH"] == f"{tmp_path / 'one'}{os.pathsep}{tmp_path / 'two'}"
-    assert variables["JUPYTER_PATH"].startswith(str(tmp_path / "out"))
+    assert variables["IPYTHONDIR"].startswith(str(tmp_path / "out"))
     assert variables["OMP_NUM_THREADS"] == "1"

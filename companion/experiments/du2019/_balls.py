@@ -78,7 +78,7 @@ def at_random(problem: Problem, far_w: float, far_a: float, seed: int) -> list[T
 def adversary(problem: Problem, far_w: float, far_a: float) -> list[Tensor]:
     """W and a in their balls that switch units on and let every |a_r| grow: all adds up."""
     network = problem.network.training("hidden")
-    (weights,) = adversaries(network, problem.x, far_w)["on"].weights
+    (weights,) = _pushed(network, problem.x, far_w, "on").weights
     return [weights, network.outputs * (1 + far_a)]
 
 
@@ -108,13 +108,18 @@ def adversaries(network: ReLUNetwork, x: Tensor, radius: float) -> dict[str, ReL
         `on`: w_r + R x_i for the input nearest to switching on, where R reaches it; `off`:
         w_r - R x_i for the input nearest to switching off.
     """
+    return {kind: _pushed(network, x, radius, kind) for kind in ("on", "off")}
+
+
+def _pushed(network: ReLUNetwork, x: Tensor, radius: float, kind: str) -> ReLUNetwork:
+    """One of the two adversaries."""
     (weights,) = network.weights
-    z, moved = x @ weights.T, {}
-    for kind, sign, done in (("on", 1, z >= 0), ("off", -1, z < 0)):
-        gap, nearest = z.abs().masked_fill(done, math.inf).min(dim=0)
-        move = sign * radius * x[nearest] * (gap < radius)[:, None]
-        moved[kind] = network.moved([weights + move])
-    return moved
+    z = x @ weights.T
+    sign, done = (1, z >= 0) if kind == "on" else (-1, z < 0)
+    gap, nearest = z.abs().masked_fill(done, math.inf).min(dim=0)
+    (reached,) = torch.nonzero(gap < radius, as_tuple=True)  # often few of many units
+    moves = sign * radius * x[nearest[reached]]
+    return network.moved([weights.index_add(0, reached, moves)])
 
 
 def largest(change: Callable[[float], float], limit: float, most: float) -> float:

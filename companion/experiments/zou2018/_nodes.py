@@ -8,6 +8,7 @@ from torch import Tensor
 
 from companion.datasets import twins, with_bias
 from companion.draws import cpu_generator
+from companion.experiments.zou2018._paths import HALF_WAY
 from companion.experiments.zou2018._problem import DeepSettings, Problem, draw_twins
 from companion.lab.checks import at_least, exponent_at_most
 from companion.lab.results import Check
@@ -182,15 +183,15 @@ def node_checks(
         by_count: with a dimension `count`.
         by_separation: with a dimension `separation`.
     """
-    # Some dozens of units scatter, and the mean of their logarithm is lower: a quarter is allowed.
+    # Some dozens of units scatter, and the mean of their logarithm is lower than they are.
     return [
-        exponent_at_most("$m$ over the count, in $m$", by_width.width / by_width, 0, 0.25),
+        exponent_at_most("$m$ over the count, in $m$", by_width.width / by_width, 0, HALF_WAY),
         exponent_at_most(
             "$1/n$ over the count, in $n$", 1 / (by_count["count"] * by_count), 0, 0, "count"
         ),
         # The number is at least of the order phi if its exponent in phi is at most 1.
         exponent_at_most(
             r"the count over $\phi$, in $\phi$",
-            by_separation / by_separation.separation, 0, 0.25, "separation",
+            by_separation / by_separation.separation, 0, HALF_WAY, "separation",
         ),
     ]  # fmt: skip

@@ -19,6 +19,9 @@ from companion.training import History
 
 # What a step must take off the loss, as a share of eta ||gradient||^2: eq. (5.1) of 2020.
 HALF = 0.5
+# In an exponent, half way to the next power of a square root, by which a law of another kind would
+# differ.
+HALF_WAY = 0.25
 
 
 def path_record(every: int) -> Record:

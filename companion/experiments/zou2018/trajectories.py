@@ -20,7 +20,14 @@ from companion.experiments.zou2018._gradients import (
     least_quotient,
     separation_of,
 )
-from companion.experiments.zou2018._paths import HALF, path_of, path_record, share_of, times_of
+from companion.experiments.zou2018._paths import (
+    HALF,
+    HALF_WAY,
+    path_of,
+    path_record,
+    share_of,
+    times_of,
+)
 from companion.experiments.zou2018._problem import DeepSettings, draw
 from companion.kernels import layer_grams
 from companion.lab.checks import (
@@ -59,8 +66,6 @@ STEP_SIZES = {"cross-entropy": 3.0, "exponential": 0.3, "squared-hinge": 0.3, "h
 SMOOTH = ("cross-entropy", "exponential", "squared-hinge")
 # Those that satisfy Assumption 4.4, and eta m of SGD: alpha_0 is finite, and infinite.
 STOCHASTIC = {"cross-entropy": 1.0, "squared-hinge": 0.1}
-# Half way to the next power of sqrt(m), by which a law of another kind would differ.
-HALF_WAY = 0.25
 ROUNDING = 1e-9
 
 

@@ -15,7 +15,7 @@ import xarray as xr
 from pydantic import Field
 
 from companion.experiments.zou2018._gradients import beyond, gradient_radius, product_radius
-from companion.experiments.zou2018._paths import HALF
+from companion.experiments.zou2018._paths import HALF, HALF_WAY
 from companion.experiments.zou2018._problem import DeepSettings
 from companion.experiments.zou2018._problem import draw as drawn
 from companion.experiments.zou2020._steps import BRACKET, along, anatomy, largest_step_size
@@ -36,8 +36,6 @@ EXPECTED: dict[str, Outcome] = {
     "zou2020-eq5.1": "outside-regime",
     "zou2020-traj": "holds",
 }
-# Half way to the next power of sqrt(m), by which a law of another kind would differ.
-HALF_WAY = 0.25
 # Draws of which the worst is taken: what flips add to a step of one of them may be nothing.
 BLOCK = 4
 # Over what counts as one: quotients are known to about eight digits.
