@@ -111,8 +111,6 @@ def train_fleet(
         basis, coordinates = span(x)
         rotation = Rotation(basis)
     by_name = Log({} if record is None else record).record
-    if subsets is None:
-        coordinates = coordinates.T.contiguous().T
     task = Task(x, y, loss, by_name, optimiser, schedule, rotation, coordinates)
     groups = divided(members, len(y), optimiser, memory_budget)
     resting = checkpoint is not None

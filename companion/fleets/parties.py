@@ -48,8 +48,7 @@ class Task:
         optimiser: what a step does with the gradient.
         schedule: of the step size, or None.
         rotation: into the coordinates in which they train, or None.
-        coordinates: the inputs in these, shape (n, n), or x; by columns, as `Run` has them, where
-            all members train on them.
+        coordinates: the inputs in these, shape (n, n), or x.
     """
 
     x: Tensor
@@ -65,6 +64,16 @@ class Task:
     def by_columns(self) -> Tensor:
         """The inputs in the layout in which a network alone sees them."""
         return self.x.T.contiguous().T
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """The coordinates in that layout, once for all parties."""
+        return self.by_columns if self.rotation is None else self.coordinates.T.contiguous().T
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """The coordinates by rows, from which a batch is gathered several times as fast."""
+        return self.coordinates.contiguous()
 
 
 class Party:
@@ -95,17 +104,20 @@ class Party:
         }
         log, descent = Log(record, leading=1), self._descent()
         self.run = Run(initial, x, y, task.loss, log, descent, courses=courses)
+        if descent.batches and x.dim() == 2:
+            self.run.x = task.rows
 
     @classmethod
     def begin(cls, members: Sequence[Member], task: Task) -> "Party":
         """The members before their first step."""
         networks = [member.network for member in members]
         inside = networks if task.rotation is None else task.rotation.into(networks)
-        x, y = task.coordinates, task.y
         subsets = [member.subset for member in members if member.subset is not None]
         if subsets:
             rows = torch.stack(subsets)
-            x, y = x.T[:, rows].movedim(0, 1).mT, y[rows]
+            x, y = task.coordinates.T[:, rows].movedim(0, 1).mT, task.y[rows]
+        else:
+            x, y = task.columns, task.y
         return cls(members, task, Stack.of(inside), x, y, [Course() for _ in members])
 
     def part(self, slots: Sequence[int]) -> "Party":
