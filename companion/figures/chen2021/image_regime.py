@@ -82,6 +82,7 @@ def regime_widths(result: Result) -> Drawing:
         told.append(left.curve(name, counts, scale * logs, color, label=name, **style))
         right.curve(name, counts, a["found_width"][place], color, label=name, **style)
         both = np.stack([a["found_low"][place], a["found_high"][place]])
+        both = np.where(np.isfinite(both), both, np.nan)  # no width excludes that end
         bars: dict[str, Any] = {"marker": "_", "ms": 9, "label": f"interval, {name}"}
         right.points(f"{name}, interval", counts, both, color, **bars)
     left.sizes(counts)
@@ -93,7 +94,7 @@ def regime_widths(result: Result) -> Drawing:
         f"Widths on {result.data}. Left, what (6.4) asks for at the measured $R(\\epsilon)$ with "
         f"the constant 1, {over_seeds(a['radius'])}. Right, the width at which half of all "
         f"networks reach zero training error within {s['steps']} steps of gradient descent, with "
-        "bars at the ends of its interval.",
+        "bars at the ends of its interval, but for an end that no width excludes.",
         f"Left, two lines, {ends(told[0])} with true labels and {ends(told[1])} with random ones. "
         f"Right, two lines of widths below {spoken(1 + np.nanmax(middles))}, with the ends of "
         "their intervals. "
