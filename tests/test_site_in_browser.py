@@ -235,6 +235,7 @@ def test_every_page_is_quiet_complete_and_narrow_enough(
         for mode, width in itertools.product(modes, WIDTHS):
             theme = browser.execute_script(CHOOSE, mode)
             set_width(browser, width)
+            wait_for_frames(browser)
             too_wide = browser.execute_script(TOO_WIDE, width)
             cut = browser.execute_script(CUT)
             where = f"in the mode {theme} at {width} pixels"
