@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
+from companion.bounds.chen2021 import equation_6_4_polynomial
 from companion.experiments.chen2021._comparators import linearised_fit
 from companion.experiments.chen2021._horizons import Run, follow, follow_past
 from companion.experiments.chen2021._problem import HalvesSettings, Layers, draw
@@ -241,9 +242,9 @@ def _doublings(settings: Settings, found: xr.Dataset) -> float:
 
 def _asked(settings: Settings, found: xr.Dataset) -> float:
     """[R^4 L^11]^(1/alpha) of eq. (6.4) with the constant 1 and no logarithm, at its least."""
-    radius = found.radius.isel(target=-1).min(("seed", "width"))
-    asked = (radius**4 * settings.layers**11) ** (1 / found.alpha)
-    return float(asked.min())
+    radii = found.radius.isel(target=-1).min(("seed", "width"))
+    each = zip(radii.values.tolist(), found.alpha.values.tolist(), strict=True)
+    return min(equation_6_4_polynomial(radius, settings.layers, alpha) for radius, alpha in each)
 
 
 def _increments(found: xr.Dataset) -> xr.DataArray:

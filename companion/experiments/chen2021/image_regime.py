@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from companion.bounds.chen2021 import theorem_3_3_width
 from companion.datasets import DataSet, random_labels
 from companion.draws import independent_seed
 from companion.experiments.chen2021._images import PIXELS, ImageSettings, chosen, pool_of
@@ -208,8 +209,9 @@ def asked_width(settings: Settings, radius: xr.DataArray) -> xr.DataArray:
         radius: R, with the dimension `count`.
     """
     s = settings
-    scale = (radius**4 * float(s.layers) ** 11) ** (1 / s.alpha)
-    asked: xr.DataArray = scale * np.log(radius["count"] / s.delta) ** (2 / (2 - s.alpha))
+    asked: xr.DataArray = xr.apply_ufunc(
+        theorem_3_3_width, radius, s.layers, s.alpha, radius["count"], s.delta, vectorize=True
+    )
     return asked
 
 

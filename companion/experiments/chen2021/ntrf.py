@@ -7,16 +7,16 @@ the linearisation error is at most log 2.
 
 import math
 from functools import partial
-from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
 import torch
 import xarray as xr
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from companion.experiments.chen2021._increments import Increment, increment
 from companion.experiments.chen2021._problem import Exponent, HalvesSettings, Labels, Layers, draw
+from companion.experiments.chen2021._targets import Increasing
 from companion.experiments.zou2018._problem import Problem
 from companion.kernels import layer_grams
 from companion.lab.checks import anyway, at_least, at_most, claim, exponent_at_most, identity, note
@@ -41,12 +41,6 @@ TARGETS = np.logspace(-9, 0.5, 200)
 MAY_BE_MISSING = {"loss_within"}
 
 
-def _increasing(radii: tuple[float, ...]) -> tuple[float, ...]:
-    if any(next_one <= radius for radius, next_one in pairwise(radii)):
-        raise ValueError("the radii must increase")
-    return radii
-
-
 class Settings(HalvesSettings):
     """What is run.
 
@@ -63,7 +57,7 @@ class Settings(HalvesSettings):
     gap: Share = 0.3
     layers: Layers = 3
     width: Size = 256
-    radii: Annotated[tuple[Positive, ...], Field(min_length=3), AfterValidator(_increasing)] = (
+    radii: Annotated[tuple[Positive, ...], Field(min_length=3), Increasing] = (
         *(0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
     )
     widths: SeveralSizes = (64, 128, 256, 512)

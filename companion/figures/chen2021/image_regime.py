@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from companion.bounds.chen2021 import theorem_3_3_width
 from companion.figures.panels import Canvas, Drawing
 from companion.figures.style import BLUE, MARKERS, RED
 from companion.figures.words import ends, over_seeds, said, spoken
@@ -73,13 +74,14 @@ def regime_widths(result: Result) -> Drawing:
     canvas = Canvas(2)
     left = canvas.panel("asked", COUNT, ASKED, log="xy")
     right = canvas.panel("found", COUNT, FOUND, log="xy")
-    logs = np.log(np.asarray(counts) / s["delta"]) ** (2 / (2 - s["alpha"]))
+    asked_width = np.vectorize(theorem_3_3_width)
     told = []
     for place, (labels, color) in enumerate(LABELS.items()):
         name = f"{labels} labels"
         style: dict[str, Any] = {"marker": MARKERS[place], "ms": 5}
-        scale = (a["radius"][:, :, place] ** 4 * s["layers"] ** 11.0) ** (1 / s["alpha"])
-        told.append(left.curve(name, counts, scale * logs, color, label=name, **style))
+        radius = a["radius"][:, :, place]
+        asked = asked_width(radius, s["layers"], s["alpha"], counts, s["delta"])
+        told.append(left.curve(name, counts, asked, color, label=name, **style))
         right.curve(name, counts, a["found_width"][place], color, label=name, **style)
         both = np.stack([a["found_low"][place], a["found_high"][place]])
         both = np.where(np.isfinite(both), both, np.nan)  # no width excludes that end
