@@ -148,7 +148,7 @@ class Settings(FlowSettings):
     multiples: Annotated[tuple[Multiple, ...], Field(min_length=3)] = (1.0, 1e1, 1e2, 1e3)
 
 
-# The looser solver changes no distance by more than 0.2 %, and takes a third of the time off.
+# At the first seed the looser solver moves the farthest distance by 0.15 % and lambda_min by 0.7 %.
 QUICK = Settings(tolerance=2e-5)
 PAPER = Settings(seeds=6, widths=(300, 1200, 4800, 19200), tolerance=5e-6)
 
