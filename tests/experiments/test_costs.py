@@ -67,6 +67,8 @@ SMALL: dict[str, dict[str, object]] = {
     "zou2018/worst_case": {"seeds": 2},
     "zou2020/convergence": {"seeds": 1},
     "zou2020/data": {},
+    "zou2020/figure1": {"seeds": 1, "steps": 20},
+    "zou2020/figure1_cifar10": {"seeds": 1, "steps": 20},
     "zou2020/initialization": {"seeds": 2},
     "zou2020/proof": {"seeds": 1, "draws": 8, "widths": [96, 192, 384]},
     "zou2020/setting": {"seeds": 1},

@@ -1,0 +1,61 @@
+"""Wider networks train faster on CIFAR-10 too, stay closer and flip less (Figures 1b to 3b).
+
+Refuted by an order of the widths that turns round: at equal iteration, or at equal loss.
+"""
+
+from typing import Literal
+
+import xarray as xr
+
+from companion.experiments.zou2020 import _images
+from companion.experiments.zou2020._images import ImageSettings
+from companion.lab.experiment import Cost, Values
+from companion.lab.results import Outcome, Verdict
+
+EXPECTED: dict[str, Outcome] = {
+    "zou2020-fig1-cifar10": "holds",
+    "zou2020-fig2-cifar10": "holds",
+    "zou2020-fig2-iteration-cifar10": "fails",
+    "zou2020-fig3-cifar10": "holds",
+    "zou2020-fig3-iteration-cifar10": "fails",
+}
+DATA = ("digits", "cifar10")
+CONTROLS = _images.controls("-cifar10")
+
+
+class Settings(ImageSettings):
+    """As `ImageSettings`, on photographs."""
+
+    dataset: Literal["digits", "cifar10"] = "cifar10"
+
+
+QUICK = Settings(
+    per_class=50, seeds=5, widths=(40, 80, 160, 320), step_size=0.003, other_step_size=0.0015,
+    steps=150,
+)  # fmt: skip
+PAPER = Settings(seeds=2)
+
+
+def summary(settings: Settings) -> str:
+    """Which images, and what is run on them."""
+    return _images.summary(settings)
+
+
+def cost(settings: Settings) -> Cost:
+    """Of all runs."""
+    return _images.cost(settings)
+
+
+def run(settings: Settings, device: str) -> xr.Dataset:
+    """Train on the images; errors as of `_images.run`."""
+    return _images.run(settings, device)
+
+
+def values(settings: Settings, found: xr.Dataset) -> Values:
+    """Where the runs end, and what the widths change in each reading."""
+    return _images.values_of(settings, found)
+
+
+def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
+    """The figures in the readings that can be meant."""
+    return _images.verdicts(settings, found, "-cifar10")
