@@ -24,6 +24,7 @@ try:  # imports take so long that they, too, are interrupted, and need what not 
     from companion.lab.experiment import (
         Cost,
         check_device,
+        expected_of,
         load,
         settings_of,
     )
@@ -337,7 +338,8 @@ def _draw(identifier: str, result: Result, file: Path) -> None:
 
 def _print_verdicts(result: Result) -> None:
     """Each verdict, and where it is another than the profiles are expected to give."""
-    expected, unlike = load(result.experiment).EXPECTED, unlike_expected(result)
+    expected = expected_of(load(result.experiment), result.profile)
+    unlike = unlike_expected(result)
     for verdict in result.verdicts:
         claim = catalog.claims()[verdict.claim]
         outcome = outcome_words(claim, verdict.outcome)

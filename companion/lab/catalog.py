@@ -93,15 +93,16 @@ def _constant(path: Path, name: str, default: object) -> object:
     return default
 
 
-def expected(experiment: str) -> dict[str, str]:
-    """Claim id -> outcome the experiment is expected to reach."""
+def expected(experiment: str, profile: str = "quick") -> dict[str, str]:
+    """Claim id -> outcome the experiment is expected to reach at that profile."""
     outcomes = constant(experiment, "EXPECTED")
     if not isinstance(outcomes, dict):
         raise ContractError(
             f"companion/experiments/{experiment}.py declares no EXPECTED; write EXPECTED = "
             "{claim: outcome}."
         )
-    return outcomes
+    at_paper = constant(experiment, "PAPER_EXPECTED", {}) if profile == "paper" else {}
+    return {**outcomes, **at_paper}  # type: ignore[dict-item]
 
 
 def headline(experiment: str) -> str:

@@ -46,6 +46,7 @@ def check_declared(name: str, module: ModuleType) -> None:
                 f"has {', '.join(FUNCTIONS)}."
             )
     check_expected(where, getattr(module, "EXPECTED", None))
+    check_paper_expected(where, module.EXPECTED, getattr(module, "PAPER_EXPECTED", {}))
     check_controls(where, module.EXPECTED, getattr(module, "CONTROLS", None))
 
 
@@ -66,6 +67,24 @@ def check_expected(where: str, expected: object) -> None:
         if outcome not in OUTCOMES:
             raise ContractError(
                 f"{where} expects '{outcome}' of {claim}; an outcome is {_listed(OUTCOMES)}."
+            )
+
+
+def check_paper_expected(
+    where: str, expected: Mapping[str, str], at_paper: Mapping[str, str]
+) -> None:
+    """Refuse expectations of the paper profile that are not other outcomes of the same claims.
+
+    Raises:
+        ContractError: naming the claim or the outcome.
+    """
+    if at_paper:
+        check_expected(where, at_paper)
+    for claim, outcome in at_paper.items():
+        if expected.get(claim) in (None, outcome):
+            raise ContractError(
+                f"{where} has '{claim}' in PAPER_EXPECTED, which is for claims of EXPECTED with "
+                "another outcome at the profile 'paper'; take it out."
             )
 
 

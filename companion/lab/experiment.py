@@ -29,7 +29,7 @@ class Experiment(Protocol):
 
     QUICK: Settings
     PAPER: Settings
-    EXPECTED: dict[str, Outcome]
+    EXPECTED: dict[str, Outcome]  # of both profiles, but for what PAPER_EXPECTED may say of paper
     CONTROLS: dict[str, Lie]
 
     def run(self, settings: Any, device: str) -> xr.Dataset:
@@ -97,6 +97,12 @@ def profiled(result: Result, asked: str = "quick") -> Result:
         if settings == settings_of(experiment, profile, {}).model_dump(mode="json"):
             return dataclasses.replace(result, profile=profile)
     return dataclasses.replace(result, profile="custom")
+
+
+def expected_of(experiment: Experiment, profile: str) -> dict[str, Outcome]:
+    """Claim id -> outcome that the profiles are expected to give, or the one profile asked for."""
+    at_paper = getattr(experiment, "PAPER_EXPECTED", {}) if profile == "paper" else {}
+    return {**experiment.EXPECTED, **at_paper}
 
 
 def check_profile(profile: str) -> str:

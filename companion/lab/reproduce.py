@@ -23,6 +23,7 @@ from companion.lab.experiment import (
     Experiment,
     check_device,
     check_memory,
+    expected_of,
     load,
     profiled,
     settings_of,
@@ -220,7 +221,7 @@ def unexpected(result: Result) -> list[Verdict]:
 
 def unlike_expected(result: Result) -> list[Verdict]:
     """Verdicts other than the profiles are expected to give, whatever the settings."""
-    expected = load(result.experiment).EXPECTED
+    expected = expected_of(load(result.experiment), result.profile)
     return [v for v in result.verdicts if v.outcome != expected.get(v.claim)]
 
 

@@ -89,7 +89,7 @@ class Findings:
 
     def _surprises(self) -> Iterable[tuple[str, bool]]:
         for result in self._all_results():
-            outcomes = expected(result.experiment)
+            outcomes = expected(result.experiment, result.profile)
             for verdict in self.verdicts[result.fingerprint]:
                 if verdict.outcome != outcomes.get(verdict.claim):
                     told = (

@@ -40,7 +40,9 @@ def assert_readable(result: results.Result) -> None:
 @pytest.mark.parametrize("record", list(iter_records()), ids=lambda r: r.experiment)
 def test_records_reach_the_expected_verdicts(record: results.Result) -> None:
     result = judged(record)
-    assert {v.claim: v.outcome for v in result.verdicts} == catalog.expected(record.experiment)
+    assert {v.claim: v.outcome for v in result.verdicts} == catalog.expected(
+        record.experiment, "paper"
+    )
     assert_readable(result)
 
 

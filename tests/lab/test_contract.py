@@ -45,6 +45,7 @@ def module(**changes: object) -> ModuleType:
 
 def test_an_experiment_that_keeps_to_it_is_taken() -> None:
     check_declared("du2019/made", module())
+    check_declared("du2019/made", module(PAPER_EXPECTED={"du2019-thm4.1": "inconclusive"}))
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,15 @@ def test_an_experiment_that_keeps_to_it_is_taken() -> None:
         ({"EXPECTED": ["du2019-thm4.1"]}, "declares no EXPECTED"),
         ({"EXPECTED": {"du2019-thm4.2": "holds"}}, "'du2019-thm4.2', which is no row"),
         ({"EXPECTED": {"du2019-thm4.1": "hold"}}, "expects 'hold' of du2019-thm4.1; an outcome"),
+        (
+            {"PAPER_EXPECTED": {"du2019-thm4.1": "hold"}},
+            "expects 'hold' of du2019-thm4.1; an outcome",
+        ),
+        (
+            {"PAPER_EXPECTED": {"du2019-thm4.1": "holds"}},
+            "has 'du2019-thm4.1' in PAPER_EXPECTED, which is for claims of EXPECTED with another",
+        ),
+        ({"PAPER_EXPECTED": {"du2019-lem3.1": "fails"}}, "has 'du2019-lem3.1' in PAPER_EXPECTED"),
         ({"summary": None}, r"no function summary\(settings\)"),
         ({"summary": "Nothing."}, r"no function summary\(settings\)"),
         ({"CONTROLS": None}, "has no control for du2019-thm4.1; write CONTROLS"),

@@ -106,6 +106,18 @@ def test_unexpected_verdicts_are_told(profile: str) -> None:
     assert unexpected(result) == unlike_expected(result) == [verdict]
 
 
+def test_a_record_may_be_expected_to_say_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = "du2019-cor4.1"
+    monkeypatch.setattr(load(NAME), "PAPER_EXPECTED", {claim: "inconclusive"}, raising=False)
+    verdict = results.Verdict(claim, "inconclusive", "", "", ())
+    quick, paper = (
+        Result(NAME, {}, xr.Dataset(), profile=profile, verdicts=(verdict,))
+        for profile in ("quick", "paper")
+    )
+    assert unexpected(quick) == [verdict]
+    assert unexpected(paper) == []
+
+
 def test_a_profile_follows_from_the_settings_of_today(
     store: Path, monkeypatch: pytest.MonkeyPatch, counted: list[str]
 ) -> None:

@@ -17,6 +17,8 @@ EXPECTED: dict[str, Outcome] = {
     "zou2020-fig3": "holds",
     "zou2020-fig3-iteration": "fails",
 }
+# Two seeds leave an interval that ends just short of what is asked.
+PAPER_EXPECTED: dict[str, Outcome] = {"zou2020-fig3": "inconclusive"}
 DATA = ("digits", "cifar10")
 CONTROLS = _images.controls("")
 
