@@ -182,10 +182,15 @@ def first_below(problem: Problem, step_size: float, epsilon: float, most: int) -
     """The first iterate with every loss below epsilon.
 
     Raises:
-        InputError: there is none within `most` steps.
+        InputError: there is none within `most` steps, or the start is one.
     """
-    for moment in islice(problem.moments(step_size), most + 1):
+    for step, moment in enumerate(islice(problem.moments(step_size), most + 1)):
         if float(moment.losses.max()) < epsilon:
+            if step == 0:
+                raise InputError(
+                    f"at initialisation every loss is below {epsilon:g}, so there is no descent to "
+                    "look at; choose a smaller epsilon."
+                )
             return late_iterate(moment)
     raise InputError(f"after {most} steps a loss is still above {epsilon:g}; give more.")
 

@@ -141,6 +141,11 @@ def test_a_target_out_of_reach_is_refused():
         descent_lemma.run(TINY.override({"most": 3}), "cpu")
 
 
+def test_a_target_that_the_start_meets_is_refused():
+    with pytest.raises(InputError, match=r"at initialisation every loss is below 0\.95"):
+        descent_lemma.run(TINY.override({"epsilon": 0.95}), "cpu")
+
+
 def test_the_verdicts_are_what_is_expected(found):
     assert judged(found) == descent_lemma.EXPECTED
     near = judged(found, radius=1e-9)  # W* so near that the lemma reaches
