@@ -14,6 +14,7 @@ from companion.lab.reproduce import reproduce_or_recorded
 from tests import grouping
 from tests.figures import (
     at_initialization,
+    chen_widths,
     chen_descent,
     chen_errors,
     chen_images,
@@ -35,6 +36,7 @@ CURVES = {
     identifier: computed
     for module in (
         at_initialization,
+        chen_widths,
         chen_near_start,
         chen_descent,
         chen_ntrf,
