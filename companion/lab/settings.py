@@ -21,6 +21,7 @@ def _parts(value: object) -> list[object]:
 
 Size = Annotated[int, Field(ge=1)]
 Sizes = Annotated[tuple[Size, ...], Field(min_length=1), AfterValidator(_increasing)]
+Increasing = AfterValidator(_increasing)
 # An exponent needs three sizes.
 SeveralSizes = Annotated[Sizes, Field(min_length=3)]
 Count = Annotated[int, Field(ge=2)]

@@ -14,13 +14,13 @@ from companion.lab.reproduce import reproduce_or_recorded
 from tests import grouping
 from tests.figures import (
     at_initialization,
-    chen_widths,
     chen_descent,
     chen_errors,
     chen_images,
     chen_near_start,
     chen_ntrf,
     chen_tables,
+    chen_widths,
     curves,
     curves_of_settings,
     descents,

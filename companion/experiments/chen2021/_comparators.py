@@ -5,11 +5,14 @@ two of them: an iterate of the run itself, and the start moved as the linearised
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 
+from companion.experiments.chen2021._linearity import changes
 from companion.experiments.zou2018._problem import Problem
+from companion.kernels import layer_grams
 from companion.monitors import Moment, frobenius_distances
 from companion.networks import ReLUNetwork
 from companion.ntrf import margin_target, smallest_radius
@@ -59,18 +62,37 @@ def linearised_fit(problem: Problem, target: float) -> Comparator:
 
     The network's own losses there are others: `epsilon` is what it has.
     """
+    (fit,) = on_the_ray(problem, target, (1.0,))
+    return fit
+
+
+def on_the_ray(
+    problem: Problem, target: float, stretches: Iterable[float], most: int | None = None
+) -> Iterator[Comparator]:
+    """Networks on the ray from W(0) through the nearest fit of the linearised network.
+
+    Args:
+        problem: a network of Chen et al., with its examples.
+        target: the largest loss of the linearised network at the fit.
+        stretches: which multiples of the fit's change W* - W(0) is.
+        most: on how many examples the losses are to be small, those for which the plane x_1 = 0 is
+            nearest; None for all. On the others they may be larger: `epsilon` is of all.
+    """
     network = problem.network
-    forward = network.run(problem.x)
-    least = smallest_radius(
-        problem.layer_grams, forward.predictions, problem.y, margin_target(target)
-    )
-    move = [network.gradients(forward, row)[layer] for layer, row in enumerate(least.coefficients)]
-    moved = network.moved([p + v for p, v in zip(network.parameters, move, strict=True)])
-    losses = problem.loss.values(moved.predict(problem.x), problem.y)
-    return Comparator(moved, float(losses.max()), network.output_gain * least.value)
+    near = problem.x[:, 0].abs().argsort()[:most]
+    x, y = problem.x[near], problem.y[near]
+    forward = network.run(x)
+    least = smallest_radius(layer_grams(network, x), forward.predictions, y, margin_target(target))
+    moves = [network.gradients(forward, row)[layer] for layer, row in enumerate(least.coefficients)]
+    longest = max(float(move.norm()) for move in moves)
+    for stretch in stretches:
+        moved = network.moved(
+            [p + stretch * v for p, v in zip(network.parameters, moves, strict=True)]
+        )
+        losses = problem.loss.values(moved.predict(problem.x), problem.y)
+        yield Comparator(moved, float(losses.max()), network.output_gain * stretch * longest)
 
 
 def squared_distance(network: ReLUNetwork, other: ReLUNetwork) -> float:
     """sum_l ||W_l - W'_l||_F^2."""
-    pairs = zip(network.parameters, other.parameters, strict=True)
-    return float(torch.stack([(a - b).square().sum() for a, b in pairs]).sum())
+    return float(torch.stack([each.square().sum() for each in changes(network, other)]).sum())

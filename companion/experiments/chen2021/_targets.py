@@ -1,23 +1,14 @@
 """Settings with several epsilon and alpha, and what becomes of a quantity as epsilon falls."""
 
-from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
 import xarray as xr
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from companion.experiments.chen2021._problem import Exponent
-from companion.lab.settings import Share
+from companion.lab.settings import Increasing, Share
 
-
-def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
-    if any(b <= a for a, b in pairwise(values)):
-        raise ValueError("the values must increase")
-    return values
-
-
-Increasing = AfterValidator(_increasing)
 # What R gains from each to the next has an exponent if there are three gains.
 Targets = Annotated[tuple[Share, ...], Field(min_length=4), Increasing]
 Exponents = Annotated[tuple[Exponent, ...], Field(min_length=1), Increasing]

@@ -13,9 +13,10 @@ import torch
 import xarray as xr
 
 from companion.draws import independent_seed
+from companion.experiments.chen2021._comparators import linearised_fit, squared_distance
 from companion.experiments.chen2021._error_bounds import lemma_6_6
+from companion.experiments.chen2021._linearity import changes
 from companion.experiments.chen2021._problem import Exponent, HalvesSettings, Layers, draw, halves
-from companion.experiments.chen2021._reference import references
 from companion.experiments.chen2021._streams import ONE_PASS, FreshExamples, one_pass
 from companion.lab.checks import at_most, claim, note, probability_at_least, with_room
 from companion.lab.controls import Lie
@@ -113,18 +114,17 @@ def _near(settings: Settings, device: str, *, seed: int, width: int) -> Variable
     """One pass beside W*: both sides of Lemma 6.5 after every step, and what its proof asks."""
     s = settings
     problem = draw(s, device, seed=seed, width=width, layers=s.layers, alpha=s.alpha)
-    (star,) = references(problem, s.target)
-    at_star = problem.network.moved(star.parameters).predict(problem.x)
+    star = linearised_fit(problem, s.target)
+    at_star = star.network.predict(problem.x)
+    first = squared_distance(problem.network, star.network)
     eta = 1 / (s.layers * width ** (2 * s.alpha))
     distances, met, errors, reach = [], [], [], []
     moments = descent(
         problem.network, problem.x, problem.y, loss=problem.loss, step_size=eta, batches=ONE_PASS
     )
     for moment in islice(moments, s.count + 1):
-        away = [
-            (now - end) for now, end in zip(moment.network.parameters, star.parameters, strict=True)
-        ]
-        distances.append(sum(float(each.square().sum()) for each in away))
+        away = changes(star.network, moment.network)
+        distances.append(squared_distance(moment.network, star.network))
         step = int(moment.step)
         if step == s.count:
             break
@@ -138,16 +138,16 @@ def _near(settings: Settings, device: str, *, seed: int, width: int) -> Variable
         reach.append(eta * sum(float(g.square().sum()) for g in slopes))
     earned = eta * np.cumsum(met)
     after = np.arange(1, s.count + 1)
-    fall, room = distances[0] - np.array(distances[1:]), 2 * after * eta * star.accuracy
+    fall, room = distances[0] - np.array(distances[1:]), 2 * after * eta * star.epsilon
     return {
-        "earned": ("step", earned / star.squared_distance),
-        "fall": ("step", fall / star.squared_distance),
-        "room": ("step", room / star.squared_distance),
+        "earned": ("step", earned / first),
+        "fall": ("step", fall / first),
+        "room": ("step", room / first),
         "share": ("step", share(earned, fall + room)),
         "error": ("step", errors),
         "reach": max(reach),
         "radius": star.radius,
-        "accuracy": star.accuracy,
+        "accuracy": star.epsilon,
     }
 
 

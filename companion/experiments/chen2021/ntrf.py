@@ -16,7 +16,6 @@ from pydantic import Field
 
 from companion.experiments.chen2021._increments import Increment, increment
 from companion.experiments.chen2021._problem import Exponent, HalvesSettings, Labels, Layers, draw
-from companion.experiments.chen2021._targets import Increasing
 from companion.experiments.zou2018._problem import Problem
 from companion.kernels import layer_grams
 from companion.lab.checks import anyway, at_least, at_most, claim, exponent_at_most, identity, note
@@ -24,7 +23,7 @@ from companion.lab.controls import Lie
 from companion.lab.experiment import Cost, Values
 from companion.lab.fits import exponent, spread
 from companion.lab.results import Outcome, Verdict
-from companion.lab.settings import Positive, SeveralSizes, Share, Size
+from companion.lab.settings import Increasing, Positive, SeveralSizes, Share, Size
 from companion.lab.sweep import Variables, sweep
 from companion.lab.words import listed, number
 from companion.ntrf import class_value, margin_target, smallest_radius

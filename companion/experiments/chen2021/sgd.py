@@ -13,9 +13,9 @@ import xarray as xr
 from pydantic import Field
 
 from companion.draws import independent_seed
+from companion.experiments.chen2021._comparators import Comparator, on_the_ray
 from companion.experiments.chen2021._error_bounds import theorem_3_8, theorem_3_8_step_size
 from companion.experiments.chen2021._problem import Exponent, Layers, halves, on_data
-from companion.experiments.chen2021._reference import Reference, references
 from companion.experiments.chen2021._streams import FreshExamples, one_pass
 from companion.experiments.zou2018._descents import united
 from companion.experiments.zou2018._problem import Problem
@@ -193,8 +193,8 @@ def _passes(settings: Settings, device: str, *, examples: int) -> Variables:
     count = examples
     problems = _problems(s, device, count)
     # W* and the theorem are for the wide gap, where losses are small on all examples soon.
-    stars = [_reference(s, problem) for problem in problems[1 :: len(WORLDS)]]
-    radius, accuracy = np.array([(star.radius, star.accuracy) for star in stars]).T
+    stars = [_star(s, problem) for problem in problems[1 :: len(WORLDS)]]
+    radius, accuracy = np.array([(star.radius, star.epsilon) for star in stars]).T
     unit = s.width ** (2 * s.alpha)
     sizes = np.full((s.seeds, len(WORLDS)), 1 / (s.layers * unit))
     sizes[:, 1] = theorem_3_8_step_size(s.layers, radius, count, accuracy, s.width, s.alpha)
@@ -211,12 +211,12 @@ def _passes(settings: Settings, device: str, *, examples: int) -> Variables:
     }
 
 
-def _reference(settings: Settings, problem: Problem) -> Reference:
+def _star(settings: Settings, problem: Problem) -> Comparator:
     """The first W* on the ray with losses of at most epsilon, or else the one with the least."""
     s = settings
-    found = [*references(problem, TARGET, STRETCHES, s.near)]
-    good = [each for each in found if each.accuracy <= s.accuracy]
-    return good[0] if good else min(found, key=lambda each: each.accuracy)
+    found = [*on_the_ray(problem, TARGET, STRETCHES, s.near)]
+    good = [each for each in found if each.epsilon <= s.accuracy]
+    return good[0] if good else min(found, key=lambda each: each.epsilon)
 
 
 def _by_world(settings: Settings, each: np.ndarray) -> np.ndarray:

@@ -9,9 +9,9 @@ import torch
 
 from companion.draws import independent_seed
 from companion.experiments.chen2021 import martingale
+from companion.experiments.chen2021._comparators import linearised_fit
 from companion.experiments.chen2021._error_bounds import lemma_6_6
 from companion.experiments.chen2021._problem import draw, halves
-from companion.experiments.chen2021._reference import references
 from companion.lab.controls import with_controls
 from tests.doctoring import doctored, outcomes
 from tests.oracles import chen_predictions
@@ -49,18 +49,20 @@ def passed(problem, eta):
 
 def test_both_sides_of_the_telescoped_inequality_are_those_of_a_loop(found):
     problem = draw(TINY, "cpu", seed=1, width=12, layers=3)
-    (star,) = references(problem, TINY.target)
+    star = linearised_fit(problem, TINY.target)
     eta = 1 / (3 * 12)
     at, margins = passed(problem, eta)
     far = [
-        sum(float((p - q).square().sum()) for p, q in zip(now, star.parameters, strict=True))
+        sum(
+            float((p - q).square().sum()) for p, q in zip(now, star.network.parameters, strict=True)
+        )
         for now in at
     ]
     losses = [math.log1p(math.exp(-margin)) for margin in margins]
     one = found.sel(seed=1, width=12)
     for steps in range(1, 7):
         left, met = far[0] - far[steps], eta * sum(losses[:steps])
-        allowed = left + 2 * steps * eta * star.accuracy
+        allowed = left + 2 * steps * eta * star.epsilon
         assert float(one.fall[steps - 1]) == pytest.approx(left / far[0])
         assert float(one.share[steps - 1]) == pytest.approx(met / allowed)
     assert float(one.earned[-1] / one.share[-1]) == pytest.approx(
@@ -71,15 +73,13 @@ def test_both_sides_of_the_telescoped_inequality_are_those_of_a_loop(found):
 def test_what_the_proof_asks_is_measured(found):
     """(B.2) and the squared gradient of f, at the last step of a pass, by autograd."""
     problem = draw(TINY, "cpu", seed=0, width=8, layers=3)
-    (star,) = references(problem, TINY.target)
-    before = passed(problem, 1 / 24)[0][-2]
+    star = linearised_fit(problem, TINY.target)
+    end, before = star.network.parameters, passed(problem, 1 / 24)[0][-2]
     leaves = [p.clone().requires_grad_() for p in before]
     value = chen_predictions(leaves[:-1], leaves[-1], problem.x[-1:])[0]
     slopes = torch.autograd.grad(value, leaves)
-    along = sum(
-        float((g * (q - p)).sum()) for g, q, p in zip(slopes, star.parameters, before, strict=True)
-    )
-    there = float(chen_predictions(star.parameters[:-1], star.parameters[-1], problem.x[-1:])[0])
+    along = sum(float((g * (q - p)).sum()) for g, q, p in zip(slopes, end, before, strict=True))
+    there = float(chen_predictions(end[:-1], end[-1], problem.x[-1:])[0])
     error = abs(along - (there - float(value.detach())))
     one = found.sel(seed=0, width=8)
     assert float(one.error[-1]) == pytest.approx(error)

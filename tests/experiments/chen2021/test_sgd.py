@@ -9,9 +9,9 @@ import torch
 
 from companion.draws import independent_seed
 from companion.experiments.chen2021 import sgd
+from companion.experiments.chen2021._comparators import linearised_fit, on_the_ray, squared_distance
 from companion.experiments.chen2021._error_bounds import theorem_3_8, theorem_3_8_step_size
 from companion.experiments.chen2021._problem import HalvesSettings, draw, halves
-from companion.experiments.chen2021._reference import references
 from companion.lab.controls import with_controls
 from tests.doctoring import doctored, outcomes
 from tests.oracles import chen_predictions, deep_jacobians
@@ -98,24 +98,27 @@ def test_gradient_descent_is_by_autograd(found):
 
 def test_a_reference_is_within_its_radius_with_its_losses():
     problem = draw(HalvesSettings(count=6, dimension=3), "cpu", seed=0, width=16, layers=3)
-    one, far = references(problem, 0.1, (1.0, 1.5))
+    one, far = on_the_ray(problem, 0.1, (1.0, 1.5))
     jacobians = deep_jacobians(problem.network, problem.x, chen_predictions)
-    moves = [w - v for w, v in zip(one.parameters, problem.network.parameters, strict=True)]
+    moves = [w - v for w, v in zip(one.network.parameters, problem.network.parameters, strict=True)]
     change = sum(j @ move.flatten() for j, move in zip(jacobians, moves, strict=True))
     linear = problem.y * (problem.network.predict(problem.x) + change)
     assert float(torch.log1p(torch.exp(-linear)).max()) == pytest.approx(0.1, rel=1e-4)
     norms = [float(move.norm()) for move in moves]
     assert one.radius == pytest.approx(4 * max(norms))
-    assert one.squared_distance == pytest.approx(sum(norm**2 for norm in norms))
-    margins = problem.y * chen_predictions(far.parameters[:-1], far.parameters[-1], problem.x)
-    assert far.accuracy == pytest.approx(float(torch.log1p(torch.exp(-margins)).max()))
+    assert squared_distance(problem.network, one.network) == pytest.approx(
+        sum(norm**2 for norm in norms)
+    )
+    weights = far.network.parameters
+    margins = problem.y * chen_predictions(weights[:-1], weights[-1], problem.x)
+    assert far.epsilon == pytest.approx(float(torch.log1p(torch.exp(-margins)).max()))
     assert far.radius == pytest.approx(1.5 * one.radius)
 
 
 def test_no_point_is_nearer_than_the_reference():
     """By the dual: margins of the linearised network grow by less than the radius allows."""
     problem = draw(HalvesSettings(count=6, dimension=3), "cpu", seed=0, width=16, layers=3)
-    (one,) = references(problem, 0.1)
+    one = linearised_fit(problem, 0.1)
     target = -math.log(math.expm1(0.1))
     jacobians = deep_jacobians(problem.network, problem.x, chen_predictions)
     weights = torch.rand(2000, 6, generator=torch.Generator().manual_seed(0)).double() ** 4
