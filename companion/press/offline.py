@@ -100,6 +100,13 @@ _MENDINGS = (
         'localStorage.getItem("theme") || '
         '(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")',
     ),
+    # A formula is a box of its own, after which a browser may begin a line with a comma. A long
+    # one may fill a line of a phone: it scrolls in itself, and the comma has to go on.
+    (
+        r'(?<!<span class="unbroken">)'
+        r'(<span class="math notranslate nohighlight">\\\([^<]{1,40}\\\)</span>[,.;:!?)’]+)',
+        r'<span class="unbroken">\1</span>',
+    ),
 )
 
 
@@ -107,7 +114,8 @@ def mend_page(html: str) -> str:
     """Mend what the theme writes into a page and offers no setting for.
 
     The mendings give every control a spoken name that contains its visible words, name the
-    parts of a page as the standards allow, and start it in the reader's mode of colours.
+    parts of a page as the standards allow, start it in the reader's mode of colours, and keep a
+    short formula together with the comma after it.
     A page that was mended already comes back unchanged.
 
     Args:

@@ -62,6 +62,11 @@ MENDED = [
         '<button title="Search" aria-label="Search">',
         '<button title="Search" aria-label="Search">',
     ),
+    (
+        r'(<span class="math notranslate nohighlight">\(m\)</span>), it is',
+        r'(<span class="unbroken"><span class="math notranslate nohighlight">\(m\)</span>),</span>'
+        " it is",
+    ),
 ]
 # What the mendings look for, in another place or with another value.
 ALIKE = [
@@ -73,6 +78,8 @@ ALIKE = [
     '<div class="footnote" id="id3" role="doc-biblioentry">',
     '<html lang="en" data-theme="dark">',
     'localStorage.getItem("mode") || "auto";',
+    r'<span class="math notranslate nohighlight">\(m\)</span> units, which',
+    rf'<span class="math notranslate nohighlight">\({"m+" * 20}m\)</span>, which',
 ]
 
 
