@@ -94,7 +94,8 @@ class PageWriter:
             *(self._figure(page, *figure) for figure in figures),
             *(self._verdicts(page, result) for result in results),
         ]
-        behind = [run_box(result) for result in results]
+        standings = self._findings.standings
+        behind = [run_box(result, standings.get(result.fingerprint)) for result in results]
         markdown = [[nbformat.v4.new_markdown_cell(p) for p in ps if p] for ps in (shown, behind)]
         return [*markdown[0], *_code(cells), *markdown[1]]
 
@@ -172,7 +173,8 @@ class PageWriter:
         stem = self._findings.stem(page, identifier, result)
         if not self._first(f"fig-{stem}"):
             return ""
-        return figure_block(page, stem, result, self._captions[stem])
+        stands = self._findings.standings.get(result.fingerprint)
+        return figure_block(page, stem, result, self._captions[stem], stands)
 
     def _papers(self, _: str, page: str) -> str:
         """The papers, and how far this edition has come with each."""

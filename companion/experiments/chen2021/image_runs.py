@@ -90,6 +90,7 @@ PAPER = Settings(
     dataset="cifar10", pool=1000, held_out=500, counts=(50, 100, 200),
     widths=(12, 20, 64, 256), steps=800,
 )  # fmt: skip
+REPLAY = {"few": {"seeds": 1}}
 
 
 def summary(settings: Settings) -> str:
