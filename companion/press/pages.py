@@ -30,6 +30,7 @@ from companion.press.cards import (
 from companion.press.chapters import FIGURE_MARK, RESULT_MARK
 from companion.press.landing import count_links, picture
 from companion.press.ledger import Findings, found
+from companion.press.recorded import records_table
 
 _MARKS = {RESULT_MARK, FIGURE_MARK}
 # {value}`lambda_0:.3f`, or {value}`du2019/figure1 lambda_0:.3f` from another page's experiment,
@@ -38,8 +39,8 @@ _NUMBER = re.compile(r"\{(value|record)\}`(?:(\w+/\w+) )?([\w.]+):([^`]*)`")
 # {outcome}`du2019-thm4.1:outside-regime`, after a sentence that is true with this outcome only.
 _OUTCOME = re.compile(r"\{outcome\}`([^`:]*):?([^`]*)`")
 # A ledger or a gallery of one paper, or without an argument of all; the table of the papers; the
-# state of a ledger, which the argument is the address of; a figure of another page.
-_BLOCK = re.compile(r"```\{(ledger|gallery|papers|counts|picture)\} ?([\w./-]*)\n```")
+# state of a ledger, which the argument is the address of; a figure of another page; the records.
+_BLOCK = re.compile(r"```\{(ledger|gallery|papers|counts|picture|records)\} ?([\w./-]*)\n```")
 # After a format: the side on which "at least" and "at most" stay true.
 _ROUNDED: dict[str, Side] = {"": "", "down": "down", "up": "up"}
 # How many papers there are, in words: {papers}`count`, at the start of a sentence {papers}`Count`.
@@ -115,6 +116,7 @@ class PageWriter:
             "papers": self._papers,
             "counts": self._counts,
             "picture": self._picture,
+            "records": lambda _, __: records_table(self._findings),
         }
         return _BLOCK.sub(lambda match: blocks[match[1]](match[2], page), text)
 
