@@ -28,7 +28,7 @@ from tests.lab.tiny_run import NAME, TINY
 
 RECORDS = [record.experiment for record in iter_records()]
 # Parts that take a second or two; all others are computed by `make verify`.
-CHEAP = {"du2019/explicit_width": 1}
+CHEAP = {"du2019/explicit_width": 0, "chen2021/image_runs": 0}
 
 
 def numbers(payload: dict, array: str) -> list:
@@ -242,6 +242,8 @@ def test_what_a_replay_is_does_not_enter_fingerprints() -> None:
 @pytest.mark.parametrize("name", CHEAP)
 def test_a_cheap_part_of_a_committed_record_agrees(name: str) -> None:
     row = replayed(name, CHEAP[name])
+    if row.outcome == "left out":
+        pytest.skip(row.why)
     assert row.outcome == "agrees", dataclasses.asdict(row)
     assert row.compared > 5
 
