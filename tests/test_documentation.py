@@ -20,7 +20,8 @@ from companion.datafolders import fetched_to
 from companion.lab import verified
 from companion.lab.experiment import load
 from companion.lab.fingerprint import basis, fingerprint_of
-from companion.lab.replay import Drawn, Replayed
+from companion.lab.replay import Replayed
+from companion.lab.replay_plan import Drawn
 from companion.lab.reproduce import record_of
 from companion.lab.store import Store
 from companion.press import book, data, verify

@@ -17,7 +17,7 @@ from companion.errors import BuildError, InputError, one_of
 from companion.lab import catalog
 from companion.lab.experiment import load
 from companion.lab.papers import papers
-from companion.lab.replay import replay_problems
+from companion.lab.replay_plan import replay_problems
 from companion.lab.reproduce import record_path
 from companion.press.book import Book
 from companion.press.chapters import Chapter, read, read_page

@@ -24,7 +24,8 @@ from companion.errors import BuildError, InputError, one_of
 from companion.lab.experiment import load
 from companion.lab.fingerprint import fingerprint_of
 from companion.lab.provenance import commit
-from companion.lab.replay import Drawn, Replayed, draw_replay, readable_record, replayed
+from companion.lab.replay import Replayed, replayed
+from companion.lab.replay_plan import Drawn, draw_replay, readable_record
 from companion.lab.reproduce import basis_of_today, record_path
 from companion.lab.verified import Verified, note_verified, verified_path
 from companion.press.supervision import FOREIGN, Supervisor, end_with_parent

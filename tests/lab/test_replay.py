@@ -12,14 +12,8 @@ from companion.errors import ContractError, DamagedError, InputError, MissingDat
 from companion.lab import catalog
 from companion.lab.experiment import load
 from companion.lab.fingerprint import basis
-from companion.lab.replay import (
-    Drawn,
-    compared,
-    draw_replay,
-    readable_record,
-    replay_problems,
-    replayed,
-)
+from companion.lab.replay import compared, replayed
+from companion.lab.replay_plan import Drawn, draw_replay, readable_record, replay_problems
 from companion.lab.reproduce import iter_records
 from companion.lab.results import Result, read_result
 from companion.lab.settings import SeededSettings
