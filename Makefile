@@ -7,7 +7,7 @@ BIN     := .venv/bin
 PEERS   := benchmarks/peers/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help book test bench check clean
+.PHONY: help book test verify bench check clean
 
 help:  ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -18,6 +18,9 @@ book: .venv/installed  ## Execute every chapter and build _build/html (PROFILE=q
 # In the order of the folders: when the book is built, its experiments have been run by their tests.
 test: .venv/installed  ## Run the whole test suite.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+
+verify: .venv/installed  ## Compute a part of every record again, compare, and note what agrees.
+	$(BIN)/companion verify --write
 
 bench: .venv/installed .venv-peers/installed  ## Measure every promised ratio beside its peer, in minutes (DEVICE=cpu|cuda).
 	$(BIN)/companion bench --device $(DEVICE)

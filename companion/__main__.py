@@ -38,7 +38,7 @@ try:  # imports take so long that they, too, are interrupted, and need what not 
     )
     from companion.lab.results import Result
     from companion.lab.store import Store
-    from companion.press import data
+    from companion.press import data, verify
     from companion.press.cards import outcome_words
     from companion.press.supervision import FOREIGN
     from companion.press.terminal import shown
@@ -58,6 +58,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(data.app, name="data")
+app.command()(verify.verify)
 
 
 def _tell_version(wanted: bool) -> None:

@@ -17,11 +17,14 @@ from benchmarks.harness import targets, turns
 from companion import __main__
 from companion.base.paths import BOOK, PROJECT
 from companion.datafolders import fetched_to
+from companion.lab import verified
 from companion.lab.experiment import load
 from companion.lab.fingerprint import basis, fingerprint_of
+from companion.lab.replay import Replayed
+from companion.lab.replay_plan import Drawn
 from companion.lab.reproduce import record_of
 from companion.lab.store import Store
-from companion.press import book, data
+from companion.press import book, data, verify
 from tests.test_bench import TOYS
 
 PAGES = {
@@ -144,7 +147,15 @@ def desk(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr(turns, "PAUSE_SECONDS", 0)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(data, "fetch_data", lambda name: fetched_to(name))
+    # Of records only what is drawn is found out, and nothing is noted.
+    monkeypatch.setattr(verify, "replays", lambda drawn, seed, say: list(map(agreeing, drawn)))
+    monkeypatch.setattr(verify, "commit", lambda: "0123456789ab")
+    monkeypatch.setattr(verified, "BOOK", made.folder / "noted")
     return made
+
+
+def agreeing(part: Drawn) -> Replayed:
+    return Replayed(part.record.experiment, "agrees", 0, part.words, compared=1)
 
 
 def keep_record(experiment: str) -> None:

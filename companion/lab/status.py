@@ -10,12 +10,13 @@ from companion.errors import DamagedError, InputError
 from companion.lab.catalog import experiments
 from companion.lab.experiment import PROFILES, load, settings_of
 from companion.lab.fingerprint import basis, differences, fingerprint_of
-from companion.lab.reproduce import record_path, why_stale
+from companion.lab.reproduce import record_path
 from companion.lab.results import Result, read_result
 from companion.lab.settings import Settings
 from companion.lab.store import Store
+from companion.lab.verified import standing
 
-State = Literal["fresh", "stale", "missing"]
+State = Literal["fresh", "verified", "stale", "missing"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Status:
     Attributes:
         kind: `experiment`, `record`, `chapter` or `figure`.
         name: e.g. `du2019/figure1 quick`.
-        state: `fresh`, `stale` or `missing`.
+        state: `fresh`, `stale` or `missing`; of a record also `verified`, if what it was computed
+            with has changed, but a part of it that today's code computed agrees with it.
         why: what differs, each in words; empty for what is fresh.
     """
 
@@ -57,10 +59,12 @@ def records_status() -> Iterator[Status]:
         if not path.is_file():
             continue
         try:
-            why = why_stale(read_result(path))
+            found = standing(read_result(path))
         except InputError as problem:  # a damaged record, or source that cannot be followed
-            why = [str(problem)]
-        yield Status("record", name, "stale" if why else "fresh", tuple(why))
+            yield Status("record", name, "stale", (str(problem),))
+            continue
+        state: State = "fresh" if found.state == "current" else found.state
+        yield Status("record", name, state, found.why)
 
 
 def why_changed(result: Result) -> list[str]:

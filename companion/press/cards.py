@@ -10,6 +10,7 @@ from pathlib import Path
 from companion.lab.catalog import Claim, claims
 from companion.lab.papers import papers
 from companion.lab.results import Check, Outcome, Result, Verdict
+from companion.lab.verified import Standing
 
 OUTCOMES: dict[Outcome, str] = {
     "holds": "holds",
@@ -40,9 +41,16 @@ def run_line(result: Result) -> str:
     return "\n".join(["{.what-is-run}", told])
 
 
-def figure_block(page: str, stem: str, result: Result, words: Mapping[str, str]) -> str:
+def figure_block(
+    page: str,
+    stem: str,
+    result: Result,
+    words: Mapping[str, str],
+    standing: Standing | None = None,
+) -> str:
     """A numbered MyST figure with caption, alt text, provenance and links to its files."""
-    told = f"Profile {result.profile}, {result.device}, commit {result.provenance['commit']}."
+    told = f"Profile {result.profile}, {result.device}"
+    told += f". {standing.words}" if standing else f", commit {result.provenance['commit']}."
     return "\n".join(
         [
             f"````{{figure}} /extra/figures/{stem}.svg",
@@ -116,7 +124,7 @@ def again_card(cards: Sequence[str], result: Result) -> str:
     return "\n\n".join([opening, *cards, "``````"])
 
 
-def run_box(result: Result) -> str:
+def run_box(result: Result, standing: Standing | None = None) -> str:
     """What stands behind a page's numbers, and the command that computes them again."""
     told, name = result.provenance, Path(result.experiment)
     products = f", products by {told['product']}" if "product" in told else ""
@@ -129,6 +137,7 @@ def run_box(result: Result) -> str:
             f"torch {told['torch']}{products}) at commit `{told['commit']}`, "
             f"{str(told['created'])[:10]}; fingerprint `{result.fingerprint}`.",
             f"Data: {result.data}; {told['data']}.",
+            *([standing.words] if standing else []),
             "",
             f"Module `companion/experiments/{name}.py`, "
             f"test `tests/experiments/{name.parent}/test_{name.name}.py`.",

@@ -75,10 +75,19 @@ def figures_of(
     _draw(list(orders.values()), kept, jobs)
     for folder in folders.values():
         shutil.copytree(folder, target, dirs_exist_ok=True)
-    return {
-        stem: json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
-        for stem, folder in folders.items()
-    }
+    return {stem: _with_standing(target / f"{stem}.json", findings) for stem in folders}
+
+
+def _with_standing(path: Path, findings: Findings) -> dict[str, Any]:
+    """What a figure's JSON says, and, where it shows a record, how that stands today.
+
+    A kept figure stays as it is when a record is verified, so this is written into its copy.
+    """
+    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if stands := findings.standings.get(told["fingerprint"]):
+        told["record"] = stands.told
+        write_atomically(path, (json.dumps(told, indent=1, allow_nan=False) + "\n").encode())
+    return told
 
 
 def _draw(orders: Sequence[Order], kept: Path, jobs: int) -> None:

@@ -9,6 +9,7 @@ from companion.errors import BuildError
 from companion.lab.catalog import claims, expected, shown_in
 from companion.lab.controls import unseen
 from companion.lab.results import Result, Verdict
+from companion.lab.verified import Standing, standing_of
 from companion.press.chapters import FIGURE_MARK, RESULT_MARK, Executed, result_of
 
 
@@ -20,11 +21,13 @@ class Findings:
         results: page -> results it shows, in order (a record first, then this build's run).
         verdicts: fingerprint -> verdicts.
         figures: page -> (figure id, result), in order.
+        standings: fingerprint -> how a result stands that is a committed record.
     """
 
     results: dict[str, list[Result]] = field(default_factory=dict)
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
     figures: dict[str, list[tuple[str, Result]]] = field(default_factory=dict)
+    standings: dict[str, Standing] = field(default_factory=dict)
 
     def add(self, executed: Executed) -> None:
         """Take in one executed chapter."""
@@ -34,6 +37,8 @@ class Findings:
             result = found(mark)
             self.results[page].append(result)
             self.verdicts[result.fingerprint] = list(result.verdicts)
+            if stands := standing_of(result):
+                self.standings[result.fingerprint] = stands
         for mark in executed.marks(FIGURE_MARK):
             self.figures[page].append((mark["figure"], found(mark)))
 
@@ -127,6 +132,7 @@ class Findings:
             "profile": result.profile,
             "fingerprint": result.fingerprint,
             "checks": [dataclasses.asdict(check) for check in verdict.checks],
+            "record": stands.told if (stands := self.standings.get(result.fingerprint)) else None,
         }
 
 

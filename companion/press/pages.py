@@ -30,6 +30,7 @@ from companion.press.cards import (
 from companion.press.chapters import FIGURE_MARK, RESULT_MARK
 from companion.press.landing import count_links, picture
 from companion.press.ledger import Findings, found
+from companion.press.recorded import records_table
 
 _MARKS = {RESULT_MARK, FIGURE_MARK}
 # {value}`lambda_0:.3f`, or {value}`du2019/figure1 lambda_0:.3f` from another page's experiment,
@@ -39,8 +40,8 @@ _NUMBER = re.compile(r"\{(value|record)\}`(?:(\w+/\w+) )?([\w.]+):([^`]*)`")
 # {outcome}`zou2020-fig3:holds and inconclusive` where a record says less than the quick run.
 _OUTCOME = re.compile(r"\{outcome\}`([^`:]*):?([^`]*)`")
 # A ledger or a gallery of one paper, or without an argument of all; the table of the papers; the
-# state of a ledger, which the argument is the address of; a figure of another page.
-_BLOCK = re.compile(r"```\{(ledger|gallery|papers|counts|picture)\} ?([\w./-]*)\n```")
+# state of a ledger, which the argument is the address of; a figure of another page; the records.
+_BLOCK = re.compile(r"```\{(ledger|gallery|papers|counts|picture|records)\} ?([\w./-]*)\n```")
 # After a format: the side on which "at least" and "at most" stay true.
 _ROUNDED: dict[str, Side] = {"": "", "down": "down", "up": "up"}
 # How many papers there are, in words: {papers}`count`, at the start of a sentence {papers}`Count`.
@@ -95,7 +96,8 @@ class PageWriter:
             *(self._figure(page, *figure) for figure in figures),
             *(self._verdicts(page, result) for result in results),
         ]
-        behind = [run_box(result) for result in results]
+        standings = self._findings.standings
+        behind = [run_box(result, standings.get(result.fingerprint)) for result in results]
         markdown = [[nbformat.v4.new_markdown_cell(p) for p in ps if p] for ps in (shown, behind)]
         return [*markdown[0], *_code(cells), *markdown[1]]
 
@@ -115,6 +117,7 @@ class PageWriter:
             "papers": self._papers,
             "counts": self._counts,
             "picture": self._picture,
+            "records": lambda _, __: records_table(self._findings),
         }
         return _BLOCK.sub(lambda match: blocks[match[1]](match[2], page), text)
 
@@ -174,7 +177,8 @@ class PageWriter:
         stem = self._findings.stem(page, identifier, result)
         if not self._first(f"fig-{stem}"):
             return ""
-        return figure_block(page, stem, result, self._captions[stem])
+        stands = self._findings.standings.get(result.fingerprint)
+        return figure_block(page, stem, result, self._captions[stem], stands)
 
     def _papers(self, _: str, page: str) -> str:
         """The papers, and how far this edition has come with each."""

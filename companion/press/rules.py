@@ -17,6 +17,8 @@ from companion.errors import BuildError, InputError, one_of
 from companion.lab import catalog
 from companion.lab.experiment import load
 from companion.lab.papers import papers
+from companion.lab.replay_plan import replay_problems
+from companion.lab.reproduce import record_path
 from companion.press.book import Book
 from companion.press.chapters import Chapter, read, read_page
 
@@ -102,6 +104,8 @@ def _modules() -> Iterator[str]:
 def _experiment(name: str, chapters: list[Chapter]) -> Iterator[str]:
     where, (paper, short) = f"companion/experiments/{name}.py", name.split("/")
     yield from _told(load, name)
+    if record_path(name).is_file():
+        yield from replay_problems(name, catalog.constant(name, "REPLAY"))
     expected, judged = set(_expected(name)), _named_claims(name)
     for claim in sorted(judged - expected):
         yield f"{where} judges '{claim}', which is not in its EXPECTED."

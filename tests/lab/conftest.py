@@ -1,9 +1,12 @@
 """Fixtures of the tests of what an experiment is made of."""
 
+from pathlib import Path
+
 import pytest
 import xarray as xr
 
 from companion.lab.experiment import load
+from tests.lab.small_record import keep
 from tests.lab.tiny_run import NAME
 
 
@@ -20,3 +23,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(experiment, "run", run)
     return runs
+
+
+@pytest.fixture
+def record(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The committed record of a tiny run, in a book of its own."""
+    return keep(tmp_path / "book", monkeypatch)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from companion.base.paths import PROJECT
-from companion.lab import provenance
+from companion.lab import products, provenance
 from companion.lab.provenance import commit
 
 
@@ -189,3 +189,18 @@ def test_an_installed_package_tells_what_pip_noted(
     monkeypatch.setattr(provenance, "_installed", installed)
     monkeypatch.setattr(provenance, "distribution", lambda name: Distribution())
     assert commit().startswith(told)
+
+
+def test_a_run_tells_its_operations_and_a_long_one_its_share_of_the_best_product(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert provenance.work(2e9, 0.5, "cpu", "float32") == {"flop": 2e9}
+    monkeypatch.setattr(products, "best_product", lambda device, dtype: 4e9)
+    assert provenance.work(2e10, 10.0, "cpu", "float32") == {"flop": 2e10, "share": 0.5}
+
+
+def test_the_best_product_is_the_fastest_of_those_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "SIZE", {"cpu": 64})
+    ticks = iter([0.0, 3.0, 10.0, 11.0, 20.0, 24.0, 30.0, 35.0] * 2)
+    monkeypatch.setattr(products.time, "perf_counter", lambda: next(ticks))
+    assert products.best_product("cpu", "float64") == 2 * 64**3 / 1.0

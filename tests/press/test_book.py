@@ -73,7 +73,7 @@ def test_the_ledger_says_everything_it_promises(small_book: Book) -> None:
     assert set(rows[0]) == {
         *("id", "paper", "number", "kind", "name", "outcome", "predicted", "measured"),
         *("tolerance", "slack", "control", "control_outcome", "checks", "sentence", "experiment"),
-        *("figure", "page", "profile", "fingerprint"),
+        *("figure", "page", "profile", "fingerprint", "record"),
     }
     shown = {row["id"] for row in rows if row["figure"] == "du2019-linear-rate"}
     assert shown == {"du2019-thm4.1", "du2019-thm4.1-rate", "du2019-cond4.1"}

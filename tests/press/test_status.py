@@ -10,7 +10,7 @@ import pytest
 
 from companion.base import inputs, paths
 from companion.base.paths import BOOK, PACKAGE
-from companion.lab import modules, status
+from companion.lab import modules, status, verified
 from companion.lab.experiment import load
 from companion.lab.fingerprint import shown_inputs
 from companion.lab.results import write_result
@@ -43,7 +43,7 @@ def tree(small_book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setattr(load(NAME), "QUICK", load(NAME).QUICK.override(settings))
     monkeypatch.setattr(status, "experiments", lambda: [NAME])
     record = tmp_path / "record.json"
-    for module in (status, sys.modules["companion.lab.reproduce"]):
+    for module in (status, verified, sys.modules["companion.lab.reproduce"]):
         monkeypatch.setattr(module, "record_path", lambda name: record)
     return tmp_path
 

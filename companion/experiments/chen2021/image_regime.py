@@ -72,6 +72,10 @@ PAPER = Settings(
     dataset="cifar10", pool=1000, seeds=4, counts=(100, 200, 400), widths=(12, 64, 512),
     allowed=(3, 128), radii=(2, 4, 8, 16, 32), runs=80, steps=1000,
 )  # fmt: skip
+REPLAY = {
+    "few": {"seeds": 1},
+    "hangs_on": {"found_*": (("first_seed",), "searches are run from the record's first seed")},
+}
 
 
 def summary(settings: Settings) -> str:

@@ -96,6 +96,26 @@ class Settings(SeededSettings):
 
 QUICK = Settings(seeds=10)
 PAPER = Settings(flow_counts=(1, 2), descent_counts=(1, 2), seeds=3, duration=2.0, memory_limit=8.0)
+REPLAY = {
+    "one_of": (
+        {"flow_counts": (1,), "descent_counts": (1,)},
+        {"flow_counts": (), "descent_counts": (2,), "duration": 0.05},
+        {"flow_counts": (2,), "descent_counts": (), "duration": 0.25},
+    ),
+    "few": {"seeds": 1},
+    # A shorter time has other places of its own; both have some in common.
+    "places": {
+        "flow1_moment": "flow1_time", "flow1_look": "flow1_sparse_time",
+        "flow2_moment": "flow2_time", "flow2_look": "flow2_sparse_time",
+        "descent1_moment": "descent1_time", "descent1_look": "descent1_sparse_time",
+        "descent2_moment": "descent2_time", "descent2_look": "descent2_sparse_time",
+    },
+    "absent": {"flow*": ("flow_counts",), "descent*": ("descent_counts",)},
+    "hangs_on": {"table_*": (("first_seed",), "the table's spheres are of the first seed")},
+    "solved": {
+        "flow?_misfit": "tolerance", "flow?_distance": "tolerance", "flow?_lambda_min": "tolerance",
+    },
+}  # fmt: skip
 
 
 def summary(settings: Settings) -> str:

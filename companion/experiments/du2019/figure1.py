@@ -101,6 +101,8 @@ class Settings(SphereSettings):
 QUICK = Settings(seeds=2)
 PAPER = Settings(widths=(500, 1000, 2000, 4000, 8000), seeds=5, eigenvalues_every=25)
 
+REPLAY = {"few": {"seeds": 1, "widths": 1}}
+
 
 def summary(settings: Settings) -> str:
     """What is run, in one sentence."""

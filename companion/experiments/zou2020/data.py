@@ -55,6 +55,10 @@ class Settings(Plain):
 
 QUICK = Settings()
 PAPER = Settings(sample=1000)
+REPLAY = {
+    "one_of": ({"sample": 200},),
+    "hangs_on": {"scaling_gap": (("sample",), "it is the largest of all pairs of the sample")},
+}
 
 
 def cost(settings: Settings) -> Cost:

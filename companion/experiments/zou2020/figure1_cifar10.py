@@ -34,6 +34,17 @@ QUICK = Settings(
     steps=150,
 )  # fmt: skip
 PAPER = Settings(seeds=2)
+# Ten steps, up to the second look. The last of the widths has no second step size and no second mu.
+REPLAY = {
+    "one_of": (
+        {"widths": (200, 100), "steps": 10},
+        {"widths": (400, 100), "steps": 10},
+        {"widths": (100, 800), "steps": 10},
+    ),
+    "few": {"seeds": 1},
+    "places": {"look": "looks"},
+    "hangs_on": {"other_*": (("first_seed",), "they are run from the record's first seed alone")},
+}
 
 
 def summary(settings: Settings) -> str:
