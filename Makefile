@@ -7,7 +7,7 @@ BIN     := .venv/bin
 PEERS   := benchmarks/peers/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help book test bench check clean
+.PHONY: help book test bench fresh check clean
 
 help:  ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -21,6 +21,10 @@ test: .venv/installed  ## Run the whole test suite.
 
 bench: .venv/installed .venv-peers/installed  ## Measure every promised ratio beside its peer, in minutes (DEVICE=cpu|cuda).
 	$(BIN)/companion bench --device $(DEVICE)
+
+# It keeps what it has after every experiment, and goes on from there when it is started again.
+fresh: .venv/installed  ## Count in book/fresh.json how often verdicts stay on fresh seeds, in hours (JOBS=n).
+	$(BIN)/companion fresh --jobs $(JOBS)
 
 check: .venv/installed  ## Lint, types and the order of the layers, without the tests.
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
