@@ -6,7 +6,6 @@ experiment. What its families gave it tells line by line, and the parent counts.
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -98,7 +97,7 @@ def fresh(
         list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="All, if none is named.")
     ] = None,
     families: Annotated[int, typer.Option(help="Other families of seeds.")] = 10,
-    jobs: Annotated[int, typer.Option(help="Experiments at once.")] = 1,
+    jobs: Annotated[int, typer.Option(help="Experiments at once, of a thread each.")] = 1,
 ) -> None:
     """Count how often the verdicts of quick profiles stay on fresh seeds, in book/fresh.json.
 
@@ -135,11 +134,8 @@ def _count(names: list[str], families: int, jobs: int) -> Iterator[str]:
     done = len(names) - len(waiting)
     if done:
         typer.echo(f"{done} of {len(names)} experiments are counted already")
-    threads = max(1, (os.cpu_count() or 1) // jobs)
     with ThreadPoolExecutor(jobs) as pool, Supervisor() as supervisor:
-        running = {
-            pool.submit(_gather, supervisor, name, families, threads): name for name in waiting
-        }
+        running = {pool.submit(_gather, supervisor, name, families): name for name in waiting}
         for ended in as_completed(running):
             done, name = done + 1, running[ended]
             try:
@@ -156,11 +152,11 @@ def _count(names: list[str], families: int, jobs: int) -> Iterator[str]:
                 yield told
 
 
-def _gather(supervisor: Supervisor, name: str, families: int, threads: int) -> Gathered:
-    """Repeat an experiment in a process of its own, whose memory goes with it."""
+def _gather(supervisor: Supervisor, name: str, families: int) -> Gathered:
+    """Repeat an experiment in a process of its own, with one thread; its memory goes with it."""
     folder = CACHE / "fresh"
     log, words = folder / f"{name}.log", ["-m", __spec__.name, name, str(families)]
-    lines = supervisor.lines(words, log, environment(folder, threads))
+    lines = supervisor.lines(words, log, environment(folder, threads=1))
     first, *rest = map(json.loads, lines)
     if "left_out" in (first if not rest else rest[-1]):
         return Gathered(**(first if not rest else rest[-1]))
