@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import re
 import shlex
 import subprocess
@@ -17,11 +18,12 @@ from benchmarks.harness import targets, turns
 from companion import __main__
 from companion.base.paths import BOOK, PROJECT
 from companion.datafolders import fetched_to
+from companion.lab import provenance
 from companion.lab.experiment import load
 from companion.lab.fingerprint import basis, fingerprint_of
 from companion.lab.reproduce import record_of
 from companion.lab.store import Store
-from companion.press import book, data
+from companion.press import book, data, repeating
 from tests.test_bench import TOYS
 
 PAGES = {
@@ -126,7 +128,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """Where much work is asked for, little is done: of books, of the benchmark, of a GPU, data."""
+    """Where much work is asked for, little is done: of books, the benchmark, a GPU, data, seeds."""
     made = Desk(tmp_path / "desk")
     made.folder.mkdir()
     (made.folder / "book").symlink_to(BOOK)
@@ -144,6 +146,8 @@ def desk(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr(turns, "PAUSE_SECONDS", 0)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(data, "fetch_data", lambda name: fetched_to(name))
+    monkeypatch.setattr(repeating, "experiments", lambda: ["zou2018/polynomials"])
+    monkeypatch.setattr(provenance, "COUNTS", made.folder / "fresh.json")
     return made
 
 
@@ -163,6 +167,8 @@ def test_every_command_and_example_of_the_pages_works(desk: Desk) -> None:
         desk.work_through(text)
     assert ("paper", "cuda") in desk.built
     assert "du2019-thm4.1" in (desk.folder / "executed.ipynb").read_text()
+    counted = json.loads((desk.folder / "fresh.json").read_text())
+    assert list(counted) == ["zou2018/elementary", "zou2018/polynomials", "zou2018/worst_case"]
     assert (desk.folder / "figure1a.svg").read_text().startswith("<?xml")
     for line, said in desk.said.items():
         if line.startswith("companion run"):
