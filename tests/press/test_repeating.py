@@ -1,12 +1,13 @@
 """`companion run ... --fresh N` and `companion fresh`: what they print, write, leave and refuse."""
 
 import json
+import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import psutil
@@ -203,27 +204,24 @@ def test_processes_of_their_own_count_for_real(
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_all_and_keeps_what_was_computed(store: Path, tmp_path: Path) -> None:
-    program = (
-        "import pathlib, signal, sys; from companion.lab import provenance; "
-        "from companion import __main__; from companion.press import repeating; "
-        "signal.signal(signal.SIGINT, signal.default_int_handler); "
-        f"provenance.COUNTS = pathlib.Path({str(tmp_path / 'fresh.json')!r}); "
-        f"repeating.CACHE = pathlib.Path({str(tmp_path)!r}); "
-        f"sys.argv = ['companion', 'fresh', {OTHER!r}, '--families', '1000']; __main__.main()"
-    )
-    running = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    while len(list(store.rglob("*.json"))) < 3:
-        assert running.poll() is None
-        time.sleep(0.2)
-    children = psutil.Process(running.pid).children(recursive=True)
-    running.send_signal(signal.SIGINT)
-    _, told = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert told == "companion: stopped; what was computed is kept.\n"
+def test_ctrl_c_ends_all_and_keeps_what_was_computed(
+    counts: Path, companion: Callable, store: Path, ctrl_c: None
+) -> None:
+    children: list[psutil.Process] = []
+
+    def interrupt() -> None:
+        while len(list(store.rglob("*.json"))) < 3:
+            time.sleep(0.2)
+        children.extend(psutil.Process().children(recursive=True))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    waiting = Thread(target=interrupt)
+    waiting.start()
+    done = companion("fresh", OTHER, "--families", "1000")
+    waiting.join()
+    assert (done.code, done.out) == (130, "")
+    assert done.err == "companion: stopped; what was computed is kept.\n"
     assert children
     assert not psutil.wait_procs(children, timeout=30)[1]
     assert len(list(store.rglob("*.json"))) >= 3
-    assert not (tmp_path / "fresh.json").exists()
+    assert not counts.exists()
