@@ -7,7 +7,7 @@ BIN     := .venv/bin
 PEERS   := benchmarks/peers/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help book test verify bench check clean
+.PHONY: help book test verify fresh bench check clean
 
 help:  ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -24,6 +24,10 @@ verify: .venv/installed  ## Compute a part of every record again, compare, and n
 
 bench: .venv/installed .venv-peers/installed  ## Measure every promised ratio beside its peer, in minutes (DEVICE=cpu|cuda).
 	$(BIN)/companion bench --device $(DEVICE)
+
+# It keeps what it has after every experiment, and goes on from there when it is started again.
+fresh: .venv/installed  ## Count in book/fresh.json how often verdicts stay on fresh seeds, in hours (JOBS=n).
+	$(BIN)/companion fresh --jobs $(JOBS)
 
 check: .venv/installed  ## Lint, types and the order of the layers, without the tests.
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

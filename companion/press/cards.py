@@ -6,6 +6,7 @@ Everything here is MyST text; `companion.press.pages` puts it in place.
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from companion.lab.catalog import Claim, claims
 from companion.lab.papers import papers
@@ -26,6 +27,12 @@ FILES = ("svg", "pdf", "png", "csv", "json", "bib")
 def outcome_words(claim: Claim, outcome: Outcome) -> str:
     """How an outcome is called for this claim."""
     return (OWN_OUTCOMES if papers()[claim.paper].ours else OUTCOMES)[outcome]
+
+
+def counted_words(claim: Claim, outcome: str) -> str:
+    """The same of what is counted on fresh seeds, where there may be no verdict at all."""
+    known = {each: outcome_words(claim, each) for each in OUTCOMES}
+    return next((words for each, words in known.items() if each == outcome), outcome)
 
 
 def marked(claim: Claim, outcome: Outcome) -> str:
@@ -115,6 +122,19 @@ def control_line(verdict: Verdict) -> str:
     if control is None:
         return ""
     return f"{_capital(control.lie)}: the judge answers *{outcome_words(claim, control.outcome)}*."
+
+
+def fresh_line(row: Mapping[str, Any]) -> str:
+    """On how many families of fresh seeds the verdict of a row of the ledger stayed."""
+    if row["fresh"] == "nothing-drawn":
+        return "— (nothing is drawn)"
+    if row["fresh"] == "not-repeated":
+        return "not repeated"
+    claim = claims()[row["id"]]
+    told = f"{row['fresh_stayed']} of {row['fresh_families']}"
+    others = [counted_words(claim, outcome) for outcome in row["fresh_others"]]
+    told += f", else {' or '.join(others)}" if others else ""
+    return told + (", before a change of the code" if row["fresh"] == "before-a-change" else "")
 
 
 def again_card(cards: Sequence[str], result: Result) -> str:

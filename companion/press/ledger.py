@@ -8,6 +8,7 @@ from typing import Any
 from companion.errors import BuildError
 from companion.lab.catalog import claims, expected, shown_in
 from companion.lab.controls import unseen
+from companion.lab.fresh import OnFreshSeeds, on_fresh_seeds
 from companion.lab.results import Result, Verdict
 from companion.lab.verified import Standing, standing_of
 from companion.press.chapters import FIGURE_MARK, RESULT_MARK, Executed, result_of
@@ -28,6 +29,7 @@ class Findings:
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
     figures: dict[str, list[tuple[str, Result]]] = field(default_factory=dict)
     standings: dict[str, Standing] = field(default_factory=dict)
+    _fresh: dict[str, OnFreshSeeds] = field(default_factory=dict, init=False, repr=False)
 
     def add(self, executed: Executed) -> None:
         """Take in one executed chapter."""
@@ -133,6 +135,21 @@ class Findings:
             "fingerprint": result.fingerprint,
             "checks": [dataclasses.asdict(check) for check in verdict.checks],
             "record": stands.told if (stands := self.standings.get(result.fingerprint)) else None,
+            **self._on_fresh_seeds(result.experiment, claim.id),
+        }
+
+    def _on_fresh_seeds(self, experiment: str, claim: str) -> dict[str, Any]:
+        """What the committed counts say of a claim; looked up once for each experiment."""
+        if experiment not in self._fresh:
+            self._fresh[experiment] = on_fresh_seeds(experiment)
+        known = self._fresh[experiment]
+        count = known.claims.get(claim)
+        counted = known.state in ("not-repeated", "nothing-drawn") or count is not None
+        return {
+            "fresh": known.state if counted else "not-repeated",
+            "fresh_stayed": count.stayed if count else None,
+            "fresh_families": count.families if count else None,
+            "fresh_others": count.others if count else {},
         }
 
 

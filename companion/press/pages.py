@@ -21,6 +21,7 @@ from companion.press.cards import (
     control_line,
     figure_block,
     figure_links,
+    fresh_line,
     marked,
     run_box,
     run_line,
@@ -219,7 +220,8 @@ class PageWriter:
             if counts[outcome]
         )
         table = [
-            "| claim | outcome | statement, predicted | measured, asked for, slack, control |",
+            "| claim | outcome, fresh seeds | statement, predicted "
+            "| measured, asked for, slack, control |",
             "|---|---|---|---|",
             *(_ledger_line(row, self._findings.verdict(row)) for row in rows),
         ]
@@ -290,7 +292,7 @@ def _ledger_line(row: Mapping[str, Any], verdict: Verdict) -> str:
     cells = [
         f"**{claim.number}**<br>{claim.name}<br>{', '.join(evidence)} on {{doc}}`/{page}`<br>"
         f"`{command}`",
-        marked(claim, verdict.outcome),
+        f"{marked(claim, verdict.outcome)}<br>*Fresh seeds:* {fresh_line(row)}",
         f"{claim.statement}<br>*Predicted:* {verdict.predicted}",
         "<br>".join(check_line(check) for check in verdict.checks)
         + f"<br>*Control:* {control_line(verdict)}",

@@ -7,6 +7,8 @@ from typing import Any
 
 from pylatexenc import latex2text, latexwalker, macrospec
 
+from companion.lab.experiment import Cost
+
 _FORMULA = re.compile(r"\$([^$]+)\$")
 _DIGITS, _UP, _DOWN = "0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "₀₁₂₃₄₅₆₇₈₉₋"
 _SMALL = _UP + _DOWN
@@ -45,6 +47,19 @@ def shown(text: str) -> str:
     except UnicodeEncodeError:
         return text
     return told
+
+
+def cost_words(cost: Cost) -> str:
+    """An estimate as the command line tells it."""
+    return f"{_engineering(cost.flops)}FLOP, {_engineering(cost.bytes)}B of arrays"
+
+
+def _engineering(number: float) -> str:
+    for prefix in ("", "k", "M", "G", "T"):
+        if number < 1000:
+            return f"{number:.3g} {prefix}"
+        number /= 1000
+    return f"{number:.3g} P"
 
 
 @cache

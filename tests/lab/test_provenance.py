@@ -56,6 +56,12 @@ def test_a_checkout_tells_its_commit_and_whether_it_was_changed(checkout: Path) 
     assert commit() == f"{revision}+changes"
     (checkout / "companion" / "mehr Größe.py").unlink()
     assert commit() == revision
+    (checkout / "book").mkdir(exist_ok=True)
+    (checkout / "book" / "fresh.json").write_text("counts that are written while others are made")
+    assert commit() == revision
+    (checkout / "book" / "fresh.csv").write_text("")
+    assert commit() == f"{revision}+changes"
+    (checkout / "book" / "fresh.csv").unlink()
     (checkout / "companion" / "numbers.py").write_text("x = 1\n")
     assert commit() == f"{revision}+changes"
 

@@ -7,8 +7,10 @@ import xarray as xr
 
 from companion.errors import BuildError
 from companion.lab import catalog
+from companion.lab.fresh import Count, OnFreshSeeds
 from companion.lab.reproduce import recorded
 from companion.lab.results import Check, Control, Outcome, Result, Verdict
+from companion.press import ledger
 from companion.press.chapters import RESULT_MARK
 from companion.press.ledger import Findings, found
 
@@ -111,6 +113,31 @@ def test_a_judge_that_does_not_see_its_control_fails_the_build(profile: str, see
 
 
 BLIND = Control("so it is", "outside-regime")
+
+
+def test_a_row_has_the_counts_on_fresh_seeds_of_its_own_claim(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Looked up once; a claim that came later than the counts was not repeated."""
+    asked = []
+    counts = {"du2019-thm4.1": Count(outcome="x", stayed=9, others={"fails": (7,)})}
+
+    def on_fresh_seeds(experiment: str) -> OnFreshSeeds:
+        asked.append(experiment)
+        return OnFreshSeeds("before-a-change", counts)
+
+    monkeypatch.setattr(ledger, "on_fresh_seeds", on_fresh_seeds)
+    verdicts = [verdict(claim, "holds") for claim in ("du2019-thm4.1", "du2019-cor4.1")]
+    found = findings((result(), verdicts))
+    told = {row["id"]: [row[key] for key in KEYS] for row in (*found.rows(), *found.rows())}
+    assert told == {
+        "du2019-thm4.1": ["before-a-change", 9, 10, {"fails": (7,)}],
+        "du2019-cor4.1": ["not-repeated", None, None, {}],
+    }
+    assert asked == [NAME]
+
+
+KEYS = ("fresh", "fresh_stayed", "fresh_families", "fresh_others")
 
 
 def test_a_record_s_figure_has_the_id_and_the_run_s_its_profile() -> None:

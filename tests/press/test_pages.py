@@ -13,7 +13,7 @@ from companion.lab import catalog
 from companion.lab.results import Check, Control, Outcome, Result, Verdict
 from companion.press import pages
 from companion.press.book import Book
-from companion.press.cards import OUTCOMES, OWN_OUTCOMES, run_line, verdict_card
+from companion.press.cards import OUTCOMES, OWN_OUTCOMES, fresh_line, run_line, verdict_card
 from companion.press.chapters import FIGURE_MARK, RESULT_MARK
 from companion.press.ledger import Findings
 from companion.press.pages import PageWriter
@@ -145,11 +145,32 @@ def test_cards_and_ledger_say_the_verdict_s_outcome(outcome: Outcome) -> None:
     (line,) = (line for line in ledger.splitlines() if "**Theorem 4.1**" in line)
     cells = line.split(" | ")
     assert f"[{OUTCOMES[outcome]}]{{.verdict-{outcome}}}" in cells[1]
+    assert "<br>*Fresh seeds:* " in cells[1]
     assert cells[2].endswith(r"*Predicted:* predicted\vert ")
     assert cells[3] == (
         "Largest share: at most 0.5. *Asked for:* at most 1. *Slack:* a factor 2.<br>Only told."
         "<br>*Control:* It lies: the judge answers *fails*. |"
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (("repeated", 10, {}), "10 of 10"),
+        (("repeated", 9, {"fails": [3]}), "9 of 10, else not kept"),
+        (
+            ("repeated", 8, {"inconclusive": [1], "no verdict": [2]}),
+            "8 of 10, else inconclusive or no verdict",
+        ),
+        (("before-a-change", 10, {}), "10 of 10, before a change of the code"),
+        (("not-repeated", None, {}), "not repeated"),
+        (("nothing-drawn", None, {}), "— (nothing is drawn)"),
+    ],
+)
+def test_a_row_tells_how_often_its_verdict_stayed(told: tuple, line: str) -> None:
+    state, stayed, others = told
+    row = {"id": "engines-gram", "fresh": state, "fresh_stayed": stayed, "fresh_families": 10}
+    assert fresh_line({**row, "fresh_others": others}) == line
 
 
 def test_a_promise_of_our_own_is_kept_or_not() -> None:
