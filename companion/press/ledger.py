@@ -8,8 +8,10 @@ from typing import Any
 from companion.errors import BuildError
 from companion.lab.catalog import claims, expected, shown_in
 from companion.lab.controls import unseen
+from companion.lab.graph import supports
 from companion.lab.results import Result, Verdict
 from companion.press.chapters import FIGURE_MARK, RESULT_MARK, Executed, result_of
+from companion.press.rows import Row
 
 
 @dataclass
@@ -107,27 +109,34 @@ class Findings:
         drawn = [i for i, r in self.figures[page] if r.fingerprint == result.fingerprint]
         shown = [i for i in (own, shown_in(verdict.claim)) if i in drawn]
         control = verdict.control
-        return {
-            "id": claim.id,
-            "paper": claim.paper,
-            "number": claim.number,
-            "kind": claim.kind,
-            "name": claim.name,
-            "outcome": verdict.outcome,
-            "predicted": verdict.predicted,
-            "measured": verdict.measured,
-            "tolerance": verdict.tolerance,
-            "sentence": verdict.sentence,
-            "experiment": result.experiment,
-            "slack": verdict.slack,
-            "control": control.lie if control else "",
-            "control_outcome": control.outcome if control else "",
-            "figure": next(iter(shown), ""),
-            "page": f"{page}.html",
-            "profile": result.profile,
-            "fingerprint": result.fingerprint,
-            "checks": [dataclasses.asdict(check) for check in verdict.checks],
-        }
+        row = Row.model_validate(
+            {
+                "id": claim.id,
+                "paper": claim.paper,
+                "number": claim.number,
+                "kind": claim.kind,
+                "name": claim.name,
+                "outcome": verdict.outcome,
+                "predicted": verdict.predicted,
+                "measured": verdict.measured,
+                "tolerance": verdict.tolerance,
+                "sentence": verdict.sentence,
+                "experiment": result.experiment,
+                "slack": verdict.slack,
+                "control": control.lie if control else "",
+                "control_outcome": control.outcome if control else "",
+                "figure": next(iter(shown), ""),
+                "page": f"{page}.html",
+                "profile": result.profile,
+                "fingerprint": result.fingerprint,
+                "checks": [dataclasses.asdict(check) for check in verdict.checks],
+                "rests_on": list(claim.rests_on),
+                "supports": supports(claims())[claim.id],
+                "scope": result.summary,
+                "evidence": verdict.evidence,
+            }
+        )
+        return row.model_dump()
 
 
 def found(mark: Mapping[str, Any]) -> Result:
