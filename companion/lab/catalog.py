@@ -5,6 +5,7 @@ Nothing here imports an experiment, so listing and citing start at once.
 
 import ast
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,12 @@ FIGURES = PACKAGE / "figures"
 
 @dataclass(frozen=True)
 class Claim:
-    """One row of the coverage table: a statement of a paper, in our words."""
+    """One row of the coverage table: a statement of a paper, in our words.
+
+    Attributes:
+        rests_on: ids of the claims that its proof uses directly, or, of a row of our own, which it
+            extends.
+    """
 
     id: str
     paper: str
@@ -29,13 +35,20 @@ class Claim:
     kind: str
     name: str
     statement: str
+    rests_on: tuple[str, ...] = ()
 
 
 @cache
 def claims() -> dict[str, Claim]:
     """Every claim of `book/claims.csv`, by id, in the order of the papers."""
     with (BOOK / "claims.csv").open(encoding="utf-8", newline="") as table:
-        return {row["id"]: Claim(**row) for row in csv.DictReader(table)}
+        return {row["id"]: _claim(row) for row in csv.DictReader(table)}
+
+
+def _claim(row: Mapping[str, str]) -> Claim:
+    """A row; `companion check` says which one has too few columns or too many."""
+    told = {name: text for name, text in row.items() if name and name != "rests_on"}
+    return Claim(**told, rests_on=tuple((row.get("rests_on") or "").split()))
 
 
 def published(name: str) -> dict[str, np.ndarray]:

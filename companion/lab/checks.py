@@ -6,19 +6,21 @@ anything between unclear. What is not a number makes a check unclear. Every chec
 how wrong the claim could be and still pass.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, ParamSpec
 
 import numpy as np
 import xarray as xr
 from scipy import stats
 
 from companion.lab.fits import PowerLaw, spread
-from companion.lab.results import Answer, Check, Outcome, Verdict
+from companion.lab.results import Answer, Check, Kind, Outcome, Verdict
 from companion.lab.words import listed, number
 
+Arguments = ParamSpec("Arguments")
 Samples = xr.DataArray | np.ndarray | Sequence[float] | float
 # Standard errors beyond which two means are told apart: some tens of comparisons at once then
 # mistake equal ones in less than one run of a hundred.
@@ -29,6 +31,19 @@ CONFIDENCE = 0.95
 _ROUNDING = 16 * np.finfo(float).eps
 
 
+def _asks(kind: Kind) -> Callable[[Callable[Arguments, Check]], Callable[Arguments, Check]]:
+    """Marks a function whose checks all ask one kind of question."""
+
+    def marked(ask: Callable[Arguments, Check]) -> Callable[Arguments, Check]:
+        @functools.wraps(ask)
+        def asked(*arguments: Arguments.args, **named: Arguments.kwargs) -> Check:
+            return replace(ask(*arguments, **named), kind=kind)
+
+        return asked
+
+    return marked
+
+
 def anyway(check: Check) -> Check:
     """The check as one that does not rest on the hypothesis of its claim."""
     return replace(check, anyway=True)
@@ -36,7 +51,7 @@ def anyway(check: Check) -> Check:
 
 def note(measured: str) -> Check:
     """What a reader of the verdict should know, and nothing is asked of."""
-    return Check("yes", "", measured)
+    return Check("yes", "", measured, kind="note")
 
 
 def at_most(what: str, samples: Samples, bound: float = 1.0, form: str = ".3g") -> Check:
@@ -56,6 +71,7 @@ def at_least(what: str, samples: Samples, bound: float, form: str = ".3g") -> Ch
     return _one_sided(what, samples, bound, form, "least")
 
 
+@_asks("identity")
 def identity(what: str, gaps: Samples, rounding: float, why: str = "rounding") -> Check:
     """Whether the two sides of an identity are apart by rounding alone.
 
@@ -75,6 +91,7 @@ def identity(what: str, gaps: Samples, rounding: float, why: str = "rounding") -
     return Check(answer, what, told, tolerance, slack_factor(rounding, largest))
 
 
+@_asks("fact")
 def true(what: str, flags: Samples, otherwise: str = "") -> Check:
     """Whether all of some statements are true.
 
@@ -91,6 +108,7 @@ def true(what: str, flags: Samples, otherwise: str = "") -> Check:
     return Check("no", what, otherwise or f"not true in {_cases(every == 0)}", asked)
 
 
+@_asks("trend")
 def falls(what: str, samples: xr.DataArray, along: str, form: str = ".3g") -> Check:
     """Whether a quantity falls from each size to the next, in every seed and otherwise too.
 
@@ -115,6 +133,7 @@ def falls(what: str, samples: xr.DataArray, along: str, form: str = ".3g") -> Ch
     return Check(answer, what, f"{first}, {last}", tolerance, slack)
 
 
+@_asks("exponent")
 def exponent_near(
     what: str, samples: xr.DataArray, exponent: float, within: float, along: str = "width"
 ) -> Check:
@@ -137,6 +156,7 @@ def exponent_near(
     return _exponent(what, law, inside, outside, asked, would_pass)
 
 
+@_asks("exponent")
 def exponent_at_most(
     what: str, samples: xr.DataArray, exponent: float, within: float, along: str = "width"
 ) -> Check:
@@ -150,6 +170,7 @@ def exponent_at_most(
     )
 
 
+@_asks("limit")
 def vanishes(what: str, samples: xr.DataArray, along: str, power: float, law: str) -> Check:
     """Whether a quantity goes on vanishing as sizes grow, or levels off.
 
@@ -186,6 +207,7 @@ def vanishes(what: str, samples: xr.DataArray, along: str, power: float, law: st
     return Check(answer, what, words, asked, slack_factor(edge, float(high.max())))
 
 
+@_asks("mean")
 def equal(what: str, means: Samples, errors: Samples, target: Samples, precision: float) -> Check:
     """Whether means are what they are claimed to be, as far as their statistical errors tell.
 
@@ -218,6 +240,7 @@ def equal(what: str, means: Samples, errors: Samples, target: Samples, precision
     )
 
 
+@_asks("probability")
 def probability_at_least(what: str, good: Samples, least: float) -> Check:
     """Whether an event has at least a given probability, by a one-sided confidence bound.
 

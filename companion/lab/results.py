@@ -15,6 +15,11 @@ from companion.errors import DamagedError
 
 Outcome = Literal["holds", "fails", "outside-regime", "inconclusive"]
 Answer = Literal["yes", "no", "unclear"]
+# What kind of question a check asks, and so what kind of evidence it is. A note asks nothing.
+Kind = Literal[
+    "bound", "exponent", "fact", "identity", "limit", "mean", "note", "picture", "probability",
+    "trend",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Check:
         slack: how wrong the claim could be and still pass, or by how much it is missed; nothing
             where there is only yes and no.
         anyway: whether it is true or false whatever the hypothesis of the claim, as an identity.
+        kind: of the question.
     """
 
     answer: Answer
@@ -37,6 +43,7 @@ class Check:
     tolerance: str = ""
     slack: str = ""
     anyway: bool = False
+    kind: Kind = "bound"
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,11 @@ class Verdict:
     def slack(self) -> str:
         """How wrong the claim could be and still pass, check by check."""
         return self._once("slack")
+
+    @property
+    def evidence(self) -> list[Kind]:
+        """Which kinds of questions were asked, each once and in order."""
+        return list(dict.fromkeys(c.kind for c in self.checks if c.kind != "note"))
 
     def _once(self, part: str) -> str:
         told = (getattr(check, part) for check in self.checks)

@@ -38,6 +38,7 @@ from companion.press.offline import copy_mathjax, mend_page, write_front_door
 from companion.press.pages import PageWriter
 from companion.press.phone import with_narrow_figures
 from companion.press.preview import preview_tags, with_tags
+from companion.press.rows import row_schema
 from companion.press.supervision import Supervisor
 
 # What a build makes in its output folder, and replaces without asking.
@@ -272,6 +273,8 @@ def _stage(
     write_front_door(extra, f"{book.pages[0]}.html", title)
     ledger = json.dumps(findings.rows(), indent=1, ensure_ascii=False) + "\n"
     write_atomically(extra / "claims.json", ledger.encode())
+    schema = json.dumps(row_schema(), indent=1, ensure_ascii=False) + "\n"
+    write_atomically(extra / "claims.schema.json", schema.encode())
     captions = figures_of(findings, book.output / "figures", extra / "figures", jobs=jobs)
     _stage_pages(book, stage, done, findings, captions)
     return stage
@@ -285,8 +288,10 @@ def _stage_pages(
     captions: Mapping[str, Mapping[str, str]],
 ) -> None:
     """Write every page as Sphinx reads it, and every chapter's notebook as readers get it."""
-    writer, figures = PageWriter(findings, captions), stage / "extra" / "figures"
+    figures = stage / "extra" / "figures"
     texts = {page: read_page(book.path(page)) for page in book.pages}
+    with_differences = any("```{differences}\n" in text for text in texts.values())
+    writer = PageWriter(findings, captions, with_differences)
     titles = {page: writer.text(page, _title(text)) for page, text in texts.items()}
     for page, text in texts.items():
         if page not in done:

@@ -4,14 +4,16 @@ Everything here is MyST text; `companion.press.pages` puts it in place.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from companion.lab.catalog import Claim, claims
+from companion.lab.graph import resting_on, supports
 from companion.lab.papers import papers
 from companion.lab.results import Check, Outcome, Result, Verdict
 from companion.lab.verified import Standing
+from companion.lab.words import listed
 
 OUTCOMES: dict[Outcome, str] = {
     "holds": "holds",
@@ -86,8 +88,13 @@ def figure_links(page: str, stem: str, result: Result) -> str:
     )
 
 
-def verdict_card(verdict: Verdict) -> str:
-    """A verdict in one line, which opens to what was measured, asked for and left over."""
+def verdict_card(verdict: Verdict, consequences: str = "") -> str:
+    """A verdict in one line, which opens to what was measured, asked for and left over.
+
+    Args:
+        verdict: of a claim.
+        consequences: what follows from a failure, for other statements.
+    """
     claim = claims()[verdict.claim]
     return "\n".join(
         [
@@ -101,6 +108,7 @@ def verdict_card(verdict: Verdict) -> str:
             *(f"* {check_line(check)}" for check in verdict.checks),
             "",
             *([f"**Control.** {control_line(verdict)}"] if verdict.control else []),
+            *(["", consequences] if consequences else []),
             "`````",
         ]
     )
@@ -135,6 +143,26 @@ def fresh_line(row: Mapping[str, Any]) -> str:
     others = [counted_words(claim, outcome) for outcome in row["fresh_others"]]
     told += f", else {' or '.join(others)}" if others else ""
     return told + (", before a change of the code" if row["fresh"] == "before-a-change" else "")
+
+
+def resting_line(claim: str, judged: Collection[str]) -> str:
+    """Which statements rest on a claim: the direct ones with their verdicts, and how many in all.
+
+    Args:
+        claim: its id.
+        judged: ids of the claims that have a verdict in this book, and so a link.
+    """
+    direct, every = supports(claims())[claim], resting_on(claims(), claim)
+    if not every:
+        return "Nothing in the ledger rests on it."
+    links = listed(
+        f"{{ref}}`{claims()[each].number} <verdict-{slug(each)}>`"
+        if each in judged
+        else claims()[each].number
+        for each in direct
+    )
+    more = f"; with what rests on those, {len(every)} claims in all"
+    return f"Directly {links}{'' if len(every) == len(direct) else more}."
 
 
 def again_card(cards: Sequence[str], result: Result) -> str:

@@ -9,9 +9,11 @@ from companion.errors import BuildError
 from companion.lab.catalog import claims, expected, shown_in
 from companion.lab.controls import unseen
 from companion.lab.fresh import OnFreshSeeds, on_fresh_seeds
+from companion.lab.graph import supports
 from companion.lab.results import Result, Verdict
 from companion.lab.verified import Standing, standing_of
 from companion.press.chapters import FIGURE_MARK, RESULT_MARK, Executed, result_of
+from companion.press.rows import Row
 
 
 @dataclass
@@ -114,29 +116,37 @@ class Findings:
         drawn = [i for i, r in self.figures[page] if r.fingerprint == result.fingerprint]
         shown = [i for i in (own, shown_in(verdict.claim)) if i in drawn]
         control = verdict.control
-        return {
-            "id": claim.id,
-            "paper": claim.paper,
-            "number": claim.number,
-            "kind": claim.kind,
-            "name": claim.name,
-            "outcome": verdict.outcome,
-            "predicted": verdict.predicted,
-            "measured": verdict.measured,
-            "tolerance": verdict.tolerance,
-            "sentence": verdict.sentence,
-            "experiment": result.experiment,
-            "slack": verdict.slack,
-            "control": control.lie if control else "",
-            "control_outcome": control.outcome if control else "",
-            "figure": next(iter(shown), ""),
-            "page": f"{page}.html",
-            "profile": result.profile,
-            "fingerprint": result.fingerprint,
-            "checks": [dataclasses.asdict(check) for check in verdict.checks],
-            "record": stands.told if (stands := self.standings.get(result.fingerprint)) else None,
-            **self._on_fresh_seeds(result.experiment, claim.id),
-        }
+        stands = self.standings.get(result.fingerprint)
+        row = Row.model_validate(
+            {
+                "id": claim.id,
+                "paper": claim.paper,
+                "number": claim.number,
+                "kind": claim.kind,
+                "name": claim.name,
+                "outcome": verdict.outcome,
+                "predicted": verdict.predicted,
+                "measured": verdict.measured,
+                "tolerance": verdict.tolerance,
+                "sentence": verdict.sentence,
+                "experiment": result.experiment,
+                "slack": verdict.slack,
+                "control": control.lie if control else "",
+                "control_outcome": control.outcome if control else "",
+                "figure": next(iter(shown), ""),
+                "page": f"{page}.html",
+                "profile": result.profile,
+                "fingerprint": result.fingerprint,
+                "checks": [dataclasses.asdict(check) for check in verdict.checks],
+                "rests_on": list(claim.rests_on),
+                "supports": supports(claims())[claim.id],
+                "scope": result.summary,
+                "evidence": verdict.evidence,
+                "record": stands.told if stands else None,
+                **self._on_fresh_seeds(result.experiment, claim.id),
+            }
+        )
+        return row.model_dump()
 
     def _on_fresh_seeds(self, experiment: str, claim: str) -> dict[str, Any]:
         """What the committed counts say of a claim; looked up once for each experiment."""

@@ -11,6 +11,7 @@ from nbformat import NotebookNode
 
 from companion.errors import BuildError
 from companion.lab.catalog import claims
+from companion.lab.graph import resting_on
 from companion.lab.papers import in_words, papers
 from companion.lab.results import Result, Verdict
 from companion.lab.words import Side, number
@@ -23,12 +24,14 @@ from companion.press.cards import (
     figure_links,
     fresh_line,
     marked,
+    resting_line,
     run_box,
     run_line,
     slug,
     verdict_card,
 )
 from companion.press.chapters import FIGURE_MARK, RESULT_MARK
+from companion.press.differences import difference_cards, difference_counts, held_up, of_failing
 from companion.press.landing import count_links, picture
 from companion.press.ledger import Findings, found
 from companion.press.recorded import records_table
@@ -41,8 +44,11 @@ _NUMBER = re.compile(r"\{(value|record)\}`(?:(\w+/\w+) )?([\w.]+):([^`]*)`")
 # {outcome}`zou2020-fig3:holds and inconclusive` where a record says less than the quick run.
 _OUTCOME = re.compile(r"\{outcome\}`([^`:]*):?([^`]*)`")
 # A ledger or a gallery of one paper, or without an argument of all; the table of the papers; the
-# state of a ledger, which the argument is the address of; a figure of another page; the records.
-_BLOCK = re.compile(r"```\{(ledger|gallery|papers|counts|picture|records)\} ?([\w./-]*)\n```")
+# state of a ledger, which the argument is the address of; a figure of another page; the records;
+# where papers differ from what was found, or how often; what held up.
+_BLOCK = re.compile(
+    r"```\{(ledger|gallery|papers|counts|picture|records|differences|held)\} ?([\w./-]*)\n```"
+)
 # After a format: the side on which "at least" and "at most" stay true.
 _ROUNDED: dict[str, Side] = {"": "", "down": "down", "up": "up"}
 # How many papers there are, in words: {papers}`count`, at the start of a sentence {papers}`Count`.
@@ -55,10 +61,18 @@ class PageWriter:
     Args:
         findings: what the chapters found.
         captions: figure file stem -> its caption and alt text.
+        with_differences: whether a page of the book tells where papers differ from what was found,
+            to which failing verdicts then lead.
     """
 
-    def __init__(self, findings: Findings, captions: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        findings: Findings,
+        captions: Mapping[str, Mapping[str, str]],
+        with_differences: bool = False,
+    ) -> None:
         self._findings, self._captions = findings, captions
+        self._with_differences = with_differences
         self._labelled: set[str] = set()
 
     def notebook(self, page: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -119,6 +133,8 @@ class PageWriter:
             "counts": self._counts,
             "picture": self._picture,
             "records": lambda _, __: records_table(self._findings),
+            "differences": self._differences,
+            "held": lambda *_: held_up(self._findings.rows()),
         }
         return _BLOCK.sub(lambda match: blocks[match[1]](match[2], page), text)
 
@@ -170,9 +186,28 @@ class PageWriter:
         labels = [f"verdict-{slug(verdict.claim)}" for verdict in verdicts]
         new = [self._first(label) for label in labels]
         for verdict, label, first in zip(verdicts, labels, new, strict=True):
-            cards.append((f"({label})=\n" if first else "") + verdict_card(verdict))
+            card = verdict_card(verdict, self._consequences(page, verdict))
+            cards.append((f"({label})=\n" if first else "") + card)
         same = all(len(self._findings.outcomes(verdict.claim)) == 1 for verdict in verdicts)
         return again_card(cards, result) if same and not any(new) else "\n\n".join(cards)
+
+    def _consequences(self, page: str, verdict: Verdict) -> str:
+        """What the failure of a paper's claim means for others, and whether it can be mended."""
+        if verdict.outcome != "fails" or papers()[claims()[verdict.claim].paper].ours:
+            return ""
+        judged = {each.claim for told in self._findings.verdicts.values() for each in told}
+        resting = f"**What rests on it.** {resting_line(verdict.claim, judged)}"
+        difference = of_failing(verdict.claim)
+        if not self._with_differences or difference is None:
+            return resting
+        repair = self.text(page, difference.repair or "None is known.").strip()
+        link = f"{{ref}}`What we found <difference-{difference.id}>`"
+        return f"{resting}\n\n**Repair.** {repair} {link} tells more."
+
+    def _differences(self, part: str, page: str) -> str:
+        if part == "counts":
+            return difference_counts()
+        return self.text(page, difference_cards(self._findings.rows()))
 
     def _figure(self, page: str, identifier: str, result: Result) -> str:
         stem = self._findings.stem(page, identifier, result)
@@ -223,7 +258,7 @@ class PageWriter:
             "| claim | outcome, fresh seeds | statement, predicted "
             "| measured, asked for, slack, control |",
             "|---|---|---|---|",
-            *(_ledger_line(row, self._findings.verdict(row)) for row in rows),
+            *(_ledger_line(row, self._findings.verdict(row), self._in_short(row)) for row in rows),
         ]
         return "\n".join(
             [
@@ -236,6 +271,17 @@ class PageWriter:
                 "````",
             ]
         )
+
+    def _in_short(self, row: Mapping[str, Any]) -> str:
+        """For the ledger: how much rests on a claim of a paper that fails, and its repair."""
+        if row["outcome"] != "fails" or papers()[row["paper"]].ours:
+            return ""
+        told = f"<br>*Resting on it:* {len(resting_on(claims(), row['id']))} claims"
+        difference = of_failing(row["id"])
+        if self._with_differences and difference:
+            repair = "how it is mended" if difference.repair else "no repair is known"
+            told += f"; {{ref}}`{repair} <difference-{difference.id}>`"
+        return told
 
     def _gallery(self, paper: str, page: str) -> str:
         if not paper:
@@ -281,7 +327,7 @@ def _gallery_block(
     )
 
 
-def _ledger_line(row: Mapping[str, Any], verdict: Verdict) -> str:
+def _ledger_line(row: Mapping[str, Any], verdict: Verdict, consequences: str) -> str:
     claim, page = claims()[row["id"]], row["page"].removesuffix(".html")
     evidence = [f"{{ref}}`verdict <verdict-{slug(row['id'])}>`"]
     if row["figure"]:
@@ -295,6 +341,6 @@ def _ledger_line(row: Mapping[str, Any], verdict: Verdict) -> str:
         f"{marked(claim, verdict.outcome)}<br>*Fresh seeds:* {fresh_line(row)}",
         f"{claim.statement}<br>*Predicted:* {verdict.predicted}",
         "<br>".join(check_line(check) for check in verdict.checks)
-        + f"<br>*Control:* {control_line(verdict)}",
+        + f"<br>*Control:* {control_line(verdict)}{consequences}",
     ]
     return "| " + " | ".join(cell.replace("|", r"\vert ") for cell in cells) + " |"

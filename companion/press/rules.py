@@ -16,11 +16,13 @@ from companion.base.paths import BOOK, PACKAGE, PROJECT
 from companion.errors import BuildError, InputError, one_of
 from companion.lab import catalog
 from companion.lab.experiment import load
+from companion.lab.graph import graph_problems
 from companion.lab.papers import papers
 from companion.lab.replay_plan import replay_problems
 from companion.lab.reproduce import record_path
 from companion.press.book import Book
 from companion.press.chapters import Chapter, read, read_page
+from companion.press.differences import difference_problems, differences
 
 # What is checked in a module by its text: the claims that a judge names in full.
 _JUDGING = ("claim", "Verdict")
@@ -38,7 +40,7 @@ def problems(book: Book) -> list[str]:
     try:
         claims = catalog.claims()
         chapters = [c for page in book.pages if (c := read(page, book.path(page)))]
-        found = [*_claims(), *_papers(), *_modules()]
+        found = [*_claims(), *graph_problems(claims), *_papers(), *_modules()]
         for name in catalog.experiments():
             found += _experiment(name, chapters)
         judged = [claim for name in catalog.experiments() for claim in _expected(name)]
@@ -53,6 +55,8 @@ def problems(book: Book) -> list[str]:
             for claim in dict.fromkeys(judged)
             if judged.count(claim) > 1
         ]
+        expected = {c: o for name in catalog.experiments() for c, o in _expected(name).items()}
+        found += difference_problems(differences(), expected, book.pages)
         return [*found, *_figures(chapters), *_pages(book, chapters), *_unfinished()]
     except (InputError, BuildError) as problem:
         return [str(problem)]
@@ -64,8 +68,9 @@ def _claims() -> Iterator[str]:
     seen: set[str] = set()
     for line, row in enumerate(rows, start=2):
         where = f"book/claims.csv, line {line}"
-        if None in row or None in row.values() or "" in row.values():
-            yield f"{where}: a row has six columns, none of them empty."
+        needed = {name: text for name, text in row.items() if name != "rests_on"}
+        if None in row or None in row.values() or "" in needed.values():
+            yield f"{where}: a row has seven columns, none but the last of them empty."
             continue
         if row["paper"] not in papers():
             yield (

@@ -99,7 +99,7 @@ def _register(paper: str, name: str, words: Mapping[str, str], new: bool) -> lis
     row = io.StringIO()
     kind = words["number"].split()[0].lower()
     csv.writer(row, lineterminator="\n").writerow(
-        [words["claim"], paper, words["number"], kind, "TODO: a name", "TODO: the statement."]
+        [words["claim"], paper, words["number"], kind, "TODO: a name", "TODO: the statement.", ""]
     )
     _write(table, table.read_text(encoding="utf-8") + row.getvalue())
     text = declared.read_text(encoding="utf-8")

@@ -21,6 +21,7 @@ from companion.lab.checks import (
     probability_at_least,
     slack_factor,
     true,
+    vanishes,
 )
 from companion.lab.results import Check
 from companion.lab.words import number
@@ -468,3 +469,23 @@ def test_slack_of_means_of_different_sizes_is_each_one_s_own():
     """0.04 is known to 10 %, and 1 to 1 %: no value off by 40 % of anything could pass."""
     slack = equal("share", [0.04, 1.0], [0.001, 0.0025], [0.04, 1.0], 0.2).slack
     assert slack.startswith("a value off by 10.")
+
+
+def test_every_question_says_of_what_kind_it_is():
+    law = xr.DataArray([[1.0, 0.5, 0.25]], dims=("seed", "width"), coords={"width": [1, 2, 4]})
+    asked = {
+        "bound": [at_most("", [1.0]), at_least("", [1.0], 0.0)],
+        "identity": [identity("", [0.0], 1e-9), anyway(identity("", [0.0], 1e-9))],
+        "fact": [true("", [True])],
+        "trend": [falls("", law, "width")],
+        "exponent": [exponent_near("", law, -1, 0.1), exponent_at_most("", law, -1, 0.1)],
+        "limit": [vanishes("", law, "width", 1.0, "1/m")],
+        "mean": [equal("", [1.0], [0.1], [1.0], 0.1)],
+        "probability": [probability_at_least("", [True], 0.5)],
+        "note": [note("By the way")],
+    }
+    for kind, checks in asked.items():
+        assert {check.kind for check in checks} == {kind}
+    everything = [check for checks in asked.values() for check in checks]
+    told = claim("du2019-thm4.1", "", *everything, holds="", fails="").evidence
+    assert told == [kind for kind in asked if kind != "note"]

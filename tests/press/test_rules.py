@@ -68,11 +68,13 @@ def test_every_mistake_of_a_newcomer_has_its_sentence(scratch: Path) -> None:
     table = book / "claims.csv"
     table.write_text(
         table.read_text(encoding="utf-8")
-        + "du2019-never,du2019,Section 9,remark,Never judged,Nothing.\n"
-        + "du2019-bar,du2019,Section 9,remark,A bar,$|a|$.\n"
+        + "du2019-never,du2019,Section 9,remark,Never judged,Nothing.,\n"
+        + "du2019-bar,du2019,Section 9,remark,A bar,$|a|$.,du2019-never du2019-nowhere\n"
+        + "du2019-self,du2019,Section 9,remark,Of itself,Nothing.,du2019-self\n"
         + "du2019-short,du2019,Section 9\n",
         encoding="utf-8",
     )
+    edit(book / "differences.yml", "repaired_by: du2019-fig1b", "repaired_by: du2019-fig1z")
     edit(book / "du2019" / "4_discrete_time.md", "{value}`late_ratio:.3f`", "{value}`late_ratio`")
     edit(book / "du2019" / "4_step_size.md", '"du2019/step_size"', '"du2019/step_sizes"')
     edit(book / "du2019" / "index.md", "# ", "{cite}`du2020`\n\n# ")
@@ -101,7 +103,10 @@ def test_every_mistake_of_a_newcomer_has_its_sentence(scratch: Path) -> None:
         "no experiment expects a verdict on du2019-never",
         "du2019-lem3.1 is expected by 2 experiments; a claim has one.",
         "a '|' would break the ledger's table",
-        "a row has six columns, none of them empty",
+        "a row has seven columns, none but the last of them empty",
+        "du2019-bar rests on 'du2019-nowhere', which is no row of the table",
+        "du2019-self rests on itself",
+        "differences.yml, du2019-pattern-sum: 'du2019-fig1z' is no claim of book/claims.csv",
         "{value}`late_ratio` has no format",
         "there is no experiment 'du2019/step_sizes'; did you mean 'du2019/step_size'?",
         "no chapter calls reproduce('du2019/step_size')",

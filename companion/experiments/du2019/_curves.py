@@ -65,7 +65,9 @@ def beside_published(
     question = f"{what} over the published one"
     seeds, widths = found.sizes["seed"], found.sizes["width"]
     if seeds < 2:
-        return Check("unclear", question, "not compared", "two seeds, which tell the spread")
+        return Check(
+            "unclear", question, "not compared", "two seeds, which tell the spread", kind="picture"
+        )
     scaled = np.log(quantity.isel(step=slice(1, None)) / found.misfit.isel(step=1) ** power)
     ours = scaled.sel(convention="inferred")
     # Of one run, from all widths; the published one is a run more.
@@ -89,4 +91,5 @@ def beside_published(
         f"at most {number(most, '.3f')}, of which {number(noise, '.3f')} is what two runs differ "
         "by and the rest reading",
         slack_factor(most, farthest),
+        kind="picture",
     )

@@ -271,6 +271,7 @@ def _reproduction(settings: Settings, found: xr.Dataset) -> Verdict:
         f"{READING} for reading the figure: "
         + ", ".join(f"{float(allowed.sel(width=width)):.3f}" for width in gaps),
         slack_factor(1, max(abs(gap) / float(allowed.sel(width=m)) for m, gap in gaps.items())),
+        kind="picture",
     )
     return claim(
         "du2019-fig1a",
@@ -402,7 +403,7 @@ def _not_comparable(identifier: str, predicted: str, *seen: Check) -> Verdict:
     return claim(
         identifier,
         predicted,
-        Check("unclear", "published curves", "none", "curves of what was run"),
+        Check("unclear", "published curves", "none", "curves of what was run", kind="picture"),
         *(replace(check, answer="yes", tolerance="", slack="") for check in seen),
         holds="",
         fails="",

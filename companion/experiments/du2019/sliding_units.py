@@ -300,7 +300,7 @@ def _none_slide(finest: xr.Dataset) -> Check:
         answer = "yes"
     elif share.mean() - half > 0:
         answer = "no"
-    return Check(answer, what, spread(pairs.returned / pairs.hits), asked)
+    return Check(answer, what, spread(pairs.returned / pairs.hits), asked, kind="mean")
 
 
 def _instrument(settings: Settings, control: xr.Dataset) -> Check:
