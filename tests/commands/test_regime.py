@@ -204,7 +204,10 @@ X, Y = rows()
         (saved(x=X[:, 0], y=Y), "(n, d) is needed"),
         (saved(x=X[:1], y=Y[:1]), "n at least 2"),
         (saved(x=X[:0], y=Y[:0]), "n at least 2"),
-        (saved(x=np.where(np.eye(12, 4, -2) > 0, math.nan, X), y=Y), "input 2 holds a number that is not"),
+        (
+            saved(x=np.where(np.eye(12, 4, -2) > 0, math.nan, X), y=Y),
+            "input 2 holds a number that is not",
+        ),
         (saved(x=X, y=np.where(np.arange(12) == 5, math.inf, Y)), "label 5 holds a number"),
         (saved(x=X, y=np.arange(12.0)), "12 different values; two are needed"),
         (saved(x=X, y=np.ones(12)), "1 different values; two are needed"),
