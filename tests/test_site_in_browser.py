@@ -310,7 +310,7 @@ def test_a_count_leads_to_the_claims_that_it_counts(
     )
     assert len(links) >= 3
     rows = json.loads((built_site / "claims.json").read_text(encoding="utf-8"))
-    ours = sum(row["paper"] == "engines" for row in rows)
+    ours = sum(papers()[row["paper"]].ours for row in rows)
     shown = (
         "return [...document.querySelectorAll('table.ledger')].flatMap((table) => "
         "[...table.querySelectorAll('tbody tr')]).filter((row) => row.checkVisibility()).length"

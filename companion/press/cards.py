@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from companion.lab.catalog import Claim, claims
-from companion.lab.papers import papers
 from companion.lab.results import Check, Outcome, Result, Verdict
 
 OUTCOMES: dict[Outcome, str] = {
@@ -17,14 +16,15 @@ OUTCOMES: dict[Outcome, str] = {
     "fails": "fails",
     "inconclusive": "inconclusive",
 }
-# A promise of the companion's own is no theorem.
+# What the companion promises of itself is no theorem.
+_PROMISES = ("target", "precision")
 OWN_OUTCOMES = {**OUTCOMES, "holds": "kept", "fails": "not kept"}
 FILES = ("svg", "pdf", "png", "csv", "json", "bib")
 
 
 def outcome_words(claim: Claim, outcome: Outcome) -> str:
     """How an outcome is called for this claim."""
-    return (OWN_OUTCOMES if papers()[claim.paper].ours else OUTCOMES)[outcome]
+    return (OWN_OUTCOMES if claim.kind in _PROMISES else OUTCOMES)[outcome]
 
 
 def marked(claim: Claim, outcome: Outcome) -> str:
