@@ -56,6 +56,13 @@ def lemma_6_1_width(layers: int, alpha: float, count: int, delta: float) -> floa
     return math.pow(layers, 1 / (2 - alpha)) * math.pow(logarithm, 2 / (2 - alpha))
 
 
+def theorem_3_8_step_size(
+    width: float, layers: int, alpha: float, radius: float, count: int, accuracy: float
+) -> float:
+    """Eta of SGD: m^(-2 alpha) min{L R^2 / (n eps), 1 / L}."""
+    return math.pow(width, -2 * alpha) * min(layers * radius**2 / (count * accuracy), 1 / layers)
+
+
 def theorem_3_8_samples(layers: int, radius: float, accuracy: float) -> float:
     """N at which the first term of the bound for SGD, 8 L^2 R^2 / n, is eps."""
     return 8 * (layers * radius) ** 2 / accuracy
@@ -64,6 +71,11 @@ def theorem_3_8_samples(layers: int, radius: float, accuracy: float) -> float:
 def theorem_3_5_samples(layers: int, radius: float, accuracy: float) -> float:
     """N at which L^(3/2) R / sqrt(n), which the bound has at large width, is eps."""
     return float(layers) ** 3 * (radius / accuracy) ** 2
+
+
+def proposition_4_7_width(count: int, margin: float, delta: float) -> float:
+    """Width of two layers from which on its proof works: 32 log(n / delta) / gamma^2, exactly."""
+    return 32 * math.log(count / delta) / margin**2
 
 
 def proposition_4_10_radius(count: int, separation: float, accuracy: float, delta: float) -> float:

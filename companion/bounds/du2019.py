@@ -130,6 +130,23 @@ def explicit_width(
     return theorem(count, lambda_0, half, initial_misfit(labels_squared, count) / half)
 
 
+def theorem_3_2_time(lambda_0: float, misfit: float, target: float) -> float:
+    """Time by which the bound of gradient flow is down from `misfit` to `target` (derived)."""
+    return max(math.log(misfit / target), 0.0) / lambda_0
+
+
+def theorem_4_1_iterations(
+    step_size: float, lambda_0: float, misfit: float, target: float
+) -> float:
+    """Steps after which the bound of descent is down from `misfit` to `target` (derived)."""
+    return max(math.log(misfit / target), 0.0) / -math.log1p(-step_size * lambda_0 / 2)
+
+
+def printed_width(count: int, lambda_0: float, delta: float) -> float:
+    """What Theorems 3.2 and 4.1 print, n^6 / (lambda_0^4 delta^3), with constant 1."""
+    return float(count) ** 6 / (lambda_0**4 * delta**3)
+
+
 def theorem_4_1_step_size(count: int, lambda_0: float) -> float:
     """The theorem's eta = O(lambda_0 / n^2), with constant 1."""
     return lambda_0 / count**2

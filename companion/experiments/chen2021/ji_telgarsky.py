@@ -16,6 +16,7 @@ import xarray as xr
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
+from companion.bounds.chen2021 import proposition_4_7_width
 from companion.datasets import DataSet, random_labels
 from companion.draws import cpu_generator, independent_seed
 from companion.errors import InputError
@@ -119,7 +120,7 @@ def cost(settings: Settings) -> Cost:
 
 def proof_width(settings: Settings, margin: float) -> int:
     """The width from which on the proof of Proposition 4.7 works: 32 log(n / delta) / gamma^2."""
-    return math.ceil(32 * math.log(settings.count / settings.delta) / margin**2)
+    return math.ceil(proposition_4_7_width(settings.count, margin, settings.delta))
 
 
 def summary(settings: Settings) -> str:
