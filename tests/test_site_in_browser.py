@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from companion.lab.papers import papers
+
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 exceptions = pytest.importorskip("selenium.common.exceptions")
 support = pytest.importorskip("selenium.webdriver.support.ui")

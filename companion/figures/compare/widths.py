@@ -22,6 +22,7 @@ THEOREMS = (
     ("zou2018", "Zou et al. (2018)", RED, "s"),
 )
 SUFFICED = "sufficed in our runs"
+WIDTH = ("width m", r"width $m$ (hollow: unknown constants taken as 1)")
 POWER = ("power of n", r"power $a$ of $n^a$")
 
 
@@ -31,7 +32,7 @@ def widths(result: Result) -> Drawing:
     enough = [_known(result, name, "sufficed") for name in sets]
     asked = {key: [_known(result, name, f"{key}_width") for name in sets] for key, *_ in THEOREMS}
     canvas = Canvas(1, height=3.6)
-    panel = canvas.panel("widths", "width m", "data", log="x", rows=[ROWS[name] for name in sets])
+    panel = canvas.panel("widths", WIDTH, "data", log="x", rows=[ROWS[name] for name in sets])
     for key, name, color, mark in THEOREMS:
         known = key == "du"
         more: dict[str, Any] = {"filled": [known] * len(sets)}
@@ -124,7 +125,9 @@ def _known(result: Result, name: str, key: str) -> float:
 
 
 def _heard(width: float) -> str:
-    return spoken(width) if math.isfinite(width) else "no width that was tried"
+    if not math.isfinite(width):
+        return "no width that was tried"
+    return f"{width:.0f}" if width < 1e6 else spoken(width)
 
 
 def _plain(name: str) -> str:
