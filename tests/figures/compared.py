@@ -46,7 +46,9 @@ def widths(result: Result) -> Curves:
         for row in zip(a["size"], a["across"], a["lambda_0"], a["radius"], strict=True)
     ]
     enough = [
-        min(m for place, m in enumerate(s["widths"]) if not any(seed[place] for seed in wrong))
+        min(
+            m for m, runs in zip(s["widths"], wrong, strict=True) if all(each == 0 for each in runs)
+        )
         for wrong in a["wrong"]
     ]
     rows = [ROWS[name] for name in sets]

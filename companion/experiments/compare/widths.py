@@ -44,6 +44,8 @@ from companion.training import Adam, Stop, train
 
 EXPECTED: dict[str, Outcome] = {"compare-gap": "holds", "compare-order": "holds"}
 DATA = ("digits", "cifar10")
+# At widths beyond one that sufficed.
+MAY_BE_MISSING = ("wrong", "epochs")
 # Asked of the gap before anything was measured.
 MILLION = 1e6
 NAMES = {
@@ -74,7 +76,8 @@ class Settings(SeededSettings):
         counts: n of the random subsets on which growth is measured, in increasing order.
         delta: of the theorems' probability.
         alpha: the scaling exponent of Chen et al.
-        widths: m of the networks that are trained.
+        widths: m of the networks that are trained, one after the other until one suffices.
+        runs: of every width.
         step_size: of Adam on the mean cross-entropy.
         batch: examples of a step.
         epochs: the budget.
@@ -89,6 +92,7 @@ class Settings(SeededSettings):
     delta: Probability = 0.1
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.5
     widths: Sizes = (2, 8, 32)
+    runs: Size = 3
     step_size: Positive = 0.01
     batch: Size = 100
     epochs: Size = 100
@@ -108,8 +112,8 @@ class Settings(SeededSettings):
 
 QUICK = Settings()
 PAPER = Settings(
-    images="all", sphere=1000, per_class=500, subset=2000, counts=(125, 250, 500, 1000),
-    widths=(4, 16, 64, 256), epochs=300,
+    images="all", sphere=1000, per_class=500, subset=1000, counts=(50, 100, 200, 400),
+    widths=(4, 16, 64, 256), runs=1, step_size=0.003, epochs=150,
 )  # fmt: skip
 
 
@@ -121,9 +125,9 @@ def summary(settings: Settings) -> str:
         f"{listed(NAMES[name] for name in s.sets)}, every input of norm 1; the margin $\\gamma$ "
         f"and the radius $R$ of {s.subset} of them at most; the same for random subsets of $n$ = "
         f"{listed(s.counts)}, {s.seeds} of each size; and networks of one hidden layer of $m$ = "
-        f"{listed(s.widths)} units, {s.seeds} of each width, trained by Adam with the step size "
-        f"{s.step_size:g} on batches of {s.batch} until no example is on the wrong side, for "
-        f"{s.epochs} epochs at most."
+        f"{listed(s.widths)} units, one width after the other until one suffices, {s.runs} of each "
+        f"width, trained by Adam with the step size {s.step_size:g} on batches of {s.batch} until "
+        f"no example is on the wrong side, for {s.epochs} epochs at most."
     )
 
 
@@ -139,7 +143,7 @@ def cost(settings: Settings) -> Cost:
         few = min(count, s.subset)
         flops += 6.0 * count**2 * dimension + 3.0 * count**3 + 200.0 * few**3
         flops += s.seeds * sum(200.0 * n**3 + 6.0 * n**2 * dimension for n in s.counts)
-        flops += 4.0 * s.seeds * s.epochs / 2 * count * dimension * sum(s.widths)
+        flops += 4.0 * s.runs * s.epochs / 2 * count * dimension * sum(s.widths)
         bytes_ = max(bytes_, 8.0 * (2 * count * dimension + 3 * count**2), 8.0 * 20 * few**2)
     return Cost(flops, bytes_)
 
@@ -162,8 +166,8 @@ def run(settings: Settings, device: str) -> xr.Dataset:
     measured = sweep("sets", partial(_whole, s, drawn), data=s.sets)
     grown = sweep("growth", partial(_part, s, drawn), data=s.sets, seed=s.each_seed, count=s.counts)
     grown = grown.rename({name: f"part_{name}" for name in grown.data_vars})
-    runs = sweep("runs", partial(_train, s, drawn), data=s.sets, seed=s.each_seed, width=s.widths)
-    found = xr.merge([measured, grown, runs])
+    trained = sweep("trained", partial(_ladder, s, drawn), data=s.sets)
+    found = xr.merge([measured, grown, trained]).assign_coords(width=list(s.widths))
     return found.assign_attrs(data="; ".join(data.source for data in drawn.values()))
 
 
@@ -222,12 +226,23 @@ def _tangent(data: DataSet, count: int) -> Variables:
     }
 
 
-def _train(
-    settings: Settings, drawn: dict[str, DataSet], *, data: str, seed: int, width: int
-) -> Variables:
-    """How many examples are on the wrong side when a run ends, and after how many epochs."""
-    s, every, dtype = settings, drawn[data], getattr(torch, settings.dtype)
-    x, y = every.x.to(dtype), every.y.to(dtype)
+def _ladder(settings: Settings, drawn: dict[str, DataSet], *, data: str) -> Variables:
+    """Width after width, how many examples are on the wrong side when runs end, and after what."""
+    s, every = settings, drawn[data]
+    wrong = np.full((len(s.widths), s.runs), np.nan)
+    epochs = wrong.copy()
+    for place, width in enumerate(s.widths):
+        ended = [_train(s, every, s.first_seed + run, width) for run in range(s.runs)]
+        wrong[place], epochs[place] = zip(*ended, strict=True)
+        if not wrong[place].any():
+            break
+    return {"wrong": (("width", "run"), wrong), "epochs": (("width", "run"), epochs)}
+
+
+def _train(settings: Settings, data: DataSet, seed: int, width: int) -> tuple[int, float]:
+    """Examples on the wrong side when a run ends, and epochs until then."""
+    s, dtype = settings, getattr(torch, settings.dtype)
+    x, y = data.x.to(dtype), data.y.to(dtype)
     count, dimension = x.shape
     own = independent_seed(seed, count, dimension, width)
     network = draw_zou(width, dimension, own, depth=1, dtype=dtype, device=x.device)
@@ -238,12 +253,12 @@ def _train(
         stop=Stop(zero_error=True),
     )  # fmt: skip
     wrong = ended.network.predict(x) * y <= 0
-    return {"wrong": int(wrong.sum()), "epochs": ended.steps / epoch}
+    return int(wrong.sum()), ended.steps / epoch
 
 
 def sufficient(found: xr.Dataset) -> xr.DataArray:
     """The least width tried at which every run ended without an error, (data,); NaN for none."""
-    reached = (found.wrong == 0).all("seed")
+    reached = (found.wrong == 0).all("run")
     least: xr.DataArray = found["width"].where(reached).min("width")
     return least
 
@@ -265,7 +280,7 @@ def growing(settings: Settings, found: xr.Dataset) -> xr.DataArray:
 
 def values(settings: Settings, found: xr.Dataset) -> Values:
     """Of every data set what was measured, what is asked for, and what sufficed."""
-    told: dict[str, object] = {"delta": settings.delta, "seeds": settings.seeds}
+    told: dict[str, object] = {"delta": settings.delta, "runs": settings.runs}
     widths, enough = demanded(settings, found), sufficient(found)
     for name in settings.sets:
         one, asks = found.sel(data=name), widths.sel(data=name)

@@ -77,7 +77,7 @@ def widths(result: Result) -> Drawing:
 
 def growth(result: Result) -> Drawing:
     """With which power of n each width grows, data set by data set."""
-    powers = {key: [result.values[f"{name}_power_{key}"] for name in _sets(result)]
+    powers = {key: [_known(result, name, f"power_{key}") for name in _sets(result)]
               for key, *_ in THEOREMS}  # fmt: skip
     sets = _sets(result)
     canvas = Canvas(1, height=3.2)

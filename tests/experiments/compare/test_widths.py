@@ -24,7 +24,7 @@ from tests.figures.compared import by_hand
 
 TINY = experiment.QUICK.override(
     {"sphere": 12, "per_class": 7, "subset": 10, "counts": [6, 8, 10], "seeds": 2,
-     "widths": [2, 16], "batch": 5, "epochs": 30}
+     "widths": [2, 16], "runs": 2, "batch": 5, "epochs": 30}
 )  # fmt: skip
 judged = partial(outcomes, experiment, TINY)
 
@@ -178,7 +178,7 @@ def test_a_run_is_that_of_torch(found: xr.Dataset) -> None:
         torch.log1p(torch.exp(-margins(batches.rows(step, 12)))).mean().backward()
         optimiser.step()
     wrong = int((margins(torch.arange(12)) <= 0).sum())
-    one = found.sel(data="sphere", seed=1, width=2)
+    one = found.isel(run=1).sel(data="sphere", width=2)
     assert wrong > 0
     assert (int(one.wrong), float(one.epochs)) == (wrong, TINY.epochs)
 
@@ -186,12 +186,23 @@ def test_a_run_is_that_of_torch(found: xr.Dataset) -> None:
 def test_a_width_suffices_if_every_run_ends_without_an_error(found: xr.Dataset) -> None:
     wrong = np.zeros((2, 2, 2), dtype=int)
     assert experiment.sufficient(doctored(found, wrong=wrong)).values.tolist() == [2, 2]
-    wrong[1, 0, 0] = 1
+    wrong[1, 0, 1] = 1
     assert experiment.sufficient(doctored(found, wrong=wrong)).values.tolist() == [2, 16]
-    wrong[1, 1, 1] = 1
+    wrong[1, 1, 0] = 1
     told = doctored(found, wrong=wrong)
     assert np.isnan(experiment.sufficient(told).values[1])
     assert experiment.values(TINY, told)["digits_sufficed"] == "none"
+
+
+def test_no_wider_network_is_trained_than_one_that_sufficed(found: xr.Dataset) -> None:
+    for name in TINY.sets:
+        wrong = found.wrong.sel(data=name).values
+        reached = [place for place, runs in enumerate(wrong) if not runs.any()]
+        beyond = wrong[reached[0] + 1 :] if reached else wrong[:0]
+        assert np.isnan(beyond).all()
+        assert np.isfinite(wrong[: len(wrong) - len(beyond)]).all()
+    first = found.isel(width=0, run=0)
+    assert float(first.wrong.sel(data="digits")) == 0 < float(first.wrong.sel(data="sphere"))
 
 
 def test_the_verdicts_can_be_what_is_expected(settled: xr.Dataset) -> None:
