@@ -113,7 +113,7 @@ class Settings(SeededSettings):
 QUICK = Settings()
 PAPER = Settings(
     images="all", sphere=1000, per_class=500, subset=1000, counts=(50, 100, 200, 400),
-    widths=(4, 16, 64, 256), runs=1, step_size=0.003, epochs=150,
+    widths=(16, 256), runs=1, step_size=0.003, epochs=1000,
 )  # fmt: skip
 
 
