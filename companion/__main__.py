@@ -19,8 +19,10 @@ try:  # imports take so long that they, too, are interrupted, and need what not 
     from companion import __version__
     from companion.base.files import write_atomically, write_checked
     from companion.base.paths import CACHE, PROJECT, check_checkout
-    from companion.commands import regime
+    from companion.commands import data, regime, verify
     from companion.commands.files import check_file as _check_file
+    from companion.commands.fresh import fresh as count_on_fresh_seeds
+    from companion.commands.fresh import repeat_here
     from companion.errors import BuildError, InputError, one_of
     from companion.lab import catalog, results
     from companion.lab.experiment import check_device, expected_of, load, settings_of
@@ -34,7 +36,6 @@ try:  # imports take so long that they, too, are interrupted, and need what not 
     )
     from companion.lab.results import Result
     from companion.lab.store import Store
-    from companion.press import data, repeating, verify
     from companion.press.cards import outcome_words
     from companion.press.supervision import FOREIGN
     from companion.press.terminal import cost_words, shown
@@ -55,7 +56,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.command()(verify.verify)
-app.command()(repeating.fresh)
+app.command("fresh")(count_on_fresh_seeds)
 app.command("regime")(regime.command)
 
 
@@ -118,7 +119,7 @@ def run(
     overrides = dict(_setting(text) for text in set_ or [])
     if fresh is not None:
         written = json is not None or bool(figure)
-        repeating.repeat_here(experiment, fresh, profile, device, overrides, written=written)
+        repeat_here(experiment, fresh, profile, device, overrides, written=written)
         raise typer.Exit
     _check_file(json)
     images = [_image(catalog.check_experiment(experiment), text) for text in figure or []]

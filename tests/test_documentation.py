@@ -17,6 +17,7 @@ import typer
 from benchmarks.harness import targets, turns
 from companion import __main__
 from companion.base.paths import BOOK, PROJECT
+from companion.commands import data, fresh, verify
 from companion.datafolders import fetched_to
 from companion.lab import provenance, verified
 from companion.lab.experiment import load
@@ -25,7 +26,7 @@ from companion.lab.replay import Replayed
 from companion.lab.replay_plan import Drawn
 from companion.lab.reproduce import record_of
 from companion.lab.store import Store
-from companion.press import book, data, repeating, verify
+from companion.press import book
 from tests.test_bench import TOYS
 
 PAGES = {
@@ -152,7 +153,7 @@ def desk(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr(verify, "replays", lambda drawn, seed, say: list(map(agreeing, drawn)))
     monkeypatch.setattr(verify, "commit", lambda: "0123456789ab")
     monkeypatch.setattr(verified, "BOOK", made.folder / "noted")
-    monkeypatch.setattr(repeating, "experiments", lambda: ["zou2018/polynomials"])
+    monkeypatch.setattr(fresh, "experiments", lambda: ["zou2018/polynomials"])
     monkeypatch.setattr(provenance, "COUNTS", made.folder / "fresh.json")
     return made
 

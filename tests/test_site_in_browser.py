@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from companion.lab.papers import papers
+
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 exceptions = pytest.importorskip("selenium.common.exceptions")
 support = pytest.importorskip("selenium.webdriver.support.ui")
@@ -310,7 +312,7 @@ def test_a_count_leads_to_the_claims_that_it_counts(
     )
     assert len(links) >= 3
     rows = json.loads((built_site / "claims.json").read_text(encoding="utf-8"))
-    ours = sum(row["paper"] == "engines" for row in rows)
+    ours = sum(papers()[row["paper"]].ours for row in rows)
     shown = (
         "return [...document.querySelectorAll('table.ledger')].flatMap((table) => "
         "[...table.querySelectorAll('tbody tr')]).filter((row) => row.checkVisibility()).length"

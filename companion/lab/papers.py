@@ -37,6 +37,13 @@ class Paper:
     chapters: tuple[str, ...] = ()
     ours: bool = False
 
+    @property
+    def start(self) -> str:
+        """Its first page, or nothing; a part of our own without chapters is the page of its id."""
+        if self.chapters:
+            return f"book/{self.id}/{self.chapters[0]}"
+        return f"book/{self.id}" if self.ours else ""
+
 
 @cache
 def papers(path: Path = BOOK / "papers.yml") -> dict[str, Paper]:

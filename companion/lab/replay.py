@@ -214,7 +214,7 @@ def _allowed(name: str, part: xr.DataArray, drawn: Drawn) -> float:
     for pattern, setting in drawn.declared.get("solved", {}).items():
         if fnmatchcase(name, pattern):
             precision = float(drawn.record.settings[setting])
-    return _ROOM * precision**0.5
+    return float(_ROOM * precision**0.5)
 
 
 def _hangs(known: Mapping[str, Iterable[str]], name: str, changes: Mapping[str, Any]) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 from companion.lab.catalog import Claim, claims
 from companion.lab.graph import resting_on, supports
-from companion.lab.papers import papers
 from companion.lab.results import Check, Outcome, Result, Verdict
 from companion.lab.verified import Standing
 from companion.lab.words import listed
@@ -21,14 +20,15 @@ OUTCOMES: dict[Outcome, str] = {
     "fails": "fails",
     "inconclusive": "inconclusive",
 }
-# A promise of the companion's own is no theorem.
+# What the companion promises of itself is no theorem.
+_PROMISES = ("target", "precision")
 OWN_OUTCOMES = {**OUTCOMES, "holds": "kept", "fails": "not kept"}
 FILES = ("svg", "pdf", "png", "csv", "json", "bib")
 
 
 def outcome_words(claim: Claim, outcome: Outcome) -> str:
     """How an outcome is called for this claim."""
-    return (OWN_OUTCOMES if papers()[claim.paper].ours else OUTCOMES)[outcome]
+    return (OWN_OUTCOMES if claim.kind in _PROMISES else OUTCOMES)[outcome]
 
 
 def counted_words(claim: Claim, outcome: str) -> str:

@@ -222,8 +222,8 @@ class PageWriter:
         lines = ["| paper | networks | in this edition |", "|---|---|---|"]
         for paper in papers().values():
             if not paper.ours:
-                start = f"/book/{paper.id}/{paper.chapters[0]}" if paper.chapters else ""
-                told = f"{{doc}}`{known.count(paper.id)} claims <{start}>`" if start else "to come"
+                told = f"{{doc}}`{known.count(paper.id)} claims </{paper.start}>`"
+                told = told if paper.start else "to come"
                 lines.append(f"| {{cite:t}}`{paper.id}` | {paper.subject} | {told} |")
         return "\n".join(lines)
 
@@ -231,9 +231,9 @@ class PageWriter:
         """What `part` makes of every paper that has it, under the paper's name."""
         return "\n\n".join(
             f"## {paper.name}\n\n{paper.subject[0].upper()}{paper.subject[1:]}: "
-            f"{{doc}}`/book/{paper.id}/{paper.chapters[0]}`.\n\n{shown}"
+            f"{{doc}}`/{paper.start}`.\n\n{shown}"
             for paper in papers().values()
-            if paper.chapters and (shown := part(paper.id, page))
+            if paper.start and (shown := part(paper.id, page))
         )
 
     def _counts(self, ledger: str, _: str) -> str:

@@ -51,6 +51,8 @@ RESTS_ON = {
     "chen2021-regime-margins": {"chen2021-regime-margin"},
     "chen2021-regime-test-error": {"chen2021-regime-test-error"},
     "chen2021-regime-widths": {"chen2021-regime-width"},
+    "compare-growth": {"compare-order"},
+    "compare-widths": {"compare-gap"},
     "du2019-closed-form-by-sampling": {"du2019-def-Hinf"},
     "du2019-deep-gram": {"du2019-deep-conj"},
     "du2019-digits-decay": {"du2019-digits"},

@@ -11,6 +11,7 @@ import xarray as xr
 
 from companion import __main__
 from companion.base.files import file_hash
+from companion.commands import verify
 from companion.errors import BuildError, InputError
 from companion.lab import status, verified
 from companion.lab.experiment import load, profiled
@@ -19,7 +20,6 @@ from companion.lab.replay import Replayed
 from companion.lab.reproduce import basis_of_today, reproduce
 from companion.lab.results import read_result
 from companion.lab.verified import Standing, standing, standing_of, verified_records
-from companion.press import verify
 from companion.press.cards import figure_block, run_box
 from companion.press.ledger import Findings
 from companion.press.recorded import records_table

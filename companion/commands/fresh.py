@@ -1,6 +1,6 @@
 """Verdicts on fresh seeds: `companion run ... --fresh N` and `companion fresh`.
 
-`python -m companion.press.repeating NAME FAMILIES` is the program of a process that repeats one
+`python -m companion.commands.fresh NAME FAMILIES` is the program of a process that repeats one
 experiment. What its families gave it tells line by line, and the parent counts.
 """
 

@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from companion import __main__
+from companion.commands import fresh
+from companion.commands.fresh import Gathered
 from companion.errors import BuildError
 from companion.lab import provenance
 from companion.lab.fresh import Family, identity_of
-from companion.press import repeating
-from companion.press.repeating import Gathered
 
 # Of one claim each, which takes no second to run.
 NAME, CLAIM = "zou2018/data_separation", "zou2018-ass3.5"
@@ -31,7 +31,7 @@ def counts(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     """Where this test's counts are kept."""
     path = tmp_path / "fresh.json"
     monkeypatch.setattr(provenance, "COUNTS", path)
-    monkeypatch.setattr(repeating, "CACHE", tmp_path)
+    monkeypatch.setattr(fresh, "CACHE", tmp_path)
     return path
 
 
@@ -68,12 +68,12 @@ def gathered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Gathered | BaseExcept
             raise answer
         return answer
 
-    monkeypatch.setattr(repeating, "_gather", gather)
+    monkeypatch.setattr(fresh, "_gather", gather)
     return told
 
 
 def repeat_with(monkeypatch: pytest.MonkeyPatch, *given: Family) -> None:
-    monkeypatch.setattr(repeating, "repeat", lambda *words: iter(given))
+    monkeypatch.setattr(fresh, "repeat", lambda *words: iter(given))
 
 
 def test_one_family_that_flips_is_told_with_its_seed(

@@ -1,6 +1,6 @@
 """The command `companion verify`: a part of every record, computed again and compared.
 
-`python -m companion.press.verify NAME SEED` is the program of a process that does so for one
+`python -m companion.commands.verify NAME SEED` is the program of a process that does so for one
 record.
 """
 
@@ -20,6 +20,7 @@ import typer
 
 from companion.base.files import check_target, file_hash, write_atomically
 from companion.base.paths import BOOK, CACHE, IS_CHECKOUT
+from companion.commands.files import check_file
 from companion.errors import BuildError, InputError, one_of
 from companion.lab.experiment import load
 from companion.lab.fingerprint import fingerprint_of
@@ -58,8 +59,9 @@ def verify(
         raise InputError(f"seed is {seed}; it must be at least 0.")
     seed = secrets.randbelow(10**6) if seed is None else seed
     before = _clean_commit() if write else ""
-    for file in [json_] * (json_ is not None) + [verified_path()] * write:
-        check_target(file)
+    check_file(json_)
+    if write:
+        check_target(verified_path())
     drawn = [draw_replay(readable_record(name), seed) for name in chosen]
     typer.echo(f"seed {seed}; 'companion verify --seed {seed}' draws the same parts", err=True)
     rows = replays(drawn, seed, say=lambda line: typer.echo(line, err=True))
@@ -165,7 +167,7 @@ def _in_a_process(part: Drawn, seed: int, supervisor: Supervisor) -> Replayed:
     environment |= dict.fromkeys(_THREADS, "1")
     if record.device == "cpu" and "product" in record.provenance:
         environment["COMPANION_PRODUCT"] = str(record.provenance["product"])
-    words = ["-m", "companion.press.verify", record.experiment, str(seed)]
+    words = ["-m", "companion.commands.verify", record.experiment, str(seed)]
     code, answer = supervisor.run(words, log, environment)
     if code == _REFUSED:
         raise InputError(answer)

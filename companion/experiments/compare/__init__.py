@@ -1,0 +1,1 @@
+"""The theorems of the four papers side by side, on the same data."""
