@@ -122,6 +122,16 @@ def test_what_a_solver_gives_is_known_to_half_the_digits_of_its_tolerance() -> N
     assert list(of_arrays(known, again, **declared)) == ["other"]
 
 
+def test_a_statistic_lies_in_the_interval_that_the_record_has() -> None:
+    known = xr.Dataset({n: ("x", [v, np.nan]) for n, v in (("w", 5.0), ("low", 4.0), ("up", 6.0))})
+    between = {"w": ("low", "up")}
+    inside = known.assign(w=("x", [5.9, 3.0]), low=("x", [5.0, 2.0]))
+    assert of_arrays(known, inside, between=between) == {}
+    for width in (6.1, np.nan):
+        outside = known.assign(w=("x", [width, np.nan]))
+        assert of_arrays(known, outside, between=between) == {"w": np.inf}
+
+
 def test_places_along_a_dimension_are_told_by_an_array() -> None:
     known = xr.Dataset({"at": ("look", [0, 10, 20]), "loss": ("look", [3.0, 2.0, 1.0])})
     again = xr.Dataset({"at": ("look", [0, 5, 20]), "loss": ("look", [3.0, 9.0, 1.0])})
