@@ -13,6 +13,7 @@ solver chooses its own steps, its numbers are known only to what it was asked fo
 takes the place of epsilon.
 """
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -231,7 +232,7 @@ def _allowed(name: str, part: xr.DataArray, drawn: Drawn) -> float:
     for pattern, setting in drawn.declared.get("solved", {}).items():
         if fnmatchcase(name, pattern):
             precision = float(drawn.record.settings[setting])
-    return _ROOM * precision**0.5
+    return _ROOM * math.sqrt(precision)
 
 
 def _hangs(known: Mapping[str, Iterable[str]], name: str, changes: Mapping[str, Any]) -> str:

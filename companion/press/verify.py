@@ -58,8 +58,9 @@ def verify(
         raise InputError(f"seed is {seed}; it must be at least 0.")
     seed = secrets.randbelow(10**6) if seed is None else seed
     before = _clean_commit() if write else ""
-    for file in [json_] * (json_ is not None) + [verified_path()] * write:
-        check_target(file)
+    for file in (json_, verified_path() if write else None):
+        if file is not None:
+            check_target(file)
     drawn = [draw_replay(readable_record(name), seed) for name in chosen]
     typer.echo(f"seed {seed}; 'companion verify --seed {seed}' draws the same parts", err=True)
     rows = replays(drawn, seed, say=lambda line: typer.echo(line, err=True))

@@ -40,7 +40,7 @@ def test_a_replay_agrees_with_its_record_and_says_what_it_is(record: Path) -> No
         }  # fmt: skip
         assert row.compared == len(known.arrays) - 4
         assert "steps 3 of 5" in row.recomputed
-        assert row.allowed == 10 * np.finfo(float).eps ** 0.5
+        assert row.allowed == pytest.approx(10 * np.finfo(float).eps ** 0.5)
     assert row.flop == load(NAME).cost(load(NAME).PAPER).flops
 
 
@@ -249,7 +249,7 @@ def test_a_cheap_part_of_a_committed_record_agrees(name: str) -> None:
     if row.outcome == "left out":
         pytest.skip(row.why)
     assert row.outcome == "agrees", dataclasses.asdict(row)
-    assert row.compared > 5
+    assert row.compared >= 5
 
 
 def test_all_records_together_are_small() -> None:
