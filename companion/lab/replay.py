@@ -8,10 +8,12 @@ With another number of threads, another product or another processor sums are ro
 order, by an epsilon each, steps of descent add these up, and an activation at 0 may flip; between
 two products, 25 steps of narrow networks at the edge of stability differed by 2,300 epsilon, and
 what is allowed is twelve times that. Longer runs of such networks have nothing in common but their
-statistics, so replays of them are short. Where a solver chooses its own steps, its numbers are
-known only to what it was asked for, and its tolerance takes the place of epsilon.
+statistics: replays of them are short, or a statistic has to lie in the record's interval. Where a
+solver chooses its own steps, its numbers are known only to what it was asked for, and its tolerance
+takes the place of epsilon.
 """
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -136,23 +138,39 @@ def compared(found: xr.Dataset, drawn: Drawn) -> tuple[list[Difference], dict[st
             differences.append(Difference(name, np.inf, 0.0))
     known, again = _places(*_coordinates(record, found, drawn), drawn)
     for name in map(str, found.data_vars):
-        reasons = declared.get("hangs_on", {})
-        settings = {pattern: on for pattern, (on, _) in reasons.items()}
-        if pattern := _hangs(settings, name, drawn.changes):
-            skipped[name] = reasons[pattern][1]
-            continue
-        if name not in known or known[name].dims != again[name].dims:
+        if why := _why_skipped(name, drawn):
+            skipped[name] = why
+        elif name not in known or known[name].dims != again[name].dims:
             differences.append(Difference(name, np.inf, 0.0))
-            continue
-        part = _beginning(known[name], again[name], drawn)
-        allowed = _allowed(name, part, drawn)
-        differences.append(Difference(name, apart(again[name].values, part.values), allowed))
+        else:
+            differences.append(_difference(name, known, again, drawn))
     if not differences:
         raise ContractError(
             f"REPLAY of companion/experiments/{drawn.record.experiment}.py leaves nothing to "
             "compare; let fewer arrays hang on what it replaces."
         )
     return differences, skipped
+
+
+def _why_skipped(name: str, drawn: Drawn) -> str:
+    """Why an array of the replay is not compared with the record's, or nothing."""
+    reasons = drawn.declared.get("hangs_on", {})
+    settings = {pattern: on for pattern, (on, _) in reasons.items()}
+    if pattern := _hangs(settings, name, drawn.changes):
+        return reasons[pattern][1]
+    of = [each for each, ends in drawn.declared.get("between", {}).items() if name in ends]
+    return f"it is an end of the interval of {of[0]}" if of else ""
+
+
+def _difference(name: str, known: xr.Dataset, again: xr.Dataset, drawn: Drawn) -> Difference:
+    """How far an array is from the record's, or from the interval that the record has for it."""
+    part, other = _beginning(known[name], again[name], drawn), again[name]
+    ends = drawn.declared.get("between", {}).get(name)
+    if ends is None:
+        return Difference(name, apart(other.values, part.values), _allowed(name, part, drawn))
+    low, high = (_beginning(known[end], other, drawn) for end in ends)
+    inside = part.isnull() | ((other >= low) & (other <= high))
+    return Difference(name, 0.0 if bool(inside.all()) else np.inf, 0.0)
 
 
 def _coordinates(
@@ -214,7 +232,7 @@ def _allowed(name: str, part: xr.DataArray, drawn: Drawn) -> float:
     for pattern, setting in drawn.declared.get("solved", {}).items():
         if fnmatchcase(name, pattern):
             precision = float(drawn.record.settings[setting])
-    return float(_ROOM * precision**0.5)
+    return _ROOM * math.sqrt(precision)
 
 
 def _hangs(known: Mapping[str, Iterable[str]], name: str, changes: Mapping[str, Any]) -> str:

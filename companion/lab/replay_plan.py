@@ -29,7 +29,8 @@ class Replay(TypedDict, total=False):
 
     Attributes:
         one_of: settings that are replaced together; one of these is drawn.
-        few: setting -> how many of its values are drawn; `seeds` are drawn among the record's.
+        few: setting -> how many of its values are drawn, unless it is replaced; `seeds` are drawn
+            among the record's.
         places: dimension -> the array that tells where along it numbers stand, so that those at
             equal places are compared. Other dimensions are compared by their coordinates, or, if
             they have none, from their beginning.
@@ -37,6 +38,8 @@ class Replay(TypedDict, total=False):
             only where none of these is replaced.
         absent: arrays -> the settings without whose value in the record a run has no such arrays.
         solved: arrays -> the setting that is the tolerance of the solver they come from.
+        between: array -> the two that are the interval of its statistic in the record, in which the
+            replay's has to lie: of long runs whose rounding errors decide single outcomes.
     """
 
     one_of: Sequence[Mapping[str, Any]]
@@ -45,6 +48,7 @@ class Replay(TypedDict, total=False):
     hangs_on: Mapping[str, tuple[tuple[str, ...], str]]
     absent: Mapping[str, tuple[str, ...]]
     solved: Mapping[str, str]
+    between: Mapping[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,8 @@ def draw_replay(record: Result, seed: int) -> Drawn:
                 f"which is more than the record's {_plain(getattr(known, setting))}."
             )
     for setting, count in declared.get("few", {}).items():
-        changes |= _few(name, known, setting, count, draws)
+        if setting not in changes:
+            changes |= _few(name, known, setting, count, draws)
     changes = {k: v for k, v in changes.items() if v != getattr(known, k)}
     # Not validated: fewer sizes than a law in the width needs are enough here.
     return Drawn(record, declared, known.model_copy(update=changes), changes)

@@ -132,7 +132,7 @@ class PageWriter:
             "papers": self._papers,
             "counts": self._counts,
             "picture": self._picture,
-            "records": lambda _, __: records_table(self._findings),
+            "records": self._records,
             "differences": self._differences,
             "held": lambda *_: held_up(self._findings.rows()),
         }
@@ -241,6 +241,9 @@ class PageWriter:
 
     def _picture(self, stem: str, page: str) -> str:
         return picture(self._findings, self._captions, stem, page)
+
+    def _records(self, _: str, __: str) -> str:
+        return records_table(self._findings)
 
     def _ledger(self, paper: str, page: str) -> str:
         if not paper:

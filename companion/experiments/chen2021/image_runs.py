@@ -93,6 +93,7 @@ PAPER = Settings(
 # Rounding errors grow a thousandfold within some hundred steps of the narrow networks.
 REPLAY = {
     "one_of": ({"steps": 25},),
+    "few": {"seeds": 1},
     "hangs_on": {
         "complexity": (("steps",), "they are of the last step"),
         "[lu]*er": (("steps",), "they are of the last step"),
