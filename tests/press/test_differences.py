@@ -1,4 +1,4 @@
-"""The page of findings: its table keeps to the ledger, and a table or a ledger that lies is seen."""
+"""The page of findings keeps to the ledger, and a table or a ledger that lies is seen."""
 
 import re
 from pathlib import Path
@@ -222,8 +222,8 @@ def test_the_severe_come_first_and_are_open(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_failing_verdict_tells_what_rests_on_it_and_where_it_is_mended(only_one: None) -> None:
     told = findings()
-    failing, *others = PageWriter(told, {}, True)._verdicts("page", told.results["page"][0]).split(
-        "\n\n(verdict-"
+    failing, *others = (
+        PageWriter(told, {}, True)._verdicts("page", told.results["page"][0]).split("\n\n(verdict-")
     )
     assert "**What rests on it.** Nothing in the ledger rests on it." in failing
     repair = "**Repair.** Twice 2. {ref}`What we found <difference-du2019-one>` tells more."
