@@ -6,21 +6,19 @@ anything between unclear. What is not a number makes a check unclear. Every chec
 how wrong the claim could be and still pass.
 """
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, ParamSpec
+from typing import Literal
 
 import numpy as np
 import xarray as xr
 from scipy import stats
 
 from companion.lab.fits import PowerLaw, spread
-from companion.lab.results import Answer, Check, Kind, Outcome, Verdict
+from companion.lab.results import Answer, Check, Outcome, Verdict
 from companion.lab.words import listed, number
 
-Arguments = ParamSpec("Arguments")
 Samples = xr.DataArray | np.ndarray | Sequence[float] | float
 # Standard errors beyond which two means are told apart: some tens of comparisons at once then
 # mistake equal ones in less than one run of a hundred.
@@ -29,19 +27,6 @@ STANDARD_ERRORS = 4
 CONFIDENCE = 0.95
 # By which a mean of equal numbers may miss them, as a share.
 _ROUNDING = 16 * np.finfo(float).eps
-
-
-def _asks(kind: Kind) -> Callable[[Callable[Arguments, Check]], Callable[Arguments, Check]]:
-    """Marks a function whose checks all ask one kind of question."""
-
-    def marked(ask: Callable[Arguments, Check]) -> Callable[Arguments, Check]:
-        @functools.wraps(ask)
-        def asked(*arguments: Arguments.args, **named: Arguments.kwargs) -> Check:
-            return replace(ask(*arguments, **named), kind=kind)
-
-        return asked
-
-    return marked
 
 
 def anyway(check: Check) -> Check:
@@ -71,7 +56,6 @@ def at_least(what: str, samples: Samples, bound: float, form: str = ".3g") -> Ch
     return _one_sided(what, samples, bound, form, "least")
 
 
-@_asks("identity")
 def identity(what: str, gaps: Samples, rounding: float, why: str = "rounding") -> Check:
     """Whether the two sides of an identity are apart by rounding alone.
 
@@ -84,14 +68,13 @@ def identity(what: str, gaps: Samples, rounding: float, why: str = "rounding") -
     size = np.abs(_flat(gaps))
     tolerance = f"at most {number(rounding, '.0e')}, which is {why}"
     if size.size == 0:
-        return Check("unclear", what, "nothing was compared", tolerance)
+        return Check("unclear", what, "nothing was compared", tolerance, kind="identity")
     largest, kept = float(size.max()), bool((size <= rounding).all())
     told = f"apart by at most {number(largest, '.1e', 'up')}"
     answer = _answer(size, kept, rounding)
-    return Check(answer, what, told, tolerance, slack_factor(rounding, largest))
+    return Check(answer, what, told, tolerance, slack_factor(rounding, largest), kind="identity")
 
 
-@_asks("fact")
 def true(what: str, flags: Samples, otherwise: str = "") -> Check:
     """Whether all of some statements are true.
 
@@ -102,13 +85,18 @@ def true(what: str, flags: Samples, otherwise: str = "") -> Check:
     """
     every, asked = _flat(flags), "true in every case"
     if every.size == 0 or np.isnan(every).any():
-        return Check("unclear", what, f"not known in {_cases(np.isnan(every))}", asked)
+        return Check("unclear", what, f"not known in {_cases(np.isnan(every))}", asked, kind="fact")
     if every.all():
-        return Check("yes", what, f"true in all {every.size}" if every.size > 1 else "true", asked)
-    return Check("no", what, otherwise or f"not true in {_cases(every == 0)}", asked)
+        return Check(
+            "yes",
+            what,
+            f"true in all {every.size}" if every.size > 1 else "true",
+            asked,
+            kind="fact",
+        )
+    return Check("no", what, otherwise or f"not true in {_cases(every == 0)}", asked, kind="fact")
 
 
-@_asks("trend")
 def falls(what: str, samples: xr.DataArray, along: str, form: str = ".3g") -> Check:
     """Whether a quantity falls from each size to the next, in every seed and otherwise too.
 
@@ -120,7 +108,7 @@ def falls(what: str, samples: xr.DataArray, along: str, form: str = ".3g") -> Ch
     """
     tolerance = "falls from each to the next, in every seed"
     if samples.size == 0 or samples.sizes[along] < 2:
-        return Check("unclear", what, "fewer than two sizes", tolerance)
+        return Check("unclear", what, "fewer than two sizes", tolerance, kind="trend")
     ordered = samples.sortby(along)
     first, last = (
         f"{spread(ordered.isel({along: end}), form)} at {float(ordered.indexes[along][end]):g}"
@@ -130,10 +118,9 @@ def falls(what: str, samples: xr.DataArray, along: str, form: str = ".3g") -> Ch
     least = -float(steps.max())
     answer = _answer(_flat(samples), bool((steps < 0).all()))
     slack = f"the least fall of all is {number(least, form)}" if answer == "yes" else ""
-    return Check(answer, what, f"{first}, {last}", tolerance, slack)
+    return Check(answer, what, f"{first}, {last}", tolerance, slack, kind="trend")
 
 
-@_asks("exponent")
 def exponent_near(
     what: str, samples: xr.DataArray, exponent: float, within: float, along: str = "width"
 ) -> Check:
@@ -156,7 +143,6 @@ def exponent_near(
     return _exponent(what, law, inside, outside, asked, would_pass)
 
 
-@_asks("exponent")
 def exponent_at_most(
     what: str, samples: xr.DataArray, exponent: float, within: float, along: str = "width"
 ) -> Check:
@@ -170,7 +156,6 @@ def exponent_at_most(
     )
 
 
-@_asks("limit")
 def vanishes(what: str, samples: xr.DataArray, along: str, power: float, law: str) -> Check:
     """Whether a quantity goes on vanishing as sizes grow, or levels off.
 
@@ -195,7 +180,9 @@ def vanishes(what: str, samples: xr.DataArray, along: str, power: float, law: st
     last = samples.isel({along: slice(-2, None)}).transpose(along, "seed", ...).values
     seeds = samples.sizes["seed"]
     if len(sizes) < 2 or seeds < 3 or not ((last > 0) & np.isfinite(last)).all():
-        return Check("unclear", what, "too few sizes, seeds or positive numbers", asked)
+        return Check(
+            "unclear", what, "too few sizes, seeds or positive numbers", asked, kind="limit"
+        )
     logs = np.log(last[1] / last[0]).reshape(seeds, -1)
     error = logs.std(axis=0, ddof=1) / math.sqrt(seeds)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, seeds - 1)) * error
@@ -204,10 +191,9 @@ def vanishes(what: str, samples: xr.DataArray, along: str, power: float, law: st
     answer: Answer = "yes" if (high < edge).all() else "no" if (low > edge).any() else "unclear"
     told = listed(f"{m:.3f} ({a:.3f} to {b:.3f})" for m, a, b in zip(mean, low, high, strict=True))
     words = f"at the last size {told} times what it is at the size before"
-    return Check(answer, what, words, asked, slack_factor(edge, float(high.max())))
+    return Check(answer, what, words, asked, slack_factor(edge, float(high.max())), kind="limit")
 
 
-@_asks("mean")
 def equal(what: str, means: Samples, errors: Samples, target: Samples, precision: float) -> Check:
     """Whether means are what they are claimed to be, as far as their statistical errors tell.
 
@@ -224,7 +210,9 @@ def equal(what: str, means: Samples, errors: Samples, target: Samples, precision
     tolerance = f"{STANDARD_ERRORS} standard errors, which may be {precision:.0%} of the value"
     mean, error, known = np.broadcast_arrays(*(_array(each) for each in (means, errors, target)))
     if mean.size == 0 or not np.isfinite([mean, error, known]).all() or (known == 0).any():
-        return Check("unclear", what, "not every mean and target is a number", tolerance)
+        return Check(
+            "unclear", what, "not every mean and target is a number", tolerance, kind="mean"
+        )
     # Samples that do not scatter still have been rounded.
     off = np.abs(mean - known) / np.maximum(error, _ROUNDING * np.abs(known))
     precise = bool((STANDARD_ERRORS * error <= precision * np.abs(known)).all())
@@ -237,10 +225,10 @@ def equal(what: str, means: Samples, errors: Samples, target: Samples, precision
         f"{float(np.mean(mean / known)):.3f} on average",
         tolerance,
         f"a value off by {number(blind, '.2%', 'up')} could pass" if close else "",
+        kind="mean",
     )
 
 
-@_asks("probability")
 def probability_at_least(what: str, good: Samples, least: float) -> Check:
     """Whether an event has at least a given probability, by a one-sided confidence bound.
 
@@ -253,14 +241,22 @@ def probability_at_least(what: str, good: Samples, least: float) -> Check:
     size = trials.size
     tolerance = f"a probability of at least {least:g}, with {CONFIDENCE:.0%} confidence"
     if size == 0 or np.isnan(trials).any():
-        return Check("unclear", what, f"not known in {_cases(np.isnan(trials))}", tolerance)
+        return Check(
+            "unclear",
+            what,
+            f"not known in {_cases(np.isnan(trials))}",
+            tolerance,
+            kind="probability",
+        )
     count = int(np.count_nonzero(trials))
     low = stats.binomtest(count, size, alternative="greater").proportion_ci(CONFIDENCE).low
     high = stats.binomtest(count, size, alternative="less").proportion_ci(CONFIDENCE).high
     answer: Answer = "yes" if low >= least else "no" if high < least else "unclear"
     slack = f"probabilities up to {number(low, '.2f', 'down')} would pass"
     told = f"in {count} of {size}"
-    return Check(answer, what, told, tolerance, slack if answer == "yes" else "")
+    return Check(
+        answer, what, told, tolerance, slack if answer == "yes" else "", kind="probability"
+    )
 
 
 def with_room(check: Check, told: str, room: str) -> Check:
@@ -389,6 +385,7 @@ def _exponent(
         told if known else "not known, for want of sizes or positive numbers",
         tolerance,
         f"claimed exponents of {would_pass} would pass" if known and would_pass else "",
+        kind="exponent",
     )
 
 

@@ -158,7 +158,7 @@ def test_numbers_have_the_form_asked_for_and_extremes_are_not_rounded_inwards():
 def test_identity(gaps, answer, words, slack):
     found = identity("sides", gaps, 1e-12, "64 eps")
     asked = "at most $10^{-12}$, which is 64 eps"
-    assert found == Check(answer, "sides", words, asked, slack)
+    assert found == Check(answer, "sides", words, asked, slack, kind="identity")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,8 @@ def test_identity(gaps, answer, words, slack):
     ],
 )
 def test_true(flags, answer, words):
-    assert true("positive", flags) == Check(answer, "positive", words, "true in every case")
+    asked = "true in every case"
+    assert true("positive", flags) == Check(answer, "positive", words, asked, kind="fact")
 
 
 def test_true_may_say_what_is_measured_otherwise():

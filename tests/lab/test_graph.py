@@ -1,7 +1,7 @@
 """The graph of claims: what the table says, and what a doctored one is refused for."""
 
-import itertools
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_a_circle_is_told_in_the_direction_of_the_proofs() -> None:
     circle = sentence.removeprefix("book/claims.csv: ").split(";")[0].split(" rests on ")
     assert sorted(circle[1:]) == ["a", "b", "c"]
     assert circle[0] == circle[-1]
-    for one, needed in itertools.pairwise(circle):
+    for one, needed in pairwise(circle):
         assert needed in table(a="b", b="c", c="a")[one].rests_on
 
 

@@ -1,4 +1,4 @@
-"""The page of findings: its table keeps to the ledger, and a table that lies is seen."""
+"""The page of findings keeps to the ledger, and a table or a ledger that lies is seen."""
 
 import re
 from pathlib import Path

@@ -147,9 +147,10 @@ def test_cards_and_ledger_say_the_verdict_s_outcome(outcome: Outcome) -> None:
     assert f"[{OUTCOMES[outcome]}]{{.verdict-{outcome}}}" in cells[1]
     assert "<br>*Fresh seeds:* " in cells[1]
     assert cells[2].endswith(r"*Predicted:* predicted\vert ")
+    resting = "<br>*Resting on it:* 3 claims" if outcome == "fails" else ""
     assert cells[3] == (
         "Largest share: at most 0.5. *Asked for:* at most 1. *Slack:* a factor 2.<br>Only told."
-        "<br>*Control:* It lies: the judge answers *fails*. |"
+        f"<br>*Control:* It lies: the judge answers *fails*.{resting} |"
     )
 
 
