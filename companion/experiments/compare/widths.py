@@ -143,7 +143,8 @@ def cost(settings: Settings) -> Cost:
         few = min(count, s.subset)
         flops += 6.0 * count**2 * dimension + 3.0 * count**3 + 200.0 * few**3
         flops += s.seeds * sum(200.0 * n**3 + 6.0 * n**2 * dimension for n in s.counts)
-        flops += 4.0 * s.runs * s.epochs / 2 * count * dimension * sum(s.widths)
+        usual = s.widths[len(s.widths) // 2]  # about where the ladder ends
+        flops += 6.0 * s.runs * s.epochs / 2 * count * dimension * usual
         bytes_ = max(bytes_, 8.0 * (2 * count * dimension + 3 * count**2), 8.0 * 20 * few**2)
     return Cost(flops, bytes_)
 
