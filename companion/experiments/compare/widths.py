@@ -328,7 +328,7 @@ def _gap(settings: Settings, found: xr.Dataset) -> Verdict:
             MILLION,
             ".1e",
         ),
-        note(f"widths that sufficed are {told}, the least of those tried"),
+        note(f"Widths that sufficed are {told}, the least of those tried"),
         holds="On every data set the theorems with known constants ask for more than a million "
         "times the width that sufficed.",
         fails="On some data set a theorem with known constants asks for less than a million times "
@@ -356,7 +356,7 @@ def _order(settings: Settings, found: xr.Dataset) -> Verdict:
             )
             for (slower, faster), what in _ORDER.items()
         ),
-        note(f"over all data sets they grow like {powers}, from the fastest"),
+        note(f"Over all data sets they grow like {powers}, from the fastest"),
         holds="Of the papers on deep networks each asks for a width that grows more slowly with "
         "the number of inputs than that of the one before; that of Du et al., for two layers, "
         "grows more slowly than all but the last.",
