@@ -40,7 +40,7 @@ SMALL: dict[str, dict[str, object]] = {
     "chen2021/sgd": {"seeds": 2},
     "chen2021/image_regime": {"seeds": 1, "runs": 20, "steps": 20},
     "chen2021/image_runs": {"seeds": 1, "steps": 10},
-    "compare/widths": {"seeds": 1},
+    "compare/widths": {"seeds": 1, "subset": 40, "counts": [10, 20, 40]},
     "du2019/deep_gram": {"seeds": 1, "steps": 10, "widths": [64, 128, 256]},
     "du2019/explicit_width": {"spheres": [10, 30], "digits_per_class": 10, "seeds": 1},
     "du2019/figure1": {"count": 200, "dimension": 200, "widths": [200, 400, 800], "steps": 40},
