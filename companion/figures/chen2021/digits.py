@@ -30,5 +30,5 @@ def held_out(result: Result) -> Drawing:
         f"iterates of a pass, and of the last one; {over_seeds(last)}.",
         f"Two falling lines beside a guide of slope minus one: the uniform iterate goes "
         f"{ends(shown)}, the last iterate {ends(last.mean(axis=0))}. "
-        + said(result, "The first falls from each size to the next.", "chen2021-thm3.8-digits"),
+        + said(result, "The first falls as images are added.", "chen2021-thm3.8-digits"),
     )
