@@ -205,7 +205,9 @@ def _is_longer(value: object, known: object) -> bool:
 
 
 def _plain(value: object) -> str:
-    return "none" if value == () else str(value)
+    if isinstance(value, tuple | list):
+        return listed(value) if value else "none"
+    return str(value)
 
 
 def _of(value: object, known: object) -> str:

@@ -16,8 +16,8 @@ def records_table(findings: Findings) -> str:
         if result.fingerprint in findings.standings
     }
     head = [
-        "| record | computed | in seconds | GFLOP | GFLOP/s | verified | state |",
-        "|---|---|---|---|---|---|---|",
+        "| record | recorded | computed | verified |",
+        "|---|---|---|---|",
     ]
     return "\n".join([*head, *rows.values()])
 
@@ -25,19 +25,17 @@ def records_table(findings: Findings) -> str:
 def _row(result: Result, standing: Standing) -> str:
     told, against = result.provenance, standing.against
     flop, seconds = _flop(result), float(told["seconds"])
-    speed = f"{flop / seconds / 1e9:.3g}" if flop and seconds else "not noted"
+    speed = f"{flop / 1e9:,.0f} GFLOP in {seconds:,.0f} s" if flop else f"{seconds:,.0f} s"
+    if flop and seconds:
+        speed += f", {flop / seconds / 1e9:.3g} GFLOP/s"
     if "share" in told:
         speed += f", {float(told['share']):.0%} of the best product's"
+    verified = f"{against.date}, `{against.commit}`: {against.recomputed}" if against else "not yet"
     cells = [
-        f"`{result.experiment}`",
-        f"{standing.date}, commit `{standing.commit}`",
-        f"{told['seconds']:g}, {told['threads']} threads",
-        f"{flop / 1e9:,.0f}" if flop else "not noted",
-        speed,
-        f"{against.date}, commit `{against.commit}`: {against.recomputed}"
-        if against
-        else "not yet",
-        standing.state,
+        f"`{result.experiment}`, {standing.state}",
+        f"{standing.date}, `{standing.commit}`",
+        f"{speed}; threads: {told['threads']}",
+        verified,
     ]
     return "| " + " | ".join(cells) + " |"
 

@@ -247,8 +247,9 @@ def test_pages_and_claims_tell_how_a_record_stands(
     assert "Recorded" not in figure_block("page", "du2019-x", shown, words) + run_box(shown)
     findings = Findings({"page": [shown]}, standings={shown.fingerprint: stands})
     row = records_table(findings).splitlines()[-1]
-    assert f"commit `{COMMIT}`: steps 3 of 5 | current |" in row
-    assert f"| {float(shown.provenance['flop']) / 1e9:,.0f} |" in row
+    assert f"`{NAME}`, current |" in row
+    assert f"`{COMMIT}`: steps 3 of 5 |" in row
+    assert f"| {float(shown.provenance['flop']) / 1e9:,.0f} GFLOP in " in row
     assert stands.told == {
         "state": "current",
         "recorded_at": shown.provenance["commit"],
