@@ -197,8 +197,8 @@ class PageWriter:
             return ""
         judged = {each.claim for told in self._findings.verdicts.values() for each in told}
         resting = f"**What rests on it.** {resting_line(verdict.claim, judged)}"
-        difference = of_failing(verdict.claim)
-        if not self._with_differences or difference is None:
+        difference = of_failing(verdict.claim) if self._with_differences else None
+        if difference is None:
             return resting
         repair = self.text(page, difference.repair or "None is known.").strip()
         link = f"{{ref}}`What we found <difference-{difference.id}>`"
@@ -280,8 +280,8 @@ class PageWriter:
         if row["outcome"] != "fails" or papers()[row["paper"]].ours:
             return ""
         told = f"<br>*Resting on it:* {len(resting_on(claims(), row['id']))} claims"
-        difference = of_failing(row["id"])
-        if self._with_differences and difference:
+        difference = of_failing(row["id"]) if self._with_differences else None
+        if difference:
             repair = "how it is mended" if difference.repair else "no repair is known"
             told += f"; {{ref}}`{repair} <difference-{difference.id}>`"
         return told
