@@ -17,8 +17,10 @@ try:  # imports take so long that they, too, are interrupted, and need what not 
     import yaml
 
     from companion import __version__
-    from companion.base.files import check_target, write_atomically, write_checked
+    from companion.base.files import write_atomically, write_checked
     from companion.base.paths import CACHE, PROJECT, check_checkout
+    from companion.commands import regime
+    from companion.commands.files import check_file as _check_file
     from companion.errors import BuildError, InputError, one_of
     from companion.lab import catalog, results
     from companion.lab.experiment import (
@@ -57,6 +59,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(data.app, name="data")
+app.command("regime")(regime.command)
 
 
 def _tell_version(wanted: bool) -> None:
@@ -274,15 +277,6 @@ def _sentences() -> Iterator[None]:
 
 def _aside(line: str) -> None:
     typer.echo(line, err=True)
-
-
-def _check_file(file: Path | None) -> None:
-    """Refuse a file that cannot be written before anything is computed, not after."""
-    if file is None:
-        return
-    if not file.parent.is_dir():  # more likely misspelt than to be made
-        raise InputError(f"cannot write {file}: there is no folder {file.parent}.")
-    check_target(file)
 
 
 def _tell_cost(name: str, profile: str, overrides: dict[str, Any]) -> None:

@@ -107,7 +107,12 @@ def check_image(path: Path) -> Path:
 
 def save_image(identifier: str, result: Result, path: Path) -> None:
     """Write one figure to one file, as the kind of image that its suffix names."""
-    write_atomically(path, _render(draw(identifier, result), check_image(path).suffix[1:]))
+    save_drawing(draw(identifier, result), path)
+
+
+def save_drawing(drawing: Drawing, path: Path) -> None:
+    """Write a drawing to one file, as the kind of image that its suffix names."""
+    write_atomically(path, _render(drawing, check_image(path).suffix[1:]))
 
 
 def _render(drawing: Drawing, kind: str) -> bytes:

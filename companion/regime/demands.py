@@ -9,7 +9,7 @@ from companion.base.arguments import positive, real, whole
 from companion.bounds import chen2021, du2019, zou2018, zou2020
 from companion.errors import InputError
 from companion.losses import CROSS_ENTROPY, QUADRATIC, Loss, loss_of
-from companion.regime.quantities import Quantities
+from companion.regime.quantities import Quantities, proper_share
 
 WORKS = {
     "du2019": "Du et al. (2019)",
@@ -33,8 +33,11 @@ class Demand:
         paper: its key, e.g. `du2019`.
         statement: e.g. `Theorem 4.1`.
         claim: the claim's id in the ledger.
+        variant: what tells it from others of the same statement, in a word: `printed`, `proof`,
+            `R`, `phi` or `sample`; else empty.
         route: by what the numbers were computed, in words.
-        algorithm: `flow`, `descent`, or `sgd` on one example at a time.
+        algorithm: `flow`, `descent`, `sgd` on one example at a time, or `none` of a statement
+            that is about no training.
         width: m; infinite where no width is enough; None where the paper does not state its order.
         step_size: eta, or None for a flow.
         iterations: after which the accuracy is reached, or None for a flow.
@@ -46,6 +49,7 @@ class Demand:
     paper: str
     statement: str
     claim: str
+    variant: str
     route: str
     algorithm: str
     width: float | None
@@ -64,6 +68,11 @@ class Demand:
     def constants(self) -> str:
         """What is known of its constants, in words."""
         return "explicit" if self.explicit else "unknown, taken as 1"
+
+    @property
+    def inside(self) -> bool:
+        """Whether data, depth and loss are such that the theorem speaks of them."""
+        return not self.unmet and self.width is not None
 
     def shortfall(self, width: float) -> float | None:
         """How many times the width asked for is as large as a given one; None where unknown."""
@@ -102,8 +111,7 @@ def demands(
         >>> asked[0].work, asked[0].constants
         ('Du et al. (2019)', 'unknown, taken as 1')
     """
-    if not 0 < real("delta", delta) < 1:
-        raise InputError(f"delta is {delta:g}; it must lie in (0, 1).")
+    delta = proper_share("delta", delta)
     if not 0 < real("alpha", alpha) <= 0.5:
         raise InputError(f"alpha is {alpha:g}; it must lie in (0, 1/2].")
     width = None if width is None else whole("width", width, least=1)
@@ -180,8 +188,9 @@ def _du(about: _About) -> list[Demand]:
             route = "n^6 / (lambda_0^4 delta^3), as printed"
         algorithm = "flow" if flow else "descent"
         return Demand(
-            "du2019", statement, claim, route, algorithm, width, eta, steps, time, explicit, unmet
-        )
+            "du2019", statement, claim, "proof" if explicit else "printed", route, algorithm, width,
+            eta, steps, time, explicit, unmet,
+        )  # fmt: skip
 
     printed = flow_width = descent_width = math.inf
     if least > 0:
@@ -245,10 +254,10 @@ def _zou_2018(about: _About) -> list[Demand]:
         )
     route = "the powers of n, L, phi and eps that the proof comes to"
     return [
-        Demand("zou2018", "Theorem 4.1", "zou2018-thm4.1", route, "descent", *descent, None, False,
-               tuple(unmet)),
-        Demand("zou2018", "Theorem 4.5", "zou2018-thm4.5", route, "sgd", *sgd, None, False,
-               tuple(unmet)),
+        Demand("zou2018", "Theorem 4.1", "zou2018-thm4.1", "", route, "descent", *descent, None,
+               False, tuple(unmet)),
+        Demand("zou2018", "Theorem 4.5", "zou2018-thm4.5", "", route, "sgd", *sgd, None,
+               False, tuple(unmet)),
     ]  # fmt: skip
 
 
@@ -263,7 +272,7 @@ def _zou_2020(about: _About) -> Demand:
         step_size = zou2020.theorem_4_4_step_size(about.at(width) or 1, depth)
         iterations = zou2020.theorem_4_4_iterations(n, depth, phi, accuracy)
     return Demand(
-        "zou2020", "Theorem 4.4", "zou2020-thm4.4-width", "the powers that the theorem prints",
+        "zou2020", "Theorem 4.4", "zou2020-thm4.4-width", "", "the powers that the theorem prints",
         "descent", width, step_size, iterations, None, False, unmet,
     )  # fmt: skip
 
@@ -277,11 +286,13 @@ def _chen(about: _About) -> list[Demand]:
     radius = found.radius.upper
     fits = [] if math.isfinite(radius) else ["no radius R is large enough (Assumption 3.2)"]
 
-    def descent(claim: str, route: str, reach: float, width: float, lacking: list[str]) -> Demand:
+    def descent(
+        claim: str, variant: str, route: str, reach: float, width: float, lacking: list[str]
+    ) -> Demand:
         at = about.at(width)
         usable = math.isfinite(reach) and at is not None and math.isfinite(at)
         return Demand(
-            "chen2021", "Theorem 3.3", claim, route, "descent", width,
+            "chen2021", "Theorem 3.3", claim, variant, route, "descent", width,
             chen2021.theorem_3_3_step_size(at, layers, alpha) if usable and at else None,
             chen2021.theorem_3_3_iterations(layers, reach, found.accuracy) if usable else None,
             None, False, (*unmet, *lacking),
@@ -298,8 +309,8 @@ def _chen(about: _About) -> list[Demand]:
     if math.isfinite(radius):
         width = _large(lambda: chen2021.theorem_3_3_width(radius, layers, alpha, n, delta))
     told = [
-        descent("chen2021-thm3.3-width", "(6.4) with the R measured", radius, width, fits),
-        descent("chen2021-prop4.10", "(6.4) with the R that phi gives by Proposition 4.10",
+        descent("chen2021-thm3.3-width", "R", "(6.4) with the R measured", radius, width, fits),
+        descent("chen2021-prop4.10", "phi", "(6.4) with the R that phi gives by Proposition 4.10",
                 separated, separated_width, about.separated()),
         _online(about, radius, layers, [*unmet, *fits]),
     ]  # fmt: skip
@@ -323,7 +334,7 @@ def _online(about: _About, radius: float, layers: int, unmet: list[str]) -> Dema
             f"are {found.count}",
         ]
     return Demand(
-        "chen2021", "Theorem 3.8", "chen2021-thm3.8", "with the R measured; its width is a "
+        "chen2021", "Theorem 3.8", "chen2021-thm3.8", "", "with the R measured; its width is a "
         "polynomial in R and L that the paper does not state", "sgd", None, step_size, samples,
         None, False, tuple(unmet),
     )  # fmt: skip
@@ -339,8 +350,9 @@ def _two_layers(about: _About, unmet: list[str]) -> Demand:
     else:
         unmet = [*unmet, "the margin of Assumption 4.6 was not measured, as it costs too much"]
     return Demand(
-        "chen2021", "Proposition 4.7", "chen2021-prop4.7", "32 log(n / delta) / gamma^2 with the "
-        "margin of Assumption 4.6, for the radius alone", "descent", width, None, None, None,
+        "chen2021", "Proposition 4.7", "chen2021-prop4.7", "sample",
+        "32 log(n / delta) / gamma^2 with the margin of Assumption 4.6 over drawn directions, "
+        "which may exceed that over all, for the radius alone", "none", width, None, None, None,
         True, tuple(unmet),
     )  # fmt: skip
 

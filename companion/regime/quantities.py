@@ -1,13 +1,14 @@
 """What the theorems ask about labelled inputs: their norms and distances, lambda_0, gamma and R."""
 
+import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from companion.base.arguments import check_finite, positive, tensor, whole
+from companion.base.arguments import check_finite, real, tensor, whole
 from companion.datasets import unit_rows
 from companion.draws import cpu_generator
 from companion.errors import InputError
@@ -25,7 +26,7 @@ from companion.ntrf import (
 from companion.spectra import least_eigenvalue
 
 # Up to this many numbers of inputs times directions the margin of Assumption 4.6 takes seconds.
-_FIELD = 10**6
+_FIELD = 5 * 10**5
 _DIRECTIONS = 1000
 
 
@@ -155,9 +156,7 @@ def quantities(
         >>> found.count, found.lambda_0.lower > 0, found.margin.lower > 0
         (6, True, True)
     """
-    depth, accuracy = whole("depth", depth, least=1), positive("accuracy", accuracy)
-    if accuracy >= 1:
-        raise InputError(f"accuracy is {accuracy:g}; it must lie in (0, 1).")
+    depth, accuracy = whole("depth", depth, least=1), proper_share("accuracy", accuracy)
     data = labelled(x, y, normalise=normalise)
     if network is not None:
         depth = _depth_of(network, data)
@@ -240,7 +239,7 @@ def quantities_memory(count: int, dimension: int, depth: int) -> int:
     """Bytes that `quantities` takes at most for n = `count` inputs, said before it runs."""
     # The layers' matrices twice over, signed and as roots, and what a step of Newton's method and
     # an eigenvalue decomposition hold besides.
-    return 8 * (count**2 * (4 * (depth + 1) + 12) + 6 * count * dimension)
+    return 8 * (count**2 * (3 * (depth + 1) + 10) + 6 * count * dimension)
 
 
 def check_memory(count: int, dimension: int, depth: int, budget: float | None) -> None:
@@ -251,14 +250,27 @@ def check_memory(count: int, dimension: int, depth: int, budget: float | None) -
     """
     needed = quantities_memory(count, dimension, depth)
     if budget is not None and needed > budget:
-        allowed = next(
-            n for n in range(count, -1, -max(1, count // 1000))
-            if n <= 2 or quantities_memory(n, dimension, depth) <= budget
-        )  # fmt: skip
+        allowed = fitting(count, budget, lambda n: quantities_memory(n, dimension, depth))
         raise InputError(
             f"{count} inputs need about {needed / 1e9:.3g} GB, as the matrices of all pairs do, "
-            f"and {budget / 1e9:.3g} GB may be taken; {max(allowed, 0)} inputs would fit."
+            f"and {budget / 1e9:.3g} GB may be taken; about {allowed} inputs would fit."
         )
+
+
+def fitting(count: int, budget: float, needed: Callable[[int], float]) -> int:
+    """How many inputs, of `count`, a budget in bytes allows, by what so many need."""
+    return max(bisect.bisect_right(range(count), budget, key=needed) - 1, 0)
+
+
+def proper_share(name: str, value: float) -> float:
+    """A number between 0 and 1, neither of which it may be.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not 0 < real(name, value) < 1:
+        raise InputError(f"{name} is {value:g}; it must lie in (0, 1).")
+    return real(name, value)
 
 
 def _is_unit(gap: float) -> bool:

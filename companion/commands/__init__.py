@@ -1,0 +1,1 @@
+"""Commands of the command line that have more to them than one call."""
