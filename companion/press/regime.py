@@ -83,6 +83,9 @@ def _theorems(told: Mapping[str, Any]) -> Iterator[str]:
             short(each["step_size"]), steps, each["constants"].partition(",")[0],
             " " + "".join(marks),
         ).rstrip()  # fmt: skip
+    routes = {each["variant"]: each["route"] for each in told["demands"] if each["variant"]}
+    for variant, route in routes.items():
+        yield from _wrapped(f"{variant}: {route}", 4)
     for why, mark in reasons.items():
         yield from _wrapped(f"{mark}: {why}", 4)
 

@@ -34,7 +34,7 @@ class Demand:
         statement: e.g. `Theorem 4.1`.
         claim: the claim's id in the ledger.
         variant: what tells it from others of the same statement, in a word: `printed`, `proof`,
-            `R` or `phi`; else empty.
+            `R`, `phi` or `sample`; else empty.
         route: by what the numbers were computed, in words.
         algorithm: `flow`, `descent`, `sgd` on one example at a time, or `none` of a statement
             that is about no training.
@@ -350,8 +350,9 @@ def _two_layers(about: _About, unmet: list[str]) -> Demand:
     else:
         unmet = [*unmet, "the margin of Assumption 4.6 was not measured, as it costs too much"]
     return Demand(
-        "chen2021", "Proposition 4.7", "chen2021-prop4.7", "", "32 log(n / delta) / gamma^2 with "
-        "the margin of Assumption 4.6, for the radius alone", "none", width, None, None, None,
+        "chen2021", "Proposition 4.7", "chen2021-prop4.7", "sample",
+        "32 log(n / delta) / gamma^2 with the margin of Assumption 4.6 over drawn directions, "
+        "which may exceed that over all, for the radius alone", "none", width, None, None, None,
         True, tuple(unmet),
     )  # fmt: skip
 
