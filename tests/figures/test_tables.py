@@ -20,7 +20,6 @@ from tests.figures import (
     chen_near_start,
     chen_ntrf,
     chen_tables,
-    chen_widths,
     compared,
     curves,
     curves_of_settings,
@@ -37,7 +36,6 @@ CURVES = {
     identifier: computed
     for module in (
         at_initialization,
-        chen_widths,
         chen_near_start,
         chen_descent,
         chen_ntrf,
