@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -326,11 +326,12 @@ class Panel:
         self.axes.set_xticks(sizes, [f"{size:g}" for size in np.asarray(sizes)])
         self.axes.minorticks_off()
 
-    def few_decades(self) -> None:
-        """Number 1, 2 and 5 of each decade of a logarithmic vertical axis, as plain numbers."""
-        self.axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        self.axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        self.axes.yaxis.set_minor_formatter("")
+    def few_decades(self, which: Literal["x", "y"] = "y") -> None:
+        """Number 1, 2 and 5 of each decade of a logarithmic axis, as plain numbers."""
+        axis = self.axes.xaxis if which == "x" else self.axes.yaxis
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter("")
 
     def described(self) -> dict[str, dict[str, str]]:
         """Quantity, label and scale of both axes."""

@@ -86,6 +86,7 @@ def _three(
     level = float(result.values["level"])
     panels[2].upright("loss that all reach", level, FAINT, ls=":")
     panels[2].axes.invert_xaxis()
+    panels[2].few_decades("x")
     panels[0].legend("upper left")
     return canvas.drawing(
         f"The {what} of networks with {s['depth']} hidden layers of {listed(s['widths'])} units on "
