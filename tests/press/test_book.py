@@ -74,6 +74,7 @@ def test_the_ledger_says_everything_it_promises(small_book: Book) -> None:
         *("id", "paper", "number", "kind", "name", "outcome", "predicted", "measured"),
         *("tolerance", "slack", "control", "control_outcome", "checks", "sentence", "experiment"),
         *("figure", "page", "profile", "fingerprint", "record"),
+        *("rests_on", "supports", "scope", "evidence"),
         *("fresh", "fresh_stayed", "fresh_families", "fresh_others"),
     }
     shown = {row["id"] for row in rows if row["figure"] == "du2019-linear-rate"}
