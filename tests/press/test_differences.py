@@ -30,7 +30,8 @@ PAGES = Book().pages
 ONE = Difference(
     id="du2019-one", where="Lemma 3.3", title="A factor", page="du2019/3_1_gradient_flow",
     kind="proof", severity="constant", certainty="computed", printed="One.",
-    found="Two: {value}`du2019/a x:.1f`.", repair="Twice {value}`du2019/a x:.0f`.",
+    found="Two: {value}`du2019/linear_rate x:.1f`.",
+    repair="Twice {value}`du2019/linear_rate x:.0f`.",
     repaired_by="du2019-lem3.3", fair="The draft has it.",
     evidence={"du2019-lem3.3-camera-ready": "fails", "du2019-lem3.3": "holds"},
 )  # fmt: skip
@@ -52,7 +53,9 @@ def findings(**changed: Outcome) -> Findings:
     """Of a book whose one page has these verdicts; `changed` has hyphens as underscores."""
     outcomes = OUTCOMES | {name.replace("_", "-"): outcome for name, outcome in changed.items()}
     verdicts = [Verdict(claim, outcome, "p", "s.", ()) for claim, outcome in outcomes.items()]
-    result = Result("du2019/a", {}, xr.Dataset(), "quick", fingerprint="f", values={"x": 2.0})
+    result = Result(
+        "du2019/linear_rate", {}, xr.Dataset(), "quick", fingerprint="f", values={"x": 2.0}
+    )
     return Findings({"page": [result]}, {"f": verdicts}, {"page": []})
 
 
@@ -198,7 +201,7 @@ def test_a_ledger_that_says_otherwise_fails_the_build(
 
 
 def test_a_number_that_no_result_holds_fails_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = changed(found="{value}`du2019/a y:.1f`")
+    lost = changed(found="{value}`du2019/linear_rate y:.1f`")
     monkeypatch.setattr(module, "differences", lambda: (lost,))
     with pytest.raises(BuildError, match="page quotes y, which no result it can see holds"):
         PageWriter(findings(), {}, True).text("page", "```{differences}\n```")

@@ -10,6 +10,8 @@ import xarray as xr
 
 from companion.errors import BuildError
 from companion.lab import catalog
+from companion.lab.catalog import claims
+from companion.lab.graph import resting_on
 from companion.lab.results import Check, Control, Outcome, Result, Verdict
 from companion.press import pages
 from companion.press.book import Book
@@ -147,7 +149,8 @@ def test_cards_and_ledger_say_the_verdict_s_outcome(outcome: Outcome) -> None:
     assert f"[{OUTCOMES[outcome]}]{{.verdict-{outcome}}}" in cells[1]
     assert "<br>*Fresh seeds:* " in cells[1]
     assert cells[2].endswith(r"*Predicted:* predicted\vert ")
-    resting = "<br>*Resting on it:* 3 claims" if outcome == "fails" else ""
+    many = len(resting_on(claims(), CLAIM))
+    resting = f"<br>*Resting on it:* {many} claims" if outcome == "fails" else ""
     assert cells[3] == (
         "Largest share: at most 0.5. *Asked for:* at most 1. *Slack:* a factor 2.<br>Only told."
         f"<br>*Control:* It lies: the judge answers *fails*.{resting} |"
