@@ -24,7 +24,7 @@ from companion.lab.fits import PowerLaw, exponent
 from companion.lab.results import Check, Verdict
 from companion.lab.settings import Positive, SeededSettings, SeveralSizes, Share, Size
 from companion.lab.sweep import Variables, sweep
-from companion.lab.words import listed
+from companion.lab.words import listed, number
 from companion.monitors import (
     Distances,
     Every,
@@ -198,7 +198,7 @@ def values_of(settings: ImageSettings, found: xr.Dataset) -> Values:
         "steps_narrow": steps.isel(width=0).mean(),
         "steps_wide": steps.isel(width=-1).mean(),
         "bound_gap": (found.spectral_bound / found.spectral).isel(**last).max(),
-        "highest_rise": (found.loss.diff("step") / found.loss.isel(step=0)).max(),
+        "rises": rises(found),
     }
     for name, quantity in quantities(found).items():
         read = compared(found, quantity)
@@ -208,6 +208,20 @@ def values_of(settings: ImageSettings, found: xr.Dataset) -> Values:
             told |= {key: law.exponent, f"{key}_low": law.low, f"{key}_high": law.high}
         told[f"{name}_early"] = at_tenths(found, quantity)[0].exponent
     return told
+
+
+def rises(found: xr.Dataset) -> str:
+    """Which steps raise the loss, in words: gradient descent is stable where none does."""
+    changes = found.loss.diff("step", label="upper") / found.loss.isel(step=0)
+    highest = changes.max(["seed", "step"])
+    unstable = found.width[highest.values > 0]
+    if not unstable.size:
+        return "every step lowers the loss"
+    first = 1 + int((changes > 0).any(["seed", "width"]).argmax("step"))
+    return (
+        f"from step {first} on some steps raise the loss at $m$ = {listed(unstable.values)}, by up "
+        f"to {number(float(highest.max()), '.1%', 'up')} of its start"
+    )
 
 
 def quantities(found: xr.Dataset) -> Mapping[str, xr.DataArray]:
