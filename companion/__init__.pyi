@@ -72,12 +72,12 @@ from companion.ntrf import ntrf_margin as ntrf_margin
 from companion.ntrf import regression_radius as regression_radius
 from companion.ntrf import smallest_radius as smallest_radius
 from companion.regime import Demand as Demand
-from companion.regime import Departure as Departure
 from companion.regime import Quantities as Quantities
-from companion.regime import Report as Report
 from companion.regime import demands as demands
-from companion.regime import examine as examine
 from companion.regime import quantities as quantities
+from companion.regime.examination import examine as examine
+from companion.regime.report import Departure as Departure
+from companion.regime.report import Report as Report
 from companion.regression import KernelRegression as KernelRegression
 from companion.spectra import extreme_eigenvalues as extreme_eigenvalues
 from companion.spectra import largest_eigenvalue as largest_eigenvalue

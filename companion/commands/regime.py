@@ -76,7 +76,7 @@ def command(
 
 def _examined(data: str, count: int | None, **options: Any) -> dict[str, Any]:
     """What `Report.told` says, and which data it is about."""
-    from companion.regime import examination_memory, examine
+    from companion.regime.examination import examination_memory, examine
 
     keep_freed_memory()
     available = psutil.virtual_memory().available

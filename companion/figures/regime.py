@@ -15,7 +15,7 @@ def drawn(told: Mapping[str, Any]) -> Drawing:
     """Left, the loss as measured and as two kernels predict it; right, widths of the theorems.
 
     Args:
-        told: what `companion.regime.Report.told` gives, with `data` in words.
+        told: what `companion.regime.report.Report.told` gives, with `data` in words.
     """
     with house_style():
         canvas = Canvas(2)

@@ -24,7 +24,7 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
     """The report, line by line.
 
     Args:
-        told: what `companion.regime.Report.told` gives, with `data` in words.
+        told: what `companion.regime.report.Report.told` gives, with `data` in words.
     """
     yield from _data(told)
     yield ""

@@ -1,20 +1,15 @@
-"""Whether a network on given data is in the regime of the four papers' theorems."""
+"""What the theorems of the four papers ask about data and networks, and what they ask for.
+
+Whether a network is in their regime is found out in `companion.regime.examination`, which trains it.
+"""
 
 from companion.regime.demands import Demand, demands
-from companion.regime.examination import examination_memory, examine
 from companion.regime.quantities import Measured, Quantities, quantities
-from companion.regime.report import Curves, Departure, Report, Run
 
 __all__ = [
-    "Curves",
     "Demand",
-    "Departure",
     "Measured",
     "Quantities",
-    "Report",
-    "Run",
     "demands",
-    "examination_memory",
-    "examine",
     "quantities",
 ]

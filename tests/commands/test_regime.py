@@ -14,7 +14,7 @@ import pytest
 from companion import __main__
 from companion.figures.regime import drawn
 from companion.press.regime import WIDTH, between, lines, short
-from companion.regime import examine
+from companion.regime.examination import examine
 
 
 def rows(count: int = 12, dimension: int = 4) -> tuple[np.ndarray, np.ndarray]:

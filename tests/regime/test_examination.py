@@ -12,7 +12,9 @@ from companion.datasets import DataSet, sphere, with_bias
 from companion.errors import InputError
 from companion.linearised import linearise
 from companion.networks import ReLUNetwork, draw_chen, draw_du
-from companion.regime import Report, demands, examination_memory, examine, quantities
+from companion.regime import demands, quantities
+from companion.regime.examination import examination_memory, examine
+from companion.regime.report import Report
 from companion.training import train
 
 

@@ -70,9 +70,9 @@ def test_steps_that_raise_the_loss_are_told(found: xr.Dataset) -> None:
     falling = xr.zeros_like(found.loss) + 2 - 0.1 * np.arange(found.sizes["step"])
     assert _images.rises(found.assign(loss=falling)) == "every step lowers the loss"
     risen = falling.copy()
-    risen[1, 2, 4] = 2.0  # 0.3 above the one before, of a start of 2
+    risen[1, 2, 4] = 2.0  # 0.3 above the one before, of 2, rounded up
     assert _images.rises(found.assign(loss=risen)) == (
-        "from step 4 on some steps raise the loss at $m$ = 32, by up to 15.0% of its start"
+        "from step 4 on some steps raise the loss at $m$ = 32, by up to 15.1% of its start"
     )
 
 
