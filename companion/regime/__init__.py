@@ -1,6 +1,6 @@
 """What the theorems of the four papers ask about data and networks, and what they ask for.
 
-Whether a network is in their regime is found out in `companion.regime.examination`, which trains it.
+Whether a network is in their regime is found out by `companion.regime.examination`, which trains.
 """
 
 from companion.regime.demands import Demand, demands
