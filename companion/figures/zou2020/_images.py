@@ -16,7 +16,7 @@ DISTANCE = (
     "largest spectral distance of a layer from initialisation",
     r"$\max_l\|W_l(k)-W_l(0)\|_2$",
 )
-FLIPS = "share of activations that differ from initialisation"
+FLIPS = ("share of activations that differ from initialisation", "share of changed activations")
 
 
 def losses(result: Result, claim: str) -> Drawing:
