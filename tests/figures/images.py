@@ -27,7 +27,7 @@ def _three(result: Result, name: str, over_layers) -> Curves:
     paired = zip(_each(result, name), _each(result, "loss"), strict=True)
     for (m, samples), (_, losses) in paired:
         drawn = summed_up([[over_layers(layers) for layers in seed] for seed in samples])
-        reached = [sum(loss[int(k)] for loss in losses) / len(losses) for k in looks]
+        reached = [sum(float(loss[int(k)]) for loss in losses) / len(losses) for k in looks]
         curves["iteration", f"m = {m}"] = (looks, *drawn)
         curves["scaled time", f"m = {m}"] = ([k * eta * m for k in looks], *drawn)
         curves["loss", f"m = {m}"] = (reached, *drawn)

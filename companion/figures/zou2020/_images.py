@@ -22,7 +22,7 @@ FLIPS = ("share of activations that differ from initialisation", "share of chang
 def losses(result: Result, claim: str) -> Drawing:
     """Training loss against the step, and against k eta m."""
     a, s = result.arrays, result.settings
-    loss = a["loss"]  # seeds, widths, steps
+    loss = _told(a["loss"])  # seeds, widths, steps
     steps = np.arange(loss.shape[-1])
     canvas = Canvas(2, sharey=True)
     left = canvas.panel("iteration", STEP, LOSS, log="y", title="against the iteration")
@@ -47,13 +47,13 @@ def losses(result: Result, claim: str) -> Drawing:
 
 def distances(result: Result, claim: str) -> Drawing:
     """Largest spectral distance from initialisation in the three readings."""
-    samples = result.arrays["spectral"].max(axis=-1)
+    samples = _told(result.arrays["spectral"]).max(axis=-1)
     return _three(result, samples, DISTANCE, "2", "distance from initialisation", claim)
 
 
 def flips(result: Result, claim: str) -> Drawing:
     """Share of activations changed in the three readings."""
-    samples = result.arrays["flips"].mean(axis=-1)
+    samples = _told(result.arrays["flips"]).mean(axis=-1)
     return _three(result, samples, FLIPS, "3", "share of activations changed", claim)
 
 
@@ -71,7 +71,7 @@ def _three(
         claim: what the claims' names end with.
     """
     a, s = result.arrays, result.settings
-    looks, loss = a["looks"], a["loss"].mean(axis=0)
+    looks, loss = a["looks"], _told(a["loss"]).mean(axis=0)
     canvas = Canvas(3, sharey=True)
     panels = [
         canvas.panel("iteration", STEP, quantity, title="against the iteration"),
@@ -84,10 +84,10 @@ def _three(
             panel.curve(f"m = {width}", x, samples[:, index], color, label=f"m = {width}")
     panels[1].axes.set_xlim(0, 3 * s["step_size"] * s["widths"][0] * looks[-1])
     level = float(result.values["level"])
-    panels[2].upright("loss that all reach", level, FAINT, ls=":")
+    panels[2].upright("loss that all reach", level, FAINT, ls=":", label="loss that all reach")
     panels[2].axes.invert_xaxis()
     panels[2].few_decades("x")
-    panels[0].legend("upper left")
+    canvas.legend(len(s["widths"]) + 1)
     return canvas.drawing(
         f"The {what} of networks with {s['depth']} hidden layers of {listed(s['widths'])} units on "
         f"{result.data}, {over_seeds(samples)}: against the iteration, as the paper draws it; "
@@ -113,17 +113,19 @@ def _three(
 def layers(result: Result) -> Drawing:
     """Distances and flips layer by layer at the end of the runs."""
     a, s = result.arrays, result.settings
-    places = np.arange(1, s["depth"] + 1)
+    places, flipped = np.arange(1, s["depth"] + 1), _told(a["flips"])
+    both = [_told(a[key]) for key in ("spectral", "frobenius")]
     canvas = Canvas(2)
     left = canvas.panel("distance", LAYER, ("distance", r"$\|W_l(k)-W_l(0)\|$"))
     right = canvas.panel("flips", LAYER, FLIPS)
     for index, width, color in _widths(result):
         name, mark = f"m = {width}", MARKERS[index % len(MARKERS)]
-        spectral, frobenius = (a[key][:, index, -1] for key in ("spectral", "frobenius"))
-        left.curve(f"{name}, Frobenius", places, frobenius, color, ls="--")
-        left.curve(f"{name}, spectral", places, spectral, color, marker=mark, ms=4)
-        right.curve(name, places, a["flips"][:, index, -1], color, marker=mark, ms=4, label=name)
-    right.legend("best")
+        spectral, frobenius = (distances[:, index, -1] for distances in both)
+        left.curve(f"{name}, spectral", places, spectral, color, marker=mark, ms=4, label=name)
+        dashed = f"{name}, Frobenius"
+        left.curve(dashed, places, frobenius, color, ls="--", label=dashed)
+        right.curve(name, places, flipped[:, index, -1], color, marker=mark, ms=4)
+    canvas.legend(len(s["widths"]), left.axes.get_legend_handles_labels()[0])
     return canvas.drawing(
         f"Layer by layer at the last step, on {result.data}: left, the spectral distance of every "
         "layer from initialisation (solid) and its Frobenius distance (dashed); right, the share "
@@ -131,6 +133,11 @@ def layers(result: Result) -> Drawing:
         "Two panels against the layer, with a curve for each width in the right one and two in the "
         "left one; a Frobenius distance lies above its spectral distance.",
     )
+
+
+def _told(samples: np.ndarray) -> np.ndarray:
+    """Of single precision as they are, so that their means are not rounded once more."""
+    return samples.astype(float)
 
 
 def _widths(result: Result) -> list[tuple[int, int, object]]:
