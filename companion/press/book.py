@@ -265,8 +265,7 @@ def _stage(
     _mirror(PACKAGE, stage / "companion", "*.py")
     _mirror(book.root / "tests", stage / "tests", "oracles.py")
     _mirror(BOOK / "_static", stage / "_static", "*")
-    colours = (f".paper-{paper.id} {{ --paper: {paper.colour}; }}" for paper in papers().values())
-    write_atomically(stage / "_static" / "papers.css", "\n".join([*colours, ""]).encode())
+    write_atomically(stage / "_static" / "papers.css", _style_of_papers().encode())
     _mirror(book.root / "book", stage / "book", "*.bib")
     extra = stage / "extra"
     copy_mathjax(extra / "mathjax")
@@ -278,6 +277,17 @@ def _stage(
     captions = figures_of(findings, book.output / "figures", extra / "figures", jobs=jobs)
     _stage_pages(book, stage, done, findings, captions)
     return stage
+
+
+def _style_of_papers() -> str:
+    """The colour of every paper; and what is not the papers' is hidden where one counts theirs."""
+    lines = [f".paper-{paper.id} {{ --paper: {paper.colour}; }}" for paper in papers().values()]
+    hidden = [
+        f'.bd-article:has([id^="only-"]:target) table.paper-{paper.id} {{ display: none; }}'
+        for paper in papers().values()
+        if paper.ours
+    ]
+    return "\n".join([*lines, *hidden, ""])
 
 
 def _stage_pages(
