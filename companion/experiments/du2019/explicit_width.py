@@ -100,13 +100,13 @@ REPLAY = {
     "one_of": (
         {"flow_counts": (1,), "descent_counts": (1,)},
         {"flow_counts": (), "descent_counts": (2,), "duration": 0.05},
-        {"flow_counts": (2,), "descent_counts": (), "duration": 0.25},
+        # Not the flow on two inputs: over a shorter time its solver takes other steps, and as its
+        # tolerance is that of all weights together, the way of a single unit then differs by 9 %.
     ),
     "few": {"seeds": 1},
     # A shorter time has other places of its own; both have some in common.
     "places": {
         "flow1_moment": "flow1_time", "flow1_look": "flow1_sparse_time",
-        "flow2_moment": "flow2_time", "flow2_look": "flow2_sparse_time",
         "descent1_moment": "descent1_time", "descent1_look": "descent1_sparse_time",
         "descent2_moment": "descent2_time", "descent2_look": "descent2_sparse_time",
     },
