@@ -2,6 +2,7 @@
 
 WIDTH = "width m"
 STEP = ("step", "step k")
+FLIPS = ("share of activations that differ from initialisation", "share of changed activations")
 # In the papers' flows, lambda_0 is the least eigenvalue of the limit Gram matrix.
 TIME = ("time in units of 1/lambda_0", r"time $\lambda_0t$")
 MISFIT_IN_TIME = (

@@ -169,7 +169,7 @@ def _difference(name: str, known: xr.Dataset, again: xr.Dataset, drawn: Drawn) -
     if ends is None:
         return Difference(name, apart(other.values, part.values), _allowed(name, part, drawn))
     low, high = (_beginning(known[end], other, drawn) for end in ends)
-    inside = part.isnull() | ((other >= low) & (other <= high))
+    inside = (part.isnull() & other.isnull()) | ((other >= low) & (other <= high))
     return Difference(name, 0.0 if bool(inside.all()) else np.inf, 0.0)
 
 

@@ -125,11 +125,13 @@ def test_what_a_solver_gives_is_known_to_half_the_digits_of_its_tolerance() -> N
 def test_a_statistic_lies_in_the_interval_that_the_record_has() -> None:
     known = xr.Dataset({n: ("x", [v, np.nan]) for n, v in (("w", 5.0), ("low", 4.0), ("up", 6.0))})
     between = {"w": ("low", "up")}
-    inside = known.assign(w=("x", [5.9, 3.0]), low=("x", [5.0, 2.0]))
+    inside = known.assign(w=("x", [5.9, np.nan]), low=("x", [5.0, 2.0]))
     assert of_arrays(known, inside, between=between) == {}
     for width in (6.1, np.nan):
         outside = known.assign(w=("x", [width, np.nan]))
         assert of_arrays(known, outside, between=between) == {"w": np.inf}
+    one_too_many = known.assign(w=("x", [5.0, 5.0]))  # where the record has found nothing
+    assert of_arrays(known, one_too_many, between=between) == {"w": np.inf}
 
 
 def test_places_along_a_dimension_are_told_by_an_array() -> None:

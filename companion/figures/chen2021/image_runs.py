@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from companion.figures.panels import Canvas, Drawing
-from companion.figures.quantities import STEP
+from companion.figures.quantities import FLIPS, STEP
 from companion.figures.style import INK, MARKERS, by_size
 from companion.figures.words import ends, over_seeds, said, spoken
 from companion.lab.results import Result
@@ -19,7 +19,6 @@ COUNT = "training images n"
 # The largest linearisation error that the proof of Lemma 6.2 allows.
 ALLOWED = 1 / 4
 ERROR = ("largest linearisation error", "largest linearisation error")
-FLIPS = ("share of activations that differ from initialisation", "share of changed activations")
 MISTAKES = ("share of held-out images mistaken", "test error")
 COMPLEXITY = ("Rademacher term of the linear class", "term of the linear class")
 

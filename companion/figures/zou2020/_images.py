@@ -3,7 +3,7 @@
 import numpy as np
 
 from companion.figures.panels import Canvas, Drawing, Quantity
-from companion.figures.quantities import STEP
+from companion.figures.quantities import FLIPS, STEP
 from companion.figures.style import FAINT, MARKERS, by_size
 from companion.figures.words import over_seeds, said
 from companion.lab.results import Result
@@ -16,7 +16,6 @@ DISTANCE = (
     "largest spectral distance of a layer from initialisation",
     r"$\max_l\|W_l(k)-W_l(0)\|_2$",
 )
-FLIPS = ("share of activations that differ from initialisation", "share of changed activations")
 
 
 def losses(result: Result, claim: str) -> Drawing:
