@@ -14,6 +14,8 @@ FACTOR = 3.0
 # Settings at which a run takes seconds and matrix products are most of its work: torch counts no
 # eigenvalue problems, and nothing that NumPy and SciPy do.
 SMALL: dict[str, dict[str, object]] = {
+    "chen2021/figure1": {"counts": [100, 200], "seeds": 6, "rounds": 1, "epochs": 40},
+    "chen2021/figure1_sensitivity": {"seeds": 2, "epochs": 40},
     "chen2021/initialization": {"seeds": 1, "draws": 5},
     "chen2021/linearisation": {"seeds": 1, "draws": 1},
     "chen2021/setting": {"seeds": 1, "draws": 5, "widths": [64, 128]},

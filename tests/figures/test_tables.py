@@ -20,6 +20,7 @@ from tests.figures import (
     chen_near_start,
     chen_ntrf,
     chen_tables,
+    chen_widths,
     compared,
     curves,
     curves_of_settings,
@@ -36,6 +37,7 @@ CURVES = {
     identifier: computed
     for module in (
         at_initialization,
+        chen_widths,
         chen_near_start,
         chen_descent,
         chen_ntrf,

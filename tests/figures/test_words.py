@@ -15,6 +15,9 @@ from tests.doctoring import contradicted
 
 # Figure -> claims on whose verdicts its caption or its alt text rests.
 RESTS_ON = {
+    "chen2021-fig1": {"chen2021-fig1", "chen2021-fig1-size"},
+    "chen2021-fig1-budget": {"chen2021-fig1-budget"},
+    "chen2021-fig1-fits": {"chen2021-fig1-fits"},
     "chen2021-first-moments": {"chen2021-model"},
     "chen2021-gradient-norms": {"chen2021-lemB.1"},
     "chen2021-largest-outputs": {"chen2021-lemA.1"},
