@@ -3,16 +3,16 @@
 import dataclasses
 import math
 import shutil
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from companion.base.files import check_writable
+from companion.base.files import check_writable, read_checked, write_checked
 from companion.base.inputs import input_file, only
 from companion.base.memory import keep_freed_memory
 from companion.base.paths import BOOK
@@ -40,9 +40,9 @@ from companion.lab.fingerprint import (
 )
 from companion.lab.notebooks import check_injected
 from companion.lab.provenance import provenance, work
-from companion.lab.results import Result, Verdict, read_result
+from companion.lab.results import Result, Verdict, as_written, read_result
 from companion.lab.settings import Settings
-from companion.lab.store import Store
+from companion.lab.store import Store, kept
 from companion.lab.sweep import PARTS, Parts
 
 
@@ -252,13 +252,15 @@ def _compute(
     parts: dict[str, str],
     store: Store,
 ) -> Result:
-    started, key = time.perf_counter(), fingerprint_of(parts)
-    token = PARTS.set(Parts(store.root / name / f"{key}.parts"))
+    key = fingerprint_of(parts)
+    folder = store.root / name / f"{key}.parts"
+    token = PARTS.set(Parts(folder))
     try:
-        found = computed(experiment, name, settings, device)
+        with _clock(folder) as spent:
+            found = computed(experiment, name, settings, device)
+            seconds = spent()
     finally:
         PARTS.reset(token)
-    seconds = time.perf_counter() - started
     return Result(
         name,
         settings.model_dump(mode="json"),
@@ -271,6 +273,27 @@ def _compute(
             **work(experiment.cost(settings).flops, seconds, device, settings.dtype),
         },
     )
+
+
+@contextmanager
+def _clock(folder: Path) -> Iterator[Callable[[], float]]:
+    """Seconds since the beginning of a run, with those of the runs whose parts it goes on from."""
+    path = folder / "seconds"
+    earlier, started = kept(path, _read_seconds) or 0.0, perf_counter()
+
+    def spent() -> float:
+        return earlier + perf_counter() - started
+
+    try:
+        yield spent
+    finally:
+        if folder.exists():
+            write_checked(path, {"seconds": spent()})
+
+
+def _read_seconds(path: Path) -> float:
+    with as_written(path):
+        return float(read_checked(path)["seconds"])
 
 
 def computed(experiment: Experiment, name: str, settings: Settings, device: str) -> xr.Dataset:

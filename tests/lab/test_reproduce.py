@@ -444,6 +444,30 @@ def test_a_stopped_run_goes_on_where_it_was(store: Path, monkeypatch: pytest.Mon
     assert not list(store.rglob("*.parts"))
 
 
+def test_a_resumed_run_tells_the_time_of_all_its_attempts(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, experiment = [0.0], load(NAME)
+    monkeypatch.setattr("companion.lab.reproduce.perf_counter", lambda: now[0])
+    train = experiment._train
+
+    def a_minute(settings: object, device: str, *, seed: int, width: int) -> dict:
+        now[0] += 60.0
+        return train(settings, device, seed=seed, width=width)
+
+    def cut_off(*args: object, **point: int) -> dict:
+        if now[0] >= 180.0:
+            raise KeyboardInterrupt
+        return a_minute(*args, **point)
+
+    monkeypatch.setattr(experiment, "_train", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(NAME, **TINY)
+    monkeypatch.setattr(experiment, "_train", a_minute)
+    points = len(TINY["widths"]) * TINY["seeds"]
+    assert reproduce(NAME, **TINY).provenance["seconds"] == 60.0 * points
+
+
 def test_the_press_needs_no_torch() -> None:
     """Citing, redrawing and building from stored results start at once."""
     code = (
