@@ -176,7 +176,8 @@ def _difference(name: str, known: xr.Dataset, again: xr.Dataset, drawn: Drawn) -
 def _coordinates(
     record: xr.Dataset, found: xr.Dataset, drawn: Drawn
 ) -> tuple[xr.Dataset, xr.Dataset]:
-    """Of the record what has the coordinates of the replay."""
+    """Of the replay what is to be compared, and of the record what has the same coordinates."""
+    found = found.sel({on: list(those) for on, those in drawn.declared.get("only", {}).items()})
     for dimension in map(str, found.dims):
         if dimension not in found.indexes or dimension not in record.indexes:
             continue

@@ -40,6 +40,8 @@ class Replay(TypedDict, total=False):
         solved: arrays -> the setting that is the tolerance of the solver they come from.
         between: array -> the two that are the interval of its statistic in the record, in which the
             replay's has to lie: of long runs whose rounding errors decide single outcomes.
+        only: dimension -> the coordinates that are compared, where the replay leaves out what gives
+            the others.
     """
 
     one_of: Sequence[Mapping[str, Any]]
@@ -49,6 +51,7 @@ class Replay(TypedDict, total=False):
     absent: Mapping[str, tuple[str, ...]]
     solved: Mapping[str, str]
     between: Mapping[str, tuple[str, str]]
+    only: Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)

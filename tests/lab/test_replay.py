@@ -146,6 +146,14 @@ def test_places_along_a_dimension_are_told_by_an_array() -> None:
         of_arrays(known, again.assign(at=("look", [1, 2, 3])), places=places)
 
 
+def test_what_a_replay_leaves_out_is_not_compared() -> None:
+    known = xr.Dataset({"loss": ("way", [1.0, 2.0])}, {"way": ["short", "long"]})
+    again = known.assign(loss=("way", [1.0, np.nan]))
+    assert of_arrays(known, again) == {"loss": np.inf}
+    assert of_arrays(known, again, only={"way": ("short",)}) == {}
+    assert list(of_arrays(known, again + 1, only={"way": ("short",)})) == ["loss"]
+
+
 def test_a_replay_that_is_longer_than_its_record_is_refused(
     record: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,6 +144,23 @@ QUICK = Settings(
 )  # fmt: skip
 PAPER = Settings()
 
+REPLAY = {
+    "one_of": (
+        {"classes": (("cat", "ship"),), "counts": (100,), "gd_up_to": 0, "adam_up_to": 0},
+        {"classes": (("cat", "dog"),), "counts": (100,), "gd_up_to": 0, "adam_up_to": 0},
+        {"classes": (("cat", "ship"),), "counts": (200,), "gd_up_to": 0, "adam_up_to": 0},
+        {"classes": (("cat", "dog"),), "counts": (200,), "gd_up_to": 0, "adam_up_to": 0},
+    ),
+    "only": {"reading": ("sgd",)},
+    "between": {"width": ("low", "high")},
+    "hangs_on": {
+        "runs": (("counts",), "single runs, which rounding may decide, lead a search"),
+        "successes": (("counts",), "rounding may decide single runs"),
+        "diverged": (("counts",), "rounding may decide single runs"),
+        "median_steps": (("counts",), "rounding may decide single runs"),
+    },
+}
+
 
 def summary(settings: Settings) -> str:
     """What is run."""

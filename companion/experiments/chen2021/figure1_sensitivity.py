@@ -127,6 +127,19 @@ QUICK = Settings(
 PAPER = Settings()
 CONTROLS = {"chen2021-fig1-budget": Lie("all budgets have the width of the largest", _unhurried)}
 
+# The budgets within an eighth of the largest are those of shares of the whole, too.
+REPLAY = {
+    "one_of": (
+        {"choices": ("main reading",), "epochs": 250},
+        {"choices": ("larger steps",), "epochs": 250},
+        {"choices": ("standardised pixels",), "epochs": 250},
+        {"choices": ("other images",), "epochs": 250},
+    ),
+    "places": {"share": "budget"},
+    "between": {"width": ("low", "high")},
+    "hangs_on": {"epochs": (("epochs",), "rounding may decide single runs")},
+}
+
 
 def summary(settings: Settings) -> str:
     """What is run."""
