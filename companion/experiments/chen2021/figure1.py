@@ -247,7 +247,10 @@ def _search(
 
 def values(settings: Settings, found: xr.Dataset) -> Values:
     """Every search in words, the laws through them, and through the published widths."""
-    told: dict[str, object] = {"runs": settings.seeds * settings.rounds}
+    told: dict[str, object] = {
+        "runs": settings.seeds * settings.rounds,
+        "epochs": settings.epochs,
+    }
     for pair in settings.pairs:
         for reading in READINGS:
             searches = found.sel(pair=pair, reading=reading)
