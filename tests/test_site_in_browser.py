@@ -101,10 +101,11 @@ const faults = [];
 if (window.innerWidth !== arguments[0]) faults.push("the window is " + window.innerWidth);
 if (root.scrollWidth > edge) faults.push("the page is " + root.scrollWidth);
 const scrolls = (box) => ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
-for (const element of document.querySelectorAll("article *")) {
+// Of what a formula is made of the outermost part is enough; most of a page is such parts.
+for (const element of document.querySelectorAll("article *:not(mjx-container > * *)")) {
   const box = element.getBoundingClientRect();
   if (box.width === 0 || box.right <= edge + 1 || !element.checkVisibility()) continue;
-  if (element.closest("mjx-assistive-mml")) continue;
+  if (element.matches("mjx-assistive-mml")) continue;
   let parent = element.parentElement;
   while (parent.tagName !== "ARTICLE" && !scrolls(parent)) parent = parent.parentElement;
   if (parent.tagName === "ARTICLE") {
@@ -119,9 +120,8 @@ return faults.slice(0, 5);
 CUT = """
 const wide = window.innerWidth >= 1280;
 const faults = [];
-for (const box of document.querySelectorAll("article *")) {
+for (const box of document.querySelectorAll("article *:not(mjx-container *)")) {
   if (box.clientWidth === 0 || !box.checkVisibility()) continue;
-  if (box.closest("mjx-assistive-mml")) continue;
   const style = getComputedStyle(box);
   if (style.overflowX === "visible") continue;
   const fades = style.maskImage !== "none" && style.getPropertyValue("--fade-end") !== "0px";
