@@ -30,7 +30,8 @@ def fig1_budget(result: Result) -> Drawing:
         plain_ticks(panel.axes.xaxis, FEW)
         plain_ticks(panel.axes.yaxis)
         panel.axes.tick_params("x", rotation=45)
-        panel.legend("best")
+        # Above: within, the curve of gradient descent leaves no room.
+        panel.legend("lower left", bbox_to_anchor=(0, 1), ncols=2)
     return canvas.drawing(
         f"The minimal width at $n={s['count']}$ against the budget within which zero training "
         "error has to be reached, for the main reading with the ends of its interval, and with "
