@@ -138,8 +138,9 @@ def test_published_files_are_described() -> None:
     for path in folder.glob("*.csv"):
         assert f"`{path.name}`" in described
         columns = catalog.published(path.stem)
-        assert len(columns.get("epoch", range(100))) == 100
         assert all(np.isfinite(column).all() for column in columns.values())
+        if "epoch" in columns:
+            assert len(columns["epoch"]) == 100
 
 
 def test_citation_file_has_the_package_version() -> None:

@@ -283,6 +283,32 @@ def test_what_is_cut_is_seen_to_be_cut(browser: Any, address: str, built_site: P
         assert bool(told) == bool(fault)
 
 
+def test_what_is_too_wide_is_seen_to_be_too_wide(
+    browser: Any, address: str, built_site: Path
+) -> None:
+    """The measure sees a formula, and a heading, that stick out of a phone's page."""
+    width = min(WIDTHS)
+    set_width(browser, width)
+    with_math = next(
+        page
+        for page in pages(built_site)
+        if 'class="math' in (built_site / page).read_text(encoding="utf-8")
+    )
+    visit(browser, f"{address}/{with_math}")
+    assert browser.execute_script(TOO_WIDE, width) == []
+    for wide, fault in (("article h1", "H1"), ("mjx-container > mjx-math", "MJX-MATH")):
+        browser.execute_script(
+            "for (const each of document.querySelectorAll('article, article *')) {"
+            "each.style.overflow = 'visible'; }"
+            "for (const each of document.querySelectorAll(arguments[0])) {"
+            "each.style.display = 'inline-block'; each.style.minWidth = '500px'; }",
+            wide,
+        )
+        wait_for_frames(browser)
+        assert fault in " ".join(browser.execute_script(TOO_WIDE, width))
+        visit(browser, f"{address}/{with_math}")
+
+
 def test_phones_and_only_they_get_the_narrow_forms(
     browser: Any, address: str, built_site: Path
 ) -> None:

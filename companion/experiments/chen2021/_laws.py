@@ -200,6 +200,7 @@ def compared(curves: Mapping[str, Points], own: Collection[str]) -> list[Check]:
         listed(words),
         f"at least {DECISIVE:g} on every curve, which makes one law {math.exp(DECISIVE / 2):.0f} "
         "times as likely as the other",
+        kind="trend",
     )
     return [question, *(note(_missed(name, each)) for name, each in curves.items() if fits(each))]
 

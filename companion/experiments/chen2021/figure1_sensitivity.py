@@ -254,6 +254,7 @@ def judge(settings: Settings, found: xr.Dataset) -> list[Verdict]:
         f"{known} ({low:.2f} to {high:.2f})",
         f"at least {MATTERS:g}, with all of the interval",
         slack_factor(low, MATTERS) if low >= MATTERS else "",
+        kind="trend",
     )
     others = (
         f"{choice} {_told(found.sel(choice=choice, share=1.0))}" for choice in settings.choices

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from companion import cifarfiles
-from companion.base.paths import PROJECT
 from companion.draws import Batches, independent_seed
 from companion.errors import InputError, MissingDataError
 from companion.experiments.chen2021 import _searches, figure1
-from companion.experiments.chen2021._searches import ENDINGS, Training
+from companion.experiments.chen2021._searches import Training
+from companion.lab.catalog import published
 from companion.lab.controls import with_controls
 from companion.lab.sweep import PARTS, Parts
 from companion.networks import draw_chen
@@ -175,6 +175,7 @@ def test_wide_intervals_decide_nothing():
     judged = partial(outcomes, figure1, PAPER)
     assert judged(noise)["chen2021-fig1"] == "inconclusive"
     assert judged(noise)["chen2021-fig1-fits"] == "inconclusive"
+    assert judged(noise)["chen2021-fig1-size"] == "inconclusive"
 
 
 def test_small_powers_of_n_that_are_known_well_are_seen():
@@ -227,7 +228,5 @@ def test_without_the_files_nothing_is_run(tmp_path: Path, monkeypatch):
         figure1.run(figure1.QUICK, "cpu")
 
 
-def test_the_published_values_are_told_to_be_of_the_paper():
-    assert "chen2021_fig1.csv" in (PROJECT / "book/published/README.md").read_text()
-    assert figure1.PAPER.counts == (100, 200, 400, 1000, 2000, 4000, 10_000)
-    assert ENDINGS[1] == "found"
+def test_the_sample_sizes_are_those_of_the_published_points():
+    assert list(PAPER.counts) == published("chen2021_fig1")["count"].tolist()
