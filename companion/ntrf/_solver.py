@@ -14,6 +14,9 @@ from companion.ntrf.optimum import Optimum, optimum_of
 _STAGES = 13
 # Below this relative gap, bounds that come apart again do so by rounding, not by a stage cut short.
 _WORSENING = 1e-3
+# The relative gap of a stage that is solved, times what it is smoothed less than the first: a stage
+# before it that was stopped early may be nearer by chance.
+_SMOOTHED = 100.0
 # Below this share of what the seminorms could be, they are rounding.
 _CANCELLED = 1e-7
 
@@ -25,13 +28,14 @@ def solve(problem: P, start: Array, tolerance: float) -> tuple[P, Array]:
         The problem and the point with the best bounds.
     """
     best, found, point = math.inf, (problem, start), start
-    for _ in range(_STAGES):
+    for stage in range(1, _STAGES + 1):
         problem = problem.tightened(point)
         point = _minimise(problem, point, tolerance)
         gap = _relative_gap(problem.bounds(point))
         if gap <= best:
             best, found = gap, (problem, point)
-        if gap <= tolerance or gap > best < _WORSENING:
+        by_smoothing = gap <= _SMOOTHED / 10**stage
+        if gap <= tolerance or (gap > best < _WORSENING and not by_smoothing):
             break
     return found
 

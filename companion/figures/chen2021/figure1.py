@@ -114,7 +114,8 @@ def fig1_fits(result: Result) -> Drawing:
 
 
 def _panels(count: int) -> str:
-    return "One panel" if count == 1 else f"{count} panels"
+    """One for each pair of classes, of which the settings take two at most."""
+    return "One panel" if count == 1 else "Two panels"
 
 
 def _powers(result: Result, pairs: Sequence[str]) -> str:
