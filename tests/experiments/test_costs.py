@@ -1,13 +1,12 @@
 """What experiments say they cost, beside what torch counts while they run."""
 
 import pytest
-from torch.utils.flop_counter import FlopCounterMode
 
 from companion.errors import MissingDataError
 from companion.lab import catalog
 from companion.lab.experiment import load
 from companion.matmul import using
-from tests.modes import PeakMemory
+from tests.modes import Work
 
 # An estimate made before anything runs may be off by so much, and by no more.
 FACTOR = 3.0
@@ -126,11 +125,11 @@ def test_every_experiment_that_computes_is_here() -> None:
 def test_the_cost_is_about_what_torch_counts(name: str) -> None:
     experiment = load(name)
     settings = experiment.QUICK.override(SMALL[name])
-    with using("torch"), FlopCounterMode(display=False) as counter, PeakMemory() as memory:
+    with using("torch"), Work() as work:
         try:
             experiment.run(settings, "cpu")
         except MissingDataError as missing:
             pytest.skip(str(missing))
     told = experiment.cost(settings)
-    assert 1 / FACTOR < told.flops / counter.get_total_flops() < FACTOR
-    assert 1 / FACTOR < told.bytes / memory.peak < FACTOR
+    assert 1 / FACTOR < told.flops / work.flops < FACTOR
+    assert 1 / FACTOR < told.bytes / work.peak < FACTOR
