@@ -159,7 +159,7 @@ def _why_skipped(name: str, drawn: Drawn) -> str:
     if pattern := _hangs(settings, name, drawn.changes):
         return reasons[pattern][1]
     of = [each for each, ends in drawn.declared.get("between", {}).items() if name in ends]
-    return f"it is an end of the interval of {of[0]}" if of else ""
+    return f"the replay's {of[0]} has to lie between them" if of else ""
 
 
 def _difference(name: str, known: xr.Dataset, again: xr.Dataset, drawn: Drawn) -> Difference:
