@@ -14,6 +14,7 @@ import xarray as xr
 from scipy.optimize import brentq
 from scipy.special import comb
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from companion.draws import cpu_generator
 from companion.experiments.zou2018._problem import Problem
@@ -231,8 +232,9 @@ def attack_last_layer(network: ReLUNetwork, x: Tensor, radius: float) -> Attack:
     hidden: list[Tensor] = [x]
     shifts: list[Tensor] = []
     for weight, aim in zip(lower, aims[:0:-1], strict=True):
-        size = radius * hidden[-1].norm(dim=1) / aim.norm(dim=1)
-        _advance(hidden, shifts, weight, size[:, None] * aim)
+        # Where no unit of the last layer can be afforded there is no aim, and nothing moves.
+        way = normalize(aim, eps=torch.finfo(aim.dtype).tiny)
+        _advance(hidden, shifts, weight, radius * hidden[-1].norm(dim=1, keepdim=True) * way)
     _advance(hidden, shifts, last, _cheapest(hidden[-1], last, start, radius))
     return Attack(hidden, shifts)
 

@@ -112,6 +112,16 @@ def test_recorded_numbers_of_adversaries_are_those_of_their_weights(found):
     assert float(one.attack_norm) == pytest.approx(float(np.linalg.norm(product, 2)))
 
 
+def test_an_adversary_who_can_afford_no_unit_moves_nothing():
+    known = draw(TINY, "cpu", seed=0, width=32, depth=5)
+    network, x = known.network, known.x
+    cheapest = min(float(gate.abs().min()) for gate in network.run(x).gates)
+    attack = _flips.attack_last_layer(network, x, 0.01 * cheapest)
+    for other, own in zip(attack.hidden, network.run(x).hidden, strict=True):
+        torch.testing.assert_close(other, own)
+    assert _flips.attacked_share(network, x, 0.01 * cheapest) == 0
+
+
 def test_sparse_forms_are_over_the_lemmas_scale(found):
     known = draw(TINY, "cpu", seed=0, width=32, depth=2)
     units = _flips.directions(known.network, 0)
