@@ -71,7 +71,7 @@ class Settings(HalvesSettings):
     width: Size = 64
     step_size: Positive = 4.0
     accuracies: Annotated[tuple[Share, ...], Field(min_length=3)] = (0.04, 0.02, 0.01, 0.005)
-    steps: Size = 2500
+    steps: Size = 4000
     samples: SeveralSizes = (256, 512, 1024, 2048)
     every: Size = 8
     tests: Size = 2000
