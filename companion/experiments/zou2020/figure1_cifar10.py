@@ -30,8 +30,8 @@ class Settings(ImageSettings):
 
 
 QUICK = Settings(
-    per_class=50, seeds=5, widths=(80, 120, 200, 320), step_size=0.003, other_step_size=0.0015,
-    steps=200,
+    per_class=50, seeds=5, widths=(40, 80, 160, 320), step_size=0.003, other_step_size=0.0015,
+    steps=150,
 )  # fmt: skip
 PAPER = Settings(seeds=2)
 # Ten steps, up to the second look. The last of the widths has no second step size and no second mu.
