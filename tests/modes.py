@@ -78,8 +78,8 @@ class PeakMemory(TorchDispatchMode):
 class Work(PeakMemory):
     """Floating-point operations, too, by torch's own formulas of its matrix products.
 
-    `FlopCounterMode` comes to the same number, also takes every other operation to pieces, and is
-    ten times slower.
+    `FlopCounterMode` comes to the same number, and spends longer on every operation that it has no
+    formula for.
     """
 
     def __init__(self) -> None:

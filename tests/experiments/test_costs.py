@@ -1,6 +1,7 @@
 """What experiments say they cost, beside what torch counts while they run."""
 
 import pytest
+from torch.utils.flop_counter import FlopCounterMode
 
 from companion.errors import MissingDataError
 from companion.lab import catalog
@@ -133,3 +134,11 @@ def test_the_cost_is_about_what_torch_counts(name: str) -> None:
     told = experiment.cost(settings)
     assert 1 / FACTOR < told.flops / work.flops < FACTOR
     assert 1 / FACTOR < told.bytes / work.peak < FACTOR
+
+
+def test_torch_s_own_counter_comes_to_the_same() -> None:
+    experiment = load("zou2018/products")
+    settings = experiment.QUICK.override(SMALL["zou2018/products"])
+    with using("torch"), Work() as work, FlopCounterMode(display=False) as counter:
+        experiment.run(settings, "cpu")
+    assert work.flops == counter.get_total_flops() > 0
