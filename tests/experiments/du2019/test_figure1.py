@@ -184,6 +184,21 @@ def test_the_order_of_the_widths_may_not_turn_round(
     assert panel(doctored(made, **{quantity: turned}), name, quantity) == "fails"
 
 
+@PANELS
+def test_a_run_that_starts_far_off_turns_no_order_round(
+    made: xr.Dataset, name: str, quantity: str
+) -> None:
+    """Four times the misfit of the others at one width: all of the run is larger in proportion."""
+    power = 0.5  # of the flips, and of the distance itself
+    far = xr.where((made.seed == 1) & (made.width == 2000), 4.0, 1.0)
+    started = made.assign(
+        {"misfit": made.misfit * far, quantity: (made[quantity] * far**power).transpose(*AXES)}
+    )
+    last = started[quantity].isel(step=-1)
+    assert not bool((last.diff("width") < 0).all())
+    assert panel(started, name, quantity) == "holds"
+
+
 def test_the_published_drop_is_met_or_not(made: xr.Dataset) -> None:
     assert figure1._reproduction(AS_PUBLISHED, made).outcome == "holds"
     steeper = doctored(made, misfit=lambda a: a**1.3)
