@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import typer
 
+from companion.base.arguments import tensor
 from companion.base.files import write_atomically
 from companion.base.memory import keep_freed_memory
 from companion.commands.files import check_file
@@ -39,6 +40,7 @@ def command(
         int | None, typer.Option(help="Take so many inputs, of images half of each class.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the network.")] = 0,
+    device: Annotated[str, typer.Option(help="Where it is trained: cpu or cuda.")] = "cpu",
     accuracy: Annotated[float, typer.Option(help="The theorems' epsilon.")] = 0.1,
     delta: Annotated[float, typer.Option(help="Their failure probability.")] = 0.1,
     tolerance: Annotated[
@@ -52,15 +54,16 @@ def command(
 ) -> None:
     """Is my network in the regime of these theorems? What they ask for, and how lazy it is."""
     from companion.figures import check_image, save_drawing
+    from companion.lab.experiment import check_device
     from companion.press.regime import lines
 
     check_file(json)
     if figure is not None:
         check_file(check_image(figure))
     told = _examined(
-        data, count, width=width, depth=depth, loss=loss, parameterisation=parameterisation,
-        step_size=step_size, steps=steps, seed=seed, accuracy=accuracy, delta=delta,
-        tolerance=tolerance, normalise=normalise,
+        data, count, check_device(device), width=width, depth=depth, loss=loss,
+        parameterisation=parameterisation, step_size=step_size, steps=steps, seed=seed,
+        accuracy=accuracy, delta=delta, tolerance=tolerance, normalise=normalise,
     )  # fmt: skip
     if json is not None:
         text = as_json.dumps(told, indent=1, allow_nan=False)
@@ -74,7 +77,7 @@ def command(
         typer.echo(f"drawn as {figure}")
 
 
-def _examined(data: str, count: int | None, **options: Any) -> dict[str, Any]:
+def _examined(data: str, count: int | None, device: str, **options: Any) -> dict[str, Any]:
     """What `Report.told` says, and which data it is about."""
     from companion.regime.examination import examination_memory, examine
 
@@ -87,6 +90,7 @@ def _examined(data: str, count: int | None, **options: Any) -> dict[str, Any]:
             f"{source}: at most {needed / 1e9:.2g} GB, of {available / 1e9:.2g} GB available",
             err=True,
         )
+    x, y = tensor("x", x).to(device), tensor("y", y).to(device)
     report = examine(x, y, memory_budget=available, **options)
     return {"data": source, **report.told()}
 

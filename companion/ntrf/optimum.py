@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from companion.base.arguments import tensor
 from companion.ntrf._inputs import Array, signs_of
 
 
@@ -17,9 +18,9 @@ class Optimum:
         value: what the parameters V reach: `upper` for a loss or a radius, `lower` for a margin.
         lower: at most the true optimum, up to rounding.
         upper: at least the true optimum, up to rounding.
-        dual: the dual variables, shape (n,).
-        coefficients: c, shape (L, n), of V_l = sum_i c_{l,i} df(x_i)/dW_l. For a `ReLUNetwork`
-            that is `network.gradients(network.run(x), c_l)[l]`.
+        dual: the dual variables, shape (n,), float64, on the device of the labels.
+        coefficients: c, shape (L, n), likewise, of V_l = sum_i c_{l,i} df(x_i)/dW_l. For a
+            `ReLUNetwork` that is `network.gradients(network.run(x), c_l)[l]`.
     """
 
     value: float
@@ -55,4 +56,6 @@ def optimum_of(
         layers: L.
     """
     rows = np.broadcast_to(found * signs_of(labels), (layers, len(dual)))
-    return Optimum(value, lower, upper, torch.from_numpy(dual), torch.from_numpy(rows.copy()))
+    device = tensor("labels", labels).device
+    points = (torch.from_numpy(each).to(device) for each in (dual, rows.copy()))
+    return Optimum(value, lower, upper, *points)

@@ -224,7 +224,7 @@ def regression_radius(gram: Tensor, residual: Tensor) -> Optimum:
     kept = values > len(values) * torch.finfo(gram.dtype).eps * values[-1]
     parts = vectors.T @ target
     a = vectors[:, kept] @ (parts[kept] / values[kept])
-    zeros = torch.zeros(1, len(target), dtype=torch.float64)
+    zeros = torch.zeros(1, len(target), dtype=torch.float64, device=residual.device)
     if np.linalg.norm(parts[~kept]) > 1e-8 * np.linalg.norm(target):
         return Optimum(math.inf, math.inf, math.inf, zeros[0], zeros)
     norm = math.sqrt(max(a @ kernel @ a, 0.0))
@@ -232,5 +232,5 @@ def regression_radius(gram: Tensor, residual: Tensor) -> Optimum:
         return Optimum(0.0, 0.0, 0.0, zeros[0], zeros)
     # What a misses of r costs at most its norm over the root of the least eigenvalue.
     missed = float(np.linalg.norm(target - kernel @ a)) / math.sqrt(values[kept].min())
-    dual = torch.from_numpy(a)
+    dual = torch.from_numpy(a).to(residual.device)
     return Optimum(norm, min(a @ target / norm, norm), norm + missed, dual, dual[None])

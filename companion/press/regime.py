@@ -98,6 +98,7 @@ def _training(told: Mapping[str, Any]) -> Iterator[str]:
         f"Trained: width {run['width']}, depth {run['depth']}, parameterisation "
         f"{run['parameterisation']}, {run['loss']} loss, {run['steps']} steps of size "
         f"{short(run['step_size'])}{limit}, seed {run['seed']}"
+        f"{'' if run['device'] == 'cpu' else ', on ' + run['device']}"
     )
     last = len(curves["step"]) - 1
     places = sorted({round(k * last / (_SHOWN - 1)) for k in range(_SHOWN)})

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from companion.base.arguments import positive, whole
+from companion.base.arguments import positive, tensor, whole
 from companion.errors import InputError, one_of
 from companion.kernels import empirical_gram
 from companion.linearised import FrozenKernel
@@ -53,7 +53,8 @@ def examine(
 
     Measures the data (`quantities`), tells what each theorem asks for (`demands`), draws a network
     and trains it by gradient descent in float32, beside two predictions: with the kernel frozen as
-    it is at initialisation, and with that of infinite width.
+    it is at initialisation, and with that of infinite width. Data are measured on the CPU; the
+    network is trained, and its kernels are taken, on the device that they are given on.
 
     Args:
         x: inputs, shape (n, d), of norm 1, a tensor or a NumPy array.
@@ -64,7 +65,7 @@ def examine(
         parameterisation: how the network is drawn, as in `draw_du`, `draw_zou` or `draw_chen`.
         step_size: eta, for the mean loss; without it, half of the largest stable one.
         steps: of gradient descent.
-        seed: of the network.
+        seed: of the network, the same one on every device.
         accuracy: eps of the theorems, in (0, 1).
         delta: their failure probability, in (0, 1).
         tolerance: the share of the way that predictions have gone by which the frozen kernel may
@@ -89,19 +90,21 @@ def examine(
     for name, share in (("accuracy", accuracy), ("delta", delta), ("tolerance", tolerance)):
         proper_share(name, share)
     draw = _DRAWS[one_of("parameterisation", parameterisation, _DRAWS)]
+    x = tensor("x", x)
+    device = tensor("y", y, like=x).device
     data = labelled(x, y, normalise=normalise)
     count, dimension = data.x.shape
     _check_memory(count, dimension, width, depth, memory_budget)
-    network = draw(width, dimension, seed, depth=depth)
-    run, curves, departure = _trained(network, data.x.float(), data.y.float(), loss, step_size,
-                                      steps)  # fmt: skip
+    network = draw(width, dimension, seed, depth=depth).to(device)
+    inputs, signs = data.x.float().to(device), data.y.float().to(device)
+    run, curves, departure = _trained(network, inputs, signs, loss, step_size, steps)
     found = quantities(x, y, depth=depth, accuracy=accuracy, normalise=normalise)
     asked = demands(found, width=width, delta=delta, loss=loss)
     return Report(
         quantities=found,
         demands=asked,
         delta=delta,
-        run=Run(width, depth, parameterisation, loss.name, *run, steps, seed),
+        run=Run(width, depth, parameterisation, loss.name, *run, steps, seed, str(device)),
         curves=curves,
         departure=departure,
         tolerance=tolerance,
@@ -152,15 +155,16 @@ def _trained(
     history = _run(network, x, y, loss, step_size, steps)
     at = [int(step) for step in history.at["predictions"]]
     went = torch.from_numpy(history["predictions"])
-    predicted = frozen.descent(start, y, step_size=step_size, steps=at, loss=loss).predictions
-    limit = FrozenKernel(limit_kernel(network, x)).descent(
-        start, y, step_size=step_size, steps=at, loss=loss
+    predicted, limit = (
+        kernel.descent(start, y, step_size=step_size, steps=at, loss=loss).predictions.cpu()
+        for kernel in (frozen, FrozenKernel(limit_kernel(network, x)))
     )
+    y = y.cpu()
     curves = Curves(
         step=np.array(at),
         measured=_losses(went, y, loss),
         predicted=_losses(predicted, y, loss),
-        limit=_losses(limit.predictions, y, loss),
+        limit=_losses(limit, y, loss),
         error=float(history["errors"][-1]),
     )
     departure = _departure(network, history, kernel, went, predicted, curves, x)
@@ -202,7 +206,7 @@ def _departure(
 ) -> Departure:
     way = _spread(went - went[0])
     farthest = float(way.max())
-    tangent = went[0] + _first_order(network, history.network, x)
+    tangent = went[0] + _first_order(network, history.network, x).cpu()
     now = empirical_gram(history.network, x)
     moved, norms = history["distances"][-1], history["norms"][-1]
     units = np.array(network.widths)

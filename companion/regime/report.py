@@ -24,6 +24,7 @@ class Run:
             all predictions.
         steps: of gradient descent.
         seed: of the network.
+        device: where it was trained, e.g. `cpu`.
     """
 
     width: int
@@ -34,6 +35,7 @@ class Run:
     largest_stable_step_size: float | None
     steps: int
     seed: int
+    device: str
 
 
 @dataclass(frozen=True)

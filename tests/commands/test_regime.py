@@ -240,6 +240,7 @@ def test_a_bad_file_is_one_sentence(write: Any, sentence: str, tmp_path: Path, s
         (["--loss", "crossentropy"], "did you mean 'cross-entropy'?"),
         (["--parameterisation", "chenn"], "did you mean 'chen'?"),
         (["--parameterisation", "zou", "--width", "7"], "it must be even"),
+        (["--device", "tpu"], "no device 'tpu'; choose cpu or cuda"),
         (["--count", "1"], "count is 1"),
         (["--count", "13"], "has 12 inputs"),
         (["--delta", "0"], "delta is 0"),

@@ -198,3 +198,9 @@ def test_bad_options_are_one_sentence(options, said):
     with pytest.raises(InputError, match=said) as told:
         examine(data.x, data.y, **{"width": 8, "depth": 1, "steps": 2, **options})
     assert "\n" not in str(told.value)
+
+
+def test_data_on_two_devices_are_refused():
+    data = example(6, 3)
+    with pytest.raises(InputError, match="y is on cpu but meets tensors on meta"):
+        examine(data.x.to("meta"), data.y, width=8, depth=1, steps=2)
