@@ -199,7 +199,9 @@ def test_training(how):
 
 def test_fleets_and_flows():
     sizes = [0.05, 0.01, 0.02, 0.05]  # all stable: eigenvalues of huge matrices are rounding
-    runs = fleet("cuda", step_size=sizes), fleet("cpu", step_size=sizes)
+    # The Gram matrix of so narrow a network is singular: its least eigenvalue is rounding.
+    record = {name: MONITORS[name] for name in MONITORS if name not in ("least", "certified")}
+    runs = (fleet(device, step_size=sizes, record=record) for device in ("cuda", "cpu"))
     for found, known in zip(*runs, strict=True):
         assert_same_run(found, known, 1e-8)
     options = {"loss": QUADRATIC, "times": [0, 1, 3], "record": {"loss": mean_loss}}
