@@ -13,7 +13,10 @@ from companion.experiments.zou2020 import _images, figure1, figure1_cifar10
 from companion.images import cifar10
 from companion.lab.reproduce import reproduce
 
-SMALL = {"per_class": 4, "depth": 2, "widths": [8, 16, 32], "steps": 4, "every": 2, "seeds": 1}
+SMALL = {
+    "per_class": 4, "depth": 2, "widths": [8, 16, 32], "step_size": 0.002,
+    "other_step_size": 0.001, "steps": 4, "every": 2, "seeds": 1,
+}  # fmt: skip
 
 
 def signs(per_class: int | None = None) -> DataSet:
