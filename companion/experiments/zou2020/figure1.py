@@ -31,7 +31,7 @@ class Settings(ImageSettings):
 # the loss; sixteen seeds, as the flips of one and the same width differ much from seed to seed.
 QUICK = Settings(
     per_class=25, seeds=16, widths=(80, 128, 200, 320), step_size=0.003, other_step_size=0.0015,
-    steps=110,
+    steps=140,
 )  # fmt: skip
 PAPER = Settings(seeds=2)
 # Ten steps, up to the second look. The last of the widths has no second step size and no second mu.
