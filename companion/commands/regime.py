@@ -82,7 +82,7 @@ def _examined(data: str, count: int | None, device: str, **options: Any) -> dict
     from companion.regime.examination import examination_memory, examine
 
     keep_freed_memory()
-    available = psutil.virtual_memory().available
+    available = _available(device)
     x, y, source = _read(data, count, available)
     if min(options["width"], options["depth"]) > 0:
         needed = examination_memory(len(x), x.shape[1], options["width"], options["depth"])
@@ -93,6 +93,16 @@ def _examined(data: str, count: int | None, device: str, **options: Any) -> dict
     x, y = tensor("x", x).to(device), tensor("y", y).to(device)
     report = examine(x, y, memory_budget=available, **options)
     return {"data": source, **report.told()}
+
+
+def _available(device: str) -> int:
+    """Bytes that are free, on a GPU there and here: data are measured here and trained on there."""
+    here: int = psutil.virtual_memory().available
+    if device == "cpu":
+        return here
+    from torch import cuda
+
+    return min(here, cuda.mem_get_info()[0])
 
 
 def _read(data: str, count: int | None, available: float) -> tuple[Any, Any, str]:

@@ -281,3 +281,13 @@ def test_a_file_too_large_to_read_is_told_by_its_header(
     code, _, complaint = said.by(mine, *SMALL)
     assert code == 2
     assert "inputs would fit" in complaint or "smaller width" in complaint
+
+
+def test_on_a_gpu_its_memory_counts_too(
+    mine: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (100, 200))
+    code, told, complaint = said.by(mine, *SMALL, "--device", "cuda")
+    assert (code, told) == (2, "")
+    assert "of 1e-07 GB available; save fewer of them" in complaint
