@@ -10,7 +10,6 @@ import numpy as np
 import psutil
 import typer
 
-from companion.base.arguments import tensor
 from companion.base.files import write_atomically
 from companion.base.memory import keep_freed_memory
 from companion.commands.files import check_file
@@ -79,6 +78,7 @@ def command(
 
 def _examined(data: str, count: int | None, device: str, **options: Any) -> dict[str, Any]:
     """What `Report.told` says, and which data it is about."""
+    from companion.base.arguments import tensor
     from companion.regime.examination import examination_memory, examine
 
     keep_freed_memory()
